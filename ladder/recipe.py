@@ -1,0 +1,101 @@
+"""From N and a token budget to every hyper-parameter of a run: batch, learning rate, warmup, steps, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ladder.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The constants of the rules below; values and their sources stand in `configs/ladder/*.yaml`."""
+
+    sequence_length: int
+    tokens_per_parameter: float
+    reference_n: float
+    reference_peak_lr: float
+    peak_lr_divisor: float
+    reference_batch_tokens: float
+    batch_multiple_of: int
+    warmup_tokens_per_parameter: float
+    final_lr_fraction: float
+    floor_steps: int
+    checkpoint_min_steps: int
+    checkpoint_steps_per_multiple: int
+    adam_beta1: float
+    adam_beta2: float
+    adam_eps: float
+    weight_decay: float
+    gradient_clip: float
+    z_loss: float
+    init_std: float
+    rope_theta: float
+    norm_eps: float
+
+    def hparams(self, n: int, multiple: float) -> HParams:
+        """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
+
+        Batch and learning rate: Porian et al. 2024 (arXiv 2406.19146), batch ∝ N^(2/3), LR ∝ N^(-1/3), with the
+        paper's divisors; warmup over N tokens; cosine over ceil(D / batch) steps (paper, section 2.1 and Table 1).
+        """
+        if multiple <= 0:
+            raise UserError(f"chinchilla multiple {multiple:g} must be above 0")
+        ratio = n / self.reference_n
+        sequences = self.reference_batch_tokens * ratio ** (2 / 3) / self.sequence_length
+        batch = max(1, round(sequences / self.batch_multiple_of)) * self.batch_multiple_of
+        batch_tokens = batch * self.sequence_length
+        horizon = math.ceil(multiple * self.tokens_per_parameter * n / batch_tokens)
+        return HParams(
+            batch_sequences=batch,
+            sequence_length=self.sequence_length,
+            peak_lr=self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor,
+            final_lr_fraction=self.final_lr_fraction,
+            warmup_steps=round(self.warmup_tokens_per_parameter * n / batch_tokens),
+            decay_steps=horizon,
+            total_steps=horizon + self.floor_steps,
+            checkpoint_every=max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams:
+    """What one run needs to know. Steps count optimizer updates from 1; step s has seen s · batch_tokens tokens."""
+
+    batch_sequences: int
+    sequence_length: int
+    peak_lr: float
+    final_lr_fraction: float
+    warmup_steps: int
+    decay_steps: int
+    total_steps: int
+    checkpoint_every: int
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.batch_sequences * self.sequence_length
+
+    @property
+    def d(self) -> int:
+        """D: tokens seen by the end of the run."""
+        return self.total_steps * self.batch_tokens
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """Every `checkpoint_every` steps, and the last step also where it is off that grid."""
+        steps = list(range(self.checkpoint_every, self.total_steps + 1, self.checkpoint_every))
+        return steps if steps and steps[-1] == self.total_steps else [*steps, self.total_steps]
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of update `step` (from 1): linear warmup from 0, cosine to the floor, then the floor.
+
+        Equals the published `optim/learning_rate_group0` columns to double precision.
+        """
+        floor = self.peak_lr * self.final_lr_fraction
+        if step < self.warmup_steps:
+            return self.peak_lr * step / self.warmup_steps
+        if step >= self.decay_steps:
+            return floor
+        progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
+        return floor + (self.peak_lr - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,86 @@
+"""The one place that knows where a run's files lie.
+
+<runs_dir>/<ladder>/<rung>/
+    run.json             what the run is: size, N, D, steps, config hash (written once, before step 1)
+    config.yaml          the configuration as resolved
+    log.jsonl            a row every few steps
+    resume/              rolling full training state
+    checkpoints/step-0000200/   weights in Hugging Face layout, tokenizer, rung.json
+    metrics/step-0000200.json   what `evaluate` measured on that checkpoint
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ladder.errors import UserError
+from ladder.files import read_json
+
+RUN_FILE = "run.json"
+RUNG_FILE = "rung.json"
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:07d}"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / RUN_FILE
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def resume(self) -> Path:
+        return self.path / "resume"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / step_name(step)
+
+    def metrics_file(self, step: int) -> Path:
+        return self.metrics / f"{step_name(step)}.json"
+
+    def run_info(self) -> dict[str, Any]:
+        return read_json(self.run_file)
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps whose checkpoint is complete (a checkpoint is renamed into place, so present means whole)."""
+        return sorted(
+            int(path.parent.name.removeprefix("step-")) for path in self.checkpoints.glob(f"step-*/{RUNG_FILE}")
+        )
+
+    def measured_steps(self) -> list[int]:
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.metrics.glob("step-*.json"))
+
+
+def find_runs(directory: Path) -> list[RunDirectory]:
+    """The run that `directory` is, or the runs that lie in it, by name."""
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory")
+    if (directory / RUN_FILE).exists():
+        return [RunDirectory(directory)]
+    return [RunDirectory(path.parent) for path in sorted(directory.glob(f"*/{RUN_FILE}"))]

@@ -1,0 +1,117 @@
+"""A rung is one run of a ladder: a model size and a token budget, named like `190M-1xC`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ladder.errors import UserError, did_you_mean, unknown
+from ladder.recipe import HParams, Recipe
+from ladder.shape import ModelShape
+
+_RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
+
+
+def rung_name(size: str, multiple: float) -> str:
+    return f"{size}-{multiple:g}xC"
+
+
+def parse_run_name(name: str) -> tuple[str, float, str] | None:
+    """`190M-0.5xC-rerun` -> ("190M", 0.5, "rerun"); None where the name has another form."""
+    match = _RUN_NAME.fullmatch(name)
+    return (match["size"], float(match["multiple"]), match["tag"] or "") if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    size: str
+    multiple: float
+    shape: ModelShape
+    hparams: HParams
+
+    @property
+    def name(self) -> str:
+        return rung_name(self.size, self.multiple)
+
+    @property
+    def n(self) -> int:
+        return self.shape.n
+
+    @property
+    def d(self) -> int:
+        return self.hparams.d
+
+    @property
+    def flops_6nd(self) -> float:
+        return self.shape.flops_per_token_6n * self.d
+
+    @property
+    def flops_with_attention(self) -> float:
+        return self.shape.flops_per_token_with_attention(self.hparams.sequence_length) * self.d
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is to be predicted: a model of N parameters trained on D tokens."""
+
+    name: str
+    n: float
+    d: float
+
+    @property
+    def flops_6nd(self) -> float:
+        return 6.0 * self.n * self.d  # floats: N · D of real targets exceeds int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The rungs are every size of `sizes` at every multiple; `larger_sizes` are shapes for targets and extra runs."""
+
+    name: str
+    recipe: Recipe
+    sizes: dict[str, ModelShape]
+    larger_sizes: dict[str, ModelShape]
+    multiples: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.multiples:
+            raise UserError(f"ladder {self.name}: needs at least one size and one multiple")
+
+    @property
+    def rungs(self) -> list[Rung]:
+        return [self.make_rung(size, multiple) for size in self.sizes for multiple in self.multiples]
+
+    def make_rung(self, size: str, multiple: float) -> Rung:
+        shapes = self.sizes | self.larger_sizes
+        if size not in shapes:
+            raise unknown(f"size of ladder {self.name}", size, shapes)
+        return Rung(
+            size=size,
+            multiple=multiple,
+            shape=shapes[size],
+            hparams=self.recipe.hparams(shapes[size].n, multiple),
+        )
+
+    def rung(self, name: str) -> Rung:
+        """The rung of that name: any known size at any multiple, so `3B-2xC` works too."""
+        parsed = parse_run_name(name)
+        if parsed is None or parsed[2] or parsed[0] not in self.sizes | self.larger_sizes:
+            known = [rung.name for rung in self.rungs]
+            raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, known)}')
+        return self.make_rung(parsed[0], parsed[1])
+
+    def select(self, sizes: Iterable[str] = (), multiples: Iterable[float] = ()) -> list[Rung]:
+        """The rungs of those sizes and multiples; empty means all."""
+        sizes, multiples = list(sizes), list(multiples)
+        for size in sizes:
+            if size not in self.sizes:
+                raise unknown(f"size of ladder {self.name}", size, self.sizes)
+        for multiple in multiples:
+            if multiple not in self.multiples:
+                raise unknown(f"multiple of ladder {self.name}", f"{multiple:g}", [f"{m:g}" for m in self.multiples])
+        return [
+            rung
+            for rung in self.rungs
+            if (not sizes or rung.size in sizes) and (not multiples or rung.multiple in multiples)
+        ]
