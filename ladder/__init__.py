@@ -1,1 +1,1 @@
-"""The shared nouns of Model Ladder (shape, recipe, rung, run directory, measurement table) and its plan and launcher."""
+"""The shared nouns of Model Ladder (shape, recipe, rung, run directory, measurements), its plan and its launcher."""

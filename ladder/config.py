@@ -20,7 +20,7 @@ from ladder.shape import ModelShape
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-# Hydra's grammar has no keys like 600M or 1.3B, so `+ladder.sizes.600M={…}` is passed on as `+ladder.sizes={600M: {…}}`.
+# Hydra's grammar has no keys like 600M or 1.3B, so `+ladder.sizes.600M={…}` becomes `+ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(r"\+ladder\.((?:larger_)?sizes)\.([^=]+)=(\{.*\})")
 
 

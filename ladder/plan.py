@@ -1,0 +1,73 @@
+"""What a ladder is and what it costs, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from ladder.rung import Rung, Target
+
+
+def count(value: float) -> str:
+    """1,234,567 -> "1.23M": three digits and K, M, B or T."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def describe(rung: Rung) -> str:
+    """Every derived number of one rung, a line each."""
+    hparams = rung.hparams
+    lines = {
+        "N": f"{rung.n:,} parameters without the input embedding ({rung.shape.total_parameters:,} in all)",
+        "D": f"{rung.d:,} tokens ({rung.multiple:g} x 20N)",
+        "batch": f"{hparams.batch_tokens:,} tokens ({hparams.batch_sequences} x {hparams.sequence_length:,})",
+        "peak LR": f"{hparams.peak_lr:.4e}",
+        "steps": f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, cosine to {hparams.decay_steps:,})",
+        "checkpoints": f"{len(hparams.checkpoint_steps)} (every {hparams.checkpoint_every:,} steps and the last)",
+        "FLOPs": f"{rung.flops_6nd:.3e} (6ND), {rung.flops_with_attention:.3e} with attention",
+    }
+    return "\n".join([f"rung {rung.name}", *(f"  {key:<12} {value}" for key, value in lines.items())])
+
+
+def plan_table(name: str, rungs: Sequence[Rung], target: Target) -> Table:
+    """The table that `python -m ladder plan` prints."""
+    total = sum(rung.flops_6nd for rung in rungs)
+    table = Table(
+        title=f"ladder {name}: {len(rungs)} rungs",
+        caption=f"{total:.2e} FLOPs (6ND) in all, {total / target.flops_6nd:.1%} of target {target.name}",
+    )
+    for column in (
+        "rung",
+        "N",
+        "D",
+        "batch",
+        "peak LR",
+        "warmup",
+        "steps",
+        "checkpoints",
+        "FLOPs (6ND)",
+        "with attention",
+    ):
+        table.add_column(column, justify="left" if column == "rung" else "right")
+    previous = ""
+    for rung in rungs:
+        if previous and rung.size != previous:
+            table.add_section()
+        previous = rung.size
+        hparams = rung.hparams
+        table.add_row(
+            rung.name,
+            f"{rung.n:,}",
+            f"{rung.d:,}",
+            f"{hparams.batch_sequences:,}",
+            f"{hparams.peak_lr:.3g}",
+            f"{hparams.warmup_steps:,}",
+            f"{hparams.total_steps:,}",
+            f"{len(hparams.checkpoint_steps):,}",
+            f"{rung.flops_6nd:.2e}",
+            f"{rung.flops_with_attention:.2e}",
+        )
+    return table

@@ -1,0 +1,128 @@
+"""Prepared data on disk: flat token shards with a manifest, read through memory maps.
+
+<directory>/manifest.json          vocabulary, tokenizer hash, and per split the shards with sizes and checksums
+<directory>/train-00000.bin, …     token ids, uint16 or uint32, little-endian, documents one after another
+<directory>/val-00000.bin, …
+<directory>/tokenizer/             the tokenizer in Hugging Face layout
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ladder.errors import UserError, unknown
+from ladder.files import json_sha256, read_json, sha256_of, write_json
+
+MANIFEST_SCHEMA = 1
+TOKENIZER_DIRECTORY = "tokenizer"
+_VERIFIED = ".verified.json"
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class TokenShards:
+    """One split of a prepared corpus as a single long array of token ids.
+
+    Raises:
+        UserError: no or an unreadable manifest, an unknown split, a shard that is missing, truncated or altered.
+    """
+
+    directory: Path
+    split: str
+    manifest: dict[str, Any] = field(init=False)
+    _maps: list[np.ndarray] = field(init=False, repr=False)
+    _starts: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        path = self.directory / "manifest.json"
+        if not path.exists():
+            raise UserError(
+                f"no prepared data in {self.directory} (no manifest.json); run: python scripts/prepare_data.py"
+            )
+        manifest = read_json(path)
+        if manifest.get("schema") != MANIFEST_SCHEMA:
+            raise UserError(
+                f"{path} has schema {manifest.get('schema')}, expected {MANIFEST_SCHEMA}; prepare the data again"
+            )
+        if self.split not in manifest["splits"]:
+            raise unknown(f"split of {self.directory}", self.split, manifest["splits"])
+        object.__setattr__(self, "manifest", manifest)
+        shards = manifest["splits"][self.split]["shards"]
+        self._verify(shards)
+        dtype = np.dtype(manifest["dtype"])
+        maps = [np.memmap(self.directory / shard["file"], dtype=dtype, mode="r") for shard in shards]
+        object.__setattr__(self, "_maps", maps)
+        object.__setattr__(self, "_starts", np.cumsum([0] + [len(part) for part in maps]))
+
+    def _verify(self, shards: list[dict[str, Any]]) -> None:
+        """Sizes always; checksums once per file state (size and modification time), remembered beside the manifest."""
+        memory = self.directory / _VERIFIED
+        known: dict[str, Any] = read_json(memory) if memory.exists() else {}
+        fresh = {}
+        width = np.dtype(self.manifest["dtype"]).itemsize
+        for shard in shards:
+            path = self.directory / shard["file"]
+            if not path.exists():
+                raise UserError(f"{path} is missing although the manifest lists it; prepare the data again")
+            stat = path.stat()
+            if stat.st_size != shard["tokens"] * width:
+                raise UserError(
+                    f"{path} has {stat.st_size:,} bytes, not {shard['tokens'] * width:,} as in the manifest: "
+                    "it is truncated or from another preparation; prepare the data again"
+                )
+            state = [stat.st_size, stat.st_mtime_ns, shard["sha256"]]
+            if known.get(shard["file"]) == state:
+                continue
+            if sha256_of(path) != shard["sha256"]:
+                raise UserError(
+                    f"{path} does not have the checksum of the manifest: it was altered; prepare the data again"
+                )
+            fresh[shard["file"]] = state
+        if fresh and os.access(self.directory, os.W_OK):
+            write_json(memory, known | fresh)
+
+    @property
+    def total(self) -> int:
+        """Tokens in the split."""
+        return int(self._starts[-1])
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the split's text."""
+        return int(self.manifest["splits"][self.split]["bytes"])
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.manifest["vocab_size"])
+
+    @property
+    def tokenizer_directory(self) -> Path:
+        return self.directory / TOKENIZER_DIRECTORY
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the manifest: changes with any token, the tokenizer or the split."""
+        return json_sha256(self.manifest)
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Token ids [start, start + count) as int64; the range must lie inside the split."""
+        if start < 0 or start + count > self.total:
+            raise IndexError(f"tokens {start}..{start + count} of {self.total}")
+        out = np.empty(count, np.int64)
+        shard = int(np.searchsorted(self._starts, start, side="right")) - 1
+        filled = 0
+        while filled < count:
+            offset = start + filled - int(self._starts[shard])
+            part = self._maps[shard][offset : offset + count - filled]
+            out[filled : filled + len(part)] = part
+            filled += len(part)
+            shard += 1
+        return out

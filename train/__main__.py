@@ -1,0 +1,134 @@
+"""`python -m train ladder=nano rung=n1-2xC`: train one rung, continuing where an earlier call stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ladder.config import ladder_directory, ladder_from_config, load_config, rung_from_config, split_overrides
+from ladder.errors import UserError, run_command
+from ladder.files import json_sha256, write_json, write_text
+from ladder.plan import describe
+from ladder.provenance import git_revision
+from ladder.rundir import RunDirectory
+from ladder.rung import Rung
+from ladder.shards import TokenShards
+
+# Threads that spin while they wait starve the other processes of a busy machine; torch reads this when it loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m train", description=__doc__, epilog="Any configuration value can be given as key=value."
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the derived hyper-parameters and stop")
+    parser.add_argument("--cfg", action="store_true", help="print the resolved configuration and stop")
+    options, words = parser.parse_known_args(argv)
+    config = load_config(split_overrides(words))
+    if options.cfg:
+        print(OmegaConf.to_yaml(config), end="")
+        return 0
+    rung = rung_from_config(config)
+    if is_main_process():
+        print(describe(rung), flush=True)
+    if options.dry_run:
+        return 0
+    shards = TokenShards(Path(config.data.directory), "train")
+    check_data(rung, shards)
+    run = RunDirectory(ladder_directory(config) / rung.name)
+    identity = run_identity(config, rung, shards)
+    check_identity(run, identity)
+    if run.checkpoint(rung.hparams.total_steps).exists():
+        if is_main_process():
+            print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
+        return 0
+    return train(config, rung, shards, run, identity)
+
+
+def check_data(rung: Rung, shards: TokenShards) -> None:
+    if shards.vocab_size > rung.shape.vocab_size:
+        raise UserError(
+            f"{shards.directory} has token ids up to {shards.vocab_size - 1:,}, the model's vocabulary is "
+            f"{rung.shape.vocab_size:,}: set ladder.vocab_size or prepare the data with a smaller tokenizer"
+        )
+
+
+def run_identity(config: DictConfig, rung: Rung, shards: TokenShards) -> dict[str, Any]:
+    """What makes two runs the same run; anything else may differ between a start and a restart."""
+    ladder = ladder_from_config(config)
+    return {
+        "ladder": ladder.name,
+        "size": rung.size,
+        "multiple": rung.multiple,
+        "n": rung.n,
+        "d": rung.d,
+        "shape": vars(rung.shape),
+        "hparams": vars(rung.hparams),
+        "recipe": vars(ladder.recipe),
+        "seed": config.seed,
+        "data_fingerprint": shards.fingerprint,
+    }
+
+
+def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
+    """Refuses to go on with a run that was begun with other values."""
+    if not run.run_file.exists():
+        return
+    before = _flat(run.run_info())
+    changed = [
+        f"{key}: {before[key]} there, {value} now" for key, value in _flat(identity).items() if before.get(key) != value
+    ]
+    if changed:
+        raise UserError(
+            f"{run.path} was begun with another configuration ({'; '.join(changed)}); "
+            "use those values, another runs_dir, or remove that directory"
+        )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+    return out
+
+
+def train(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory, identity: dict[str, Any]) -> int:
+    # Imported here so that --help, --dry-run and every error above answer at once.
+    from train.setup import build_trainer
+    from train.trainer import EXIT_PREEMPTED
+
+    if is_main_process():
+        begin(config, rung, run, identity)
+    trainer = build_trainer(config, rung, shards, run)
+    if config.train.evaluate:
+        from evaluate.hook import make_hook
+
+        trainer.on_checkpoint = make_hook(config)
+    return 0 if trainer.train() else EXIT_PREEMPTED
+
+
+def begin(config: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:
+    """Writes what the run is, before its first step; a restart leaves it as it was."""
+    if run.run_file.exists():
+        return
+    write_text(run.config_file, OmegaConf.to_yaml(config))
+    derived = {
+        "config_hash": json_sha256(identity),
+        "git_revision": git_revision(),
+        "total_steps": rung.hparams.total_steps,
+        "checkpoint_steps": rung.hparams.checkpoint_steps,
+    }
+    write_json(run.run_file, {"run": rung.name} | identity | derived)
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,87 @@
+"""What a run tells: rows in `log.jsonl`, a progress bar or plain lines, and W&B where asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ladder.files import write_text
+
+# Dense bf16 peak, TFLOP/s, by what CUDA calls the device; the most specific names first. Unknown: no MFU.
+_PEAK_TFLOPS = {
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H100": 989.4,
+    "H200": 989.4,
+    "GH200": 989.4,
+    "B200": 2250.0,
+    "A100": 312.0,
+    "A800": 312.0,
+    "L40S": 362.0,
+    "L4": 121.0,
+    "A10G": 70.0,
+    "RTX 4090": 165.2,
+}
+
+
+def peak_flops(device_name: str) -> float | None:
+    """Dense bf16 FLOP/s of a GPU, None where it is not known."""
+    return next((tera * 1e12 for name, tera in _PEAK_TFLOPS.items() if name in device_name), None)
+
+
+class Log:
+    """Appends to `log.jsonl`; on a resume, rows after the resumed step are dropped first."""
+
+    def __init__(self, path: Path, *, name: str, total_steps: int, resumed_step: int, wandb_run: Any = None) -> None:
+        rows = _rows(path)
+        kept = [row for row in rows if row["step"] <= resumed_step]
+        if len(kept) != len(rows):
+            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._wandb = wandb_run
+        self._bar = tqdm(
+            total=total_steps, initial=resumed_step, desc=name, unit="step", disable=not sys.stderr.isatty(), leave=True
+        )
+        self._name, self._total, self._next_line = name, total_steps, resumed_step
+
+    def write(self, row: dict[str, Any]) -> None:
+        """One row: `step` and any numbers."""
+        self._file.write(json.dumps(row) + "\n")
+        if self._wandb is not None:
+            self._wandb.log(row, step=row["step"])
+        shown = {key: row[key] for key in ("loss", "lr", "grad_norm") if key in row}
+        self._bar.set_postfix({key: f"{value:.4g}" for key, value in shown.items()}, refresh=False)
+        self._bar.update(row["step"] - self._bar.n)
+        if self._bar.disable and (row["step"] >= self._next_line or row["step"] == self._total):
+            self._next_line = row["step"] + max(1, self._total // 4)
+            print(_line(self._name, self._total, row), flush=True)
+
+    def close(self) -> None:
+        self._bar.close()
+        self._file.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, without a last line that a kill cut short."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _line(name: str, total: int, row: dict[str, Any]) -> str:
+    mfu = f"{row['mfu']:.1%}" if row["mfu"] is not None else "n/a"
+    return (
+        f"{name} step {row['step']:,}/{total:,} loss {row['loss']:.3f} lr {row['lr']:.2e} "
+        f"grad norm {row['grad_norm']:.2f} {row['tokens_per_second']:,.0f} tokens/s MFU {mfu} "
+        f"ETA {row['eta_seconds']:.0f} s"
+    )

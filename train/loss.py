@@ -1,0 +1,74 @@
+"""Next-token loss straight from hidden states: the logits of only a few hundred tokens exist at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_LOGITS = 2**25
+"""Logits alive at once (128 MiB in fp32). Larger chunks buy nothing once the matrix product is busy."""
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Sum over tokens of cross-entropy and of z-loss for logits = hidden @ weight.T.
+
+    Both gradients are formed chunk by chunk during the forward pass, while the chunk's logits are at hand: three
+    matrix products in all, nothing is recomputed, and no full matrix of logits is ever stored. The matrix products
+    run in the dtype of autocast where it is on; log-sum-exp and softmax are always fp32.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, z_weight: float, chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        device = hidden.device.type
+        product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        matrix = weight.to(product)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight)
+        cross_entropy = hidden.new_zeros((), dtype=torch.float32)
+        z_loss = hidden.new_zeros((), dtype=torch.float32)
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(labels), chunk):
+                part = hidden[start : start + chunk].to(product)
+                target = labels[start : start + chunk, None]
+                logits = (part @ matrix.T).float()
+                log_z = logits.logsumexp(-1, keepdim=True)
+                cross_entropy += (log_z - logits.gather(1, target)).sum()
+                z_loss += z_weight * log_z.square().sum()
+                # d/dlogits of (log Z - logit_y + w · log² Z) = softmax · (1 + 2 w log Z) - onehot(y)
+                gradient = logits.sub_(log_z).exp_().mul_(1 + 2 * z_weight * log_z)
+                gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
+                gradient = gradient.to(product)
+                grad_hidden[start : start + chunk] = gradient @ matrix
+                if product == grad_weight.dtype:
+                    grad_weight.addmm_(gradient.T, part)
+                else:
+                    grad_weight += gradient.T @ part
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.mark_non_differentiable(cross_entropy)
+        return cross_entropy + z_loss, cross_entropy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        # In place: a second copy of the head's gradient would be the largest tensor of the step.
+        return grad_hidden.mul_(gradients[0]), grad_weight.mul_(gradients[0]), None, None, None
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor, z_weight: float = 0.0, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Summed loss in nats, and its cross-entropy part alone (detached).
+
+    Args:
+        hidden: (tokens, d_model).
+        weight: the output head, (vocab_size, d_model).
+        labels: (tokens,) int64.
+        z_weight: weight of log²Z, the auxiliary loss that keeps logits from drifting (PaLM, section 5).
+        chunk: tokens whose logits exist at a time.
+    """
+    size = chunk or max(256, CHUNK_LOGITS // len(weight))
+    return LinearCrossEntropy.apply(hidden, weight, labels, z_weight, size)

@@ -1,0 +1,109 @@
+"""From a configuration to a ready trainer: device, precision, model, tokenizer, data order, micro-batch, W&B."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from omegaconf import DictConfig
+from transformers import AutoTokenizer
+
+from ladder.config import ladder_from_config
+from ladder.errors import UserError, unknown
+from ladder.rundir import RunDirectory
+from ladder.rung import Rung
+from ladder.shards import TokenShards
+from train.model import LossModel, build_model, model_config
+from train.order import BatchOrder
+from train.trainer import Trainer
+
+RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data_fingerprint", "git_revision")
+_CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only needs more memory
+
+
+def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory) -> Trainer:
+    """Raises UserError for a precision or W&B mode that does not exist."""
+    recipe = ladder_from_config(config).recipe
+    accelerator = Accelerator(mixed_precision=_precision(config), cpu=not torch.cuda.is_available())
+    tokenizer = AutoTokenizer.from_pretrained(shards.tokenizer_directory)
+    model = build_model(
+        model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id), int(config.seed)
+    ).to(accelerator.device)
+    if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
+        for block in model.model.layers:
+            block.compile()
+    share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
+    micro_batch = config.train.micro_batch or _largest_micro_batch(model, accelerator, share, recipe.sequence_length)
+    info = run.run_info()
+    return Trainer(
+        rung=rung,
+        recipe=recipe,
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        order=BatchOrder(shards, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
+        accelerator=accelerator,
+        rung_info={key: info[key] for key in RUNG_KEYS},
+        micro_batch=int(micro_batch),
+        log_every=int(config.train.log_every),
+        wandb_run=_start_wandb(config, rung, run, info) if accelerator.is_main_process else None,
+    )
+
+
+def _precision(config: DictConfig) -> str:
+    chosen = config.train.precision
+    if chosen not in ("auto", "bf16", "fp32"):
+        raise unknown("train.precision", str(chosen), ["auto", "bf16", "fp32"])
+    return "bf16" if chosen == "bf16" or (chosen == "auto" and torch.cuda.is_available()) else "no"
+
+
+def _largest_micro_batch(model: Any, accelerator: Accelerator, share: int, sequence_length: int) -> int:
+    """The largest number of sequences, halving from the whole share, whose forward and backward pass fit."""
+    if accelerator.device.type != "cuda":
+        return max(1, min(share, _CPU_MICRO_BATCH_TOKENS // sequence_length))
+    micro_batch = share
+    while not _fits(model, accelerator, micro_batch, sequence_length):
+        if micro_batch == 1:
+            raise UserError("one sequence does not fit this GPU's memory; use a larger GPU or a smaller size")
+        micro_batch = -(-micro_batch // 2)
+    return micro_batch
+
+
+def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_length: int) -> bool:
+    try:
+        # AdamW's two moments are not there yet but will be.
+        moments = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(2)]
+        tokens = torch.zeros(micro_batch, sequence_length, dtype=torch.long, device=accelerator.device)
+        with accelerator.autocast():
+            LossModel(model, 0.0)(tokens, 0.0)[0].backward()
+        del moments
+        return True
+    except torch.cuda.OutOfMemoryError:
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+
+
+def _start_wandb(config: DictConfig, rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Any:
+    """A W&B run grouped by ladder; its id follows from the run, so a resumed run continues its curve."""
+    mode = {False: "off"}.get(config.wandb, config.wandb)  # YAML reads a bare `off` as false
+    if mode == "off":
+        return None
+    if mode not in ("offline", "online"):
+        raise unknown("wandb mode", str(mode), ["off", "offline", "online"])
+    import wandb
+
+    identity = f"{run.path.resolve()}:{info['config_hash']}"
+    return wandb.init(
+        project=config.wandb_project,
+        group=str(info["ladder"]),
+        name=rung.name,
+        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        resume="allow",
+        mode=mode,
+        dir=run.path,
+        config=info,
+    )
