@@ -1,0 +1,208 @@
+"""A task's plan: everything that does not depend on weights, made once per (tokenizer, task) and cached.
+
+The plan holds the rows of `evaluate.trie` as flat arrays, and what the metrics need to know of the documents, so that
+scoring a checkpoint reads neither texts nor the tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from evaluate.tasks import Document, Task
+from evaluate.tokenizer import Encoder
+from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_requests, trie_rows
+from ladder.errors import UserError
+from ladder.files import atomic_file, cache_directory, json_sha256
+
+PLAN_VERSION = 1  # raise it when the same inputs give another plan
+SHORT_ROW, LONG_ROW = 128, 1024  # nodes; see `row_tokens`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Flat arrays; `*_offsets` arrays have one entry more than there are items. Requests are (document, choice)."""
+
+    # documents and requests
+    choices: Ints  # (documents,) how many choices each has
+    gold: Ints  # (documents,)
+    groups: np.ndarray  # (documents,) the group's name
+    characters: Ints  # (requests,) of the continuation, its leading space included
+    bytes: Ints  # (requests,) the same in UTF-8
+    spaces: Ints  # (requests,) 1 where the continuation begins with a space
+    # shared prefixes, one a section; rows of a section come longest first
+    prefix_tokens: Ints
+    prefix_offsets: Ints
+    row_section: Ints  # (rows,)
+    row_offsets: Ints  # into tokens, positions, ends
+    tokens: Ints
+    positions: Ints  # the section's prefix is counted
+    ends: Ints  # index in the row
+    # what is predicted where
+    heads: Ints  # flat indices into tokens, ascending: the nodes whose next-token distribution is needed
+    pair_head: Ints  # (pairs,) ascending index into heads
+    pair_token: Ints
+    pair_request: Ints
+    # counts
+    limit: Ints  # (1,) distinct token prefixes of the requests: the least number of tokens that can be processed
+    truncated: Ints  # (1,) requests that were cut from the left
+    tries: Ints  # (1,) 1: rows branch and need a mask; 0: rows are plain sequences
+
+    @property
+    def processed_tokens(self) -> int:
+        return len(self.tokens) + len(self.prefix_tokens)
+
+    @property
+    def requests(self) -> int:
+        return len(self.characters)
+
+    @property
+    def largest_token(self) -> int:
+        return max(int(ids.max(initial=0)) for ids in (self.tokens, self.prefix_tokens, self.pair_token))
+
+
+def plan_key(task: Task, encoder_fingerprint: str, max_length: int, tries: bool) -> str:
+    """Names everything that a plan depends on; recorded as its provenance with every measurement."""
+    return json_sha256([PLAN_VERSION, task.fingerprint(), encoder_fingerprint, max_length, tries])
+
+
+def cached_plan(task: Task, encoder: Encoder, fingerprint: str, max_length: int, tries: bool) -> Plan:
+    """The plan from the user's cache directory, made and stored there first if need be."""
+    path = cache_directory() / "plans" / f"{plan_key(task, fingerprint, max_length, tries)}.npz"
+    if path.exists():
+        try:
+            return _load(path)
+        except (OSError, ValueError, KeyError, EOFError):  # cut short by a full disk or an old crash: make it again
+            path.unlink(missing_ok=True)
+    plan = make_plan(task.documents(), encoder, max_length, tries)
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{field.name: getattr(plan, field.name) for field in fields(Plan)})
+    return plan
+
+
+def _load(path: Path) -> Plan:
+    with np.load(path, allow_pickle=False) as arrays:
+        return Plan(**{field.name: arrays[field.name] for field in fields(Plan)})
+
+
+def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, tries: bool) -> Plan:
+    """The plan for those documents.
+
+    Args:
+        max_length: input tokens that the model takes; longer requests lose their beginning, as the peers do.
+        tries: whether the model takes rows that branch.
+
+    Raises:
+        UserError: a continuation that is longer than the model's context, or that has no tokens.
+    """
+    pairs = [pair for document in documents for pair in zip(document.contexts, document.choices, strict=True)]
+    owners = [document for document in documents for _ in document.choices]
+    whole: dict[str, list[Request]] = {}
+    cut: list[Request] = []
+    for index, (context, continuation) in enumerate(encoder.encode_pairs(pairs)):
+        if len(continuation) > max_length:
+            raise UserError(
+                f"document {owners[index].id}: a choice has {len(continuation)} tokens, "
+                f"more than the model's context of {max_length}"
+            )
+        inputs = np.concatenate([context, continuation[:-1]])
+        request = Request(index=index, inputs=inputs[-max_length:], targets=continuation)
+        (cut if len(inputs) > max_length else whole.setdefault(owners[index].group, [])).append(request)
+    sections = [_section(requests, tries, share=True) for requests in whole.values()]
+    if cut:  # cut at different places, they begin differently and share no prompt
+        sections.append(_section(cut, tries, share=False))
+    return _flatten(documents, sections, len(cut), tries)
+
+
+def trial_plan(vocabulary: int, tries: bool) -> Plan:
+    """A small made-up plan that branches at several depths behind a prefix; finds out what a model takes."""
+    ids = np.random.default_rng(0).integers(0, vocabulary, size=(4, 12), dtype=np.int32)
+    prompt, questions = ids[0], ids[1:]
+    contexts = [np.concatenate([prompt, question[:length]]) for question in questions for length in (3, 7)]
+    requests = [
+        Request(index=index, inputs=np.concatenate([context, ids[index % 4, :2]]), targets=ids[index % 4, :3])
+        for index, context in enumerate(contexts)
+    ]
+    documents = [Document(id="trial", contexts=("",) * len(requests), choices=("x",) * len(requests), gold=0)]
+    return _flatten(documents, [_section(requests, tries, share=True)], 0, tries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    prefix: Ints
+    rows: list[Row]
+    limit: int
+
+
+def _section(requests: list[Request], tries: bool, share: bool) -> _Section:
+    """Requests that begin with the same tokens; the prefix ends before the first token that predicts a choice."""
+    ordered, shared = sort_requests(requests)
+    limit = sum(len(request.inputs) for request in ordered) - int(shared.sum())
+    if not tries:
+        return _Section(prefix=np.empty(0, dtype=np.int32), rows=chain_rows(ordered, shared), limit=limit)
+    prefix = common_prefix(ordered[0].inputs, ordered[-1].inputs) if share else 0  # sorted: first and last differ most
+    prefix = min(prefix, min(len(request.inputs) - len(request.targets) for request in ordered))
+    rest = [
+        Request(index=request.index, inputs=request.inputs[prefix:], targets=request.targets) for request in ordered
+    ]
+    shared = np.maximum(shared - prefix, 0)
+    return _Section(
+        prefix=ordered[0].inputs[:prefix],
+        rows=trie_rows(rest, shared, row_tokens(prefix, max(len(request.inputs) for request in rest))),
+        limit=limit,
+    )
+
+
+def row_tokens(prefix: int, longest: int) -> int:
+    """Nodes per row: as long as the prefix, so that attention within the row costs no more than attention to it."""
+    return max(longest, min(LONG_ROW, max(SHORT_ROW, prefix)))
+
+
+def _flatten(documents: Sequence[Document], sections: list[_Section], truncated: int, tries: bool) -> Plan:
+    rows = [
+        (number, row)
+        for number, section in enumerate(sections)
+        for row in sorted(section.rows, key=lambda row: -len(row.tokens))
+    ]
+    offsets = _offsets([len(row.tokens) for _, row in rows])
+    pair_node = _concatenate([row.pair_node + start for (_, row), start in zip(rows, offsets[:-1], strict=True)])
+    heads, pair_head = np.unique(pair_node, return_inverse=True)
+    by_head = np.argsort(pair_head, kind="stable")
+    texts = [choice for document in documents for choice in document.choices]
+    return Plan(
+        choices=_ints(len(document.choices) for document in documents),
+        gold=_ints(document.gold for document in documents),
+        groups=np.array([document.group for document in documents]),
+        characters=_ints(map(len, texts)),
+        bytes=_ints(len(text.encode()) for text in texts),
+        spaces=_ints(text.startswith(" ") for text in texts),
+        prefix_tokens=_concatenate([section.prefix for section in sections]),
+        prefix_offsets=_offsets([len(section.prefix) for section in sections]),
+        row_section=_ints(number for number, _ in rows),
+        row_offsets=offsets,
+        tokens=_concatenate([row.tokens for _, row in rows]),
+        positions=_concatenate([row.positions + len(sections[number].prefix) for number, row in rows]),
+        ends=_concatenate([row.ends for _, row in rows]),
+        heads=heads.astype(np.int32),
+        pair_head=pair_head[by_head].astype(np.int32),
+        pair_token=_concatenate([row.pair_token for _, row in rows])[by_head],
+        pair_request=_concatenate([row.pair_request for _, row in rows])[by_head],
+        limit=_ints([sum(section.limit for section in sections)]),
+        truncated=_ints([truncated]),
+        tries=_ints([tries]),
+    )
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, dtype=np.int32)
+
+
+def _offsets(lengths: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+
+
+def _concatenate(parts: list[Ints]) -> Ints:
+    return np.concatenate([np.empty(0, dtype=np.int32), *parts]).astype(np.int32)

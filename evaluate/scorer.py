@@ -1,0 +1,225 @@
+"""Log-likelihoods of a plan's requests under a causal language model, each token of each trie computed once.
+
+A section's prefix fills the key-value cache once. Its rows then run in batches behind it, under the mask that
+`evaluate.trie` describes; hidden states are projected to the vocabulary only where a token is predicted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from evaluate.plan import Plan
+from ladder.errors import UserError
+
+# What a batch may hold, by device type. A batch of the CPU's size fits its caches; a GPU wants to be filled.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+MASK_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}  # queries x keys
+LOGIT_ELEMENTS = {"cpu": 2**22, "cuda": 2**28}  # positions x vocabulary, in fp32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows [first, last) of a section, padded to the longest; its heads are a contiguous range of the plan's."""
+
+    section: int
+    first: int
+    last: int
+
+
+class PrefixCache(DynamicCache):
+    """Keys and values of one shared prefix, put before those of every row without being changed by them."""
+
+    shared = False
+
+    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        if not self.shared:
+            return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        layer, rows = self.layers[layer_idx], key_states.shape[0]
+        keys = torch.cat([layer.keys.expand(rows, -1, -1, -1), key_states], dim=-2)
+        values = torch.cat([layer.values.expand(rows, -1, -1, -1), value_states], dim=-2)
+        return keys, values
+
+
+def context_length(model: Any) -> int:
+    """Input tokens that the model was made for."""
+    config = model.config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "seq_length", "n_ctx"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    raise UserError(f"the configuration of {type(model).__name__} names no context length; set suite.max_length=TOKENS")
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients, no dropout; the model's training mode is put back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+class Scorer:
+    """A model and the way it can be run: `tries` says whether it takes rows that branch."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        kind = self.device.type if self.device.type in BATCH_TOKENS else "cpu"
+        self.batch_tokens, self.mask_elements = BATCH_TOKENS[kind], MASK_ELEMENTS[kind]
+        self.logit_elements = LOGIT_ELEMENTS[kind]
+        self.tries = takes_tries(self)
+
+    def loglikelihoods(
+        self, plan: Plan, rank: int = 0, ranks: int = 1, progress: Callable[[int], None] = lambda tokens: None
+    ) -> np.ndarray:
+        """Natural-log likelihood of every request, float64 (requests,); those of other ranks' batches are 0.
+
+        A request lies in one row, so the ranks' results add up to exactly what one rank alone computes.
+
+        Raises:
+            UserError: the plan's token ids exceed the model's vocabulary, or a likelihood is not a number.
+        """
+        if plan.largest_token >= self.vocabulary:
+            raise UserError(
+                f"the tokenizer gives token {plan.largest_token}, but the model's embedding has {self.vocabulary} "
+                "rows: tokenizer and model do not belong together"
+            )
+        parts, pairs = [], []
+        with evaluating(self.model):
+            cache, section = None, -1
+            for batch in list(self.batches(plan))[rank::ranks]:
+                if batch.section != section:
+                    cache, section = self._prefix(plan, batch.section), batch.section
+                scores, scored = self._run(plan, batch, cache)
+                parts.append(scores)
+                pairs.append(scored)
+                progress(int(plan.row_offsets[batch.last] - plan.row_offsets[batch.first]))
+        if not parts:
+            return np.zeros(plan.requests)
+        values = torch.cat(parts).double().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise UserError("the model's log-likelihoods are not finite numbers (NaN or infinite weights?)")
+        requests = plan.pair_request[np.concatenate([np.arange(*span) for span in pairs])]
+        return np.bincount(requests, weights=values, minlength=plan.requests)
+
+    def batches(self, plan: Plan) -> Iterator[Batch]:
+        """Rows of equal section, longest first, as many as the token, mask and logit budgets hold (at least one)."""
+        lengths = np.diff(plan.row_offsets)
+        first, rows = 0, len(lengths)
+        while first < rows:
+            section, longest = int(plan.row_section[first]), int(lengths[first])
+            prefix = int(plan.prefix_offsets[section + 1] - plan.prefix_offsets[section])
+            room = min(self.batch_tokens // longest, self.mask_elements // (longest * (longest + prefix)))
+            if not plan.tries[0]:
+                room = min(room, self.logit_elements // (longest * self.vocabulary))
+            end = int(np.searchsorted(plan.row_section, section, side="right"))
+            last = min(first + max(room, 1), end)
+            yield Batch(section, first, last)
+            first = last
+
+    def _prefix(self, plan: Plan, section: int) -> PrefixCache | None:
+        tokens = plan.prefix_tokens[plan.prefix_offsets[section] : plan.prefix_offsets[section + 1]]
+        if not len(tokens):
+            return None
+        cache = PrefixCache(config=self.model.config)
+        self.model.base_model(input_ids=self._tensor(tokens)[None], past_key_values=cache, use_cache=True)
+        cache.shared = True
+        return cache
+
+    def _run(self, plan: Plan, batch: Batch, cache: PrefixCache | None) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Log-probabilities of the batch's pairs (pairs,) fp32, and which pairs of the plan they are."""
+        starts = plan.row_offsets[batch.first : batch.last]
+        lengths = np.diff(plan.row_offsets[batch.first : batch.last + 1])
+        width = int(lengths.max())
+        columns = np.arange(width)
+        filled = columns < lengths[:, None]  # (rows, width)
+        places = np.minimum(starts[:, None] + columns, len(plan.tokens) - 1)
+        tokens = self._tensor(np.where(filled, plan.tokens[places], 0))
+        heads = np.searchsorted(plan.heads, [starts[0], starts[-1] + lengths[-1]])
+        pairs = np.searchsorted(plan.pair_head, heads)
+        nodes = plan.heads[heads[0] : heads[1]]
+        row = np.searchsorted(starts, nodes, side="right") - 1
+        where = self._tensor(row * width + nodes - starts[row])
+        targets = self._tensor(plan.pair_token[pairs[0] : pairs[1]])
+        sources = self._tensor(plan.pair_head[pairs[0] : pairs[1]] - heads[0])
+        if plan.tries[0]:
+            positions = self._tensor(np.where(filled, plan.positions[places], 0))
+            ends = self._tensor(np.where(filled, plan.ends[places], columns + 1))  # padding sees itself alone
+            hidden = self._hidden(tokens, positions, ends, cache)
+        else:
+            hidden = self.model(input_ids=tokens, use_cache=False).logits
+        return self._pair_scores(hidden, where, sources, targets, bool(plan.tries[0])), (int(pairs[0]), int(pairs[1]))
+
+    def _hidden(
+        self, tokens: torch.Tensor, positions: torch.Tensor, ends: torch.Tensor, cache: PrefixCache | None
+    ) -> torch.Tensor:
+        """Last hidden states (rows, width, d) of rows that branch."""
+        index = torch.arange(tokens.shape[1], device=self.device)
+        visible = (index <= index[:, None]) & (index[:, None] < ends[:, None, :])  # (rows, queries, keys)
+        if cache is not None:
+            prefix = visible.new_ones((*visible.shape[:2], cache.get_seq_length()))
+            visible = torch.cat([prefix, visible], dim=-1)
+        mask = visible[:, None]
+        if self.model.config._attn_implementation == "eager":  # which adds its mask to the scores
+            dtype = next(self.model.parameters()).dtype
+            mask = torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
+        output = self.model.base_model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def _pair_scores(
+        self, hidden: torch.Tensor, where: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor, project: bool
+    ) -> torch.Tensor:
+        """log p(targets[j]) at position where[sources[j]], in fp32, over chunks of positions."""
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        chunk = max(1, self.logit_elements // self.vocabulary)
+        bounds = torch.searchsorted(sources, torch.arange(0, len(where) + chunk, chunk, device=sources.device)).tolist()
+        scores = []
+        for number, start in enumerate(range(0, len(where), chunk)):
+            states = flat[where[start : start + chunk]]
+            logits = (self.model.get_output_embeddings()(states) if project else states).float()
+            pairs = slice(bounds[number], bounds[number + 1])
+            chosen = logits[sources[pairs] - start, targets[pairs]]
+            scores.append(chosen - torch.logsumexp(logits, dim=-1)[sources[pairs] - start])
+        return torch.cat(scores)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(self.device, non_blocking=True)
+
+
+def takes_tries(scorer: Scorer) -> bool:
+    """Whether the model gives the same on a small trie as on its sequences one by one; tried, not looked up.
+
+    Models that ignore positions or masks, or treat their logits after the output embedding, are found out here;
+    layers that see a window only (it may be longer than the trial) by their configuration.
+    """
+    config = scorer.model.config.get_text_config()
+    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or []):
+        return False
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return False
+    from evaluate.plan import trial_plan
+
+    tolerance = 1e-3 if next(scorer.model.parameters()).dtype == torch.float32 else 0.3
+    plain = scorer.loglikelihoods(trial_plan(scorer.vocabulary, tries=False))
+    try:
+        branching = scorer.loglikelihoods(trial_plan(scorer.vocabulary, tries=True))
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError, UserError):
+        return False
+    return bool(np.abs(plain - branching).max() < tolerance)

