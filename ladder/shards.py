@@ -126,3 +126,9 @@ class TokenShards:
             filled += len(part)
             shard += 1
         return out
+
+    def windows(self, starts: np.ndarray, length: int) -> np.ndarray:
+        """`length` token ids from each start: int64, shape (len(starts), length)."""
+        if len(self._maps) == 1:
+            return self._maps[0][starts[:, None] + np.arange(length)].astype(np.int64)
+        return np.stack([self.read(int(start), length) for start in starts])

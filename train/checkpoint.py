@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
 from ladder.files import TEMPORARY_PREFIX, atomic_directory
 from ladder.rundir import RUNG_FILE, step_name
 
 _STATE_FILE = "state.pt"
+disable_progress_bar()  # transformers would draw one per weight file, in the middle of ours
 
 
 def save_weights(

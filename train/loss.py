@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 2**25
-"""Logits alive at once (128 MiB in fp32). Larger chunks buy nothing once the matrix product is busy."""
+CHUNK_LOGITS = {"cpu": 2**19, "cuda": 2**28}
+"""Logits alive at once. On a CPU 2 MiB of them stay in its cache; a GPU wants large matrix products."""
+MIN_CHUNK = 256
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -35,11 +36,15 @@ class LinearCrossEntropy(torch.autograd.Function):
                 part = hidden[start : start + chunk].to(product)
                 target = labels[start : start + chunk, None]
                 logits = (part @ matrix.T).float()
-                log_z = logits.logsumexp(-1, keepdim=True)
-                cross_entropy += (log_z - logits.gather(1, target)).sum()
+                label_logit = logits.gather(1, target)
+                largest = logits.amax(-1, keepdim=True)
+                exponentials = logits.sub_(largest).exp_()
+                total = exponentials.sum(-1, keepdim=True)
+                log_z = largest + total.log()
+                cross_entropy += (log_z - label_logit).sum()
                 z_loss += z_weight * log_z.square().sum()
                 # d/dlogits of (log Z - logit_y + w · log² Z) = softmax · (1 + 2 w log Z) - onehot(y)
-                gradient = logits.sub_(log_z).exp_().mul_(1 + 2 * z_weight * log_z)
+                gradient = exponentials.mul_((1 + 2 * z_weight * log_z) / total)
                 gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
                 gradient = gradient.to(product)
                 grad_hidden[start : start + chunk] = gradient @ matrix
@@ -70,5 +75,5 @@ def linear_cross_entropy(
         z_weight: weight of log²Z, the auxiliary loss that keeps logits from drifting (PaLM, section 5).
         chunk: tokens whose logits exist at a time.
     """
-    size = chunk or max(256, CHUNK_LOGITS // len(weight))
+    size = chunk or max(MIN_CHUNK, CHUNK_LOGITS.get(hidden.device.type, 2**28) // len(weight))
     return LinearCrossEntropy.apply(hidden, weight, labels, z_weight, size)

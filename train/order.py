@@ -7,6 +7,7 @@ offset, so that a repeated token stands at another place.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from ladder.errors import UserError
 from ladder.shards import TokenShards
 
 _ROUNDS = 6
-_MASK32 = np.uint64(0xFFFFFFFF)
+_BLOCK_STEPS = 64
 
 
 def _mix(value: np.ndarray) -> np.ndarray:
@@ -77,17 +78,24 @@ class BatchOrder:
 
     def starts(self, step: int) -> np.ndarray:
         """First token of each sequence of batch `step` (from 1): int64, shape (batch_sequences,)."""
-        sample = (step - 1) * self.batch_sequences + np.arange(self.batch_sequences, dtype=np.int64)
-        out = np.empty_like(sample)
-        epochs = sample // self.windows
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            key = int(_mix(np.array([self.seed * 0x10001 + int(epoch) + 1], np.uint64))[0])
-            offset = key % self.sequence_length if epoch else 0
-            out[here] = permute(sample[here] % self.windows, self.windows, key) * self.sequence_length + offset
-        return out
+        block, row = divmod(step - 1, _BLOCK_STEPS)
+        return _block_starts(self.windows, self.sequence_length, self.batch_sequences, self.seed, block)[row]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> np.ndarray:
         """Token ids of this process's share of batch `step`: int64, shape (share, sequence_length)."""
-        starts = self.starts(step)[rank::processes]
-        return np.stack([self.shards.read(int(start), self.sequence_length) for start in starts])
+        return self.shards.windows(self.starts(step)[rank::processes], self.sequence_length)
+
+
+@functools.lru_cache(maxsize=2)
+def _block_starts(windows: int, length: int, batch_sequences: int, seed: int, block: int) -> np.ndarray:
+    """Starts of _BLOCK_STEPS batches at once, shape (_BLOCK_STEPS, batch_sequences): numpy's cost is per call."""
+    samples = _BLOCK_STEPS * batch_sequences
+    sample = block * samples + np.arange(samples, dtype=np.int64)
+    out = np.empty_like(sample)
+    epochs = sample // windows
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        key = int(_mix(np.array([seed * 0x10001 + int(epoch) + 1], np.uint64))[0])
+        offset = key % length if epoch else 0
+        out[here] = permute(sample[here] % windows, windows, key) * length + offset
+    return out.reshape(_BLOCK_STEPS, batch_sequences)
