@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ladder.errors import UserError, did_you_mean, unknown
 from ladder.recipe import Recipe
@@ -47,6 +48,8 @@ def load_config(overrides: Sequence[str] = ()) -> DictConfig:
         return _compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from None
+    except YAMLError as error:
+        raise UserError(f"configs: {error}") from None
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

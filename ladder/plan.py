@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
 from rich.table import Table
 
 from ladder.rung import Rung, Target
@@ -32,31 +33,32 @@ def describe(rung: Rung) -> str:
     return "\n".join([f"rung {rung.name}", *(f"  {key:<12} {value}" for key, value in lines.items())])
 
 
-def plan_table(name: str, rungs: Sequence[Rung], target: Target) -> Table:
+def gpu_hours(rung: Rung, gpu: DictConfig) -> float:
+    """Training time on one GPU of `gpu.peak_flops` at a utilisation of `gpu.mfu`, attention counted."""
+    return rung.flops_with_attention / (gpu.peak_flops * gpu.mfu) / 3600
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def plan_table(name: str, rungs: Sequence[Rung], target: Target, gpu: DictConfig) -> Table:
     """The table that `python -m ladder plan` prints."""
     total = sum(rung.flops_6nd for rung in rungs)
+    hours = sum(gpu_hours(rung, gpu) for rung in rungs)
     table = Table(
         title=f"ladder {name}: {len(rungs)} rungs",
-        caption=f"{total:.2e} FLOPs (6ND) in all, {total / target.flops_6nd:.1%} of target {target.name}",
+        caption=(
+            f"in all {total:.2e} FLOPs (6ND), {total / target.flops_6nd:.1%} of target {target.name}; about "
+            f"{_rounded(hours)} {gpu.name}-hours at {gpu.mfu:.0%} MFU, ${_rounded(hours * gpu.dollars_per_hour)}"
+        ),
     )
-    for column in (
-        "rung",
-        "N",
-        "D",
-        "batch",
-        "peak LR",
-        "warmup",
-        "steps",
-        "checkpoints",
-        "FLOPs (6ND)",
-        "with attention",
-    ):
-        table.add_column(column, justify="left" if column == "rung" else "right")
-    previous = ""
-    for rung in rungs:
-        if previous and rung.size != previous:
+    columns = ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention", "GPU-h")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "rung" else "right", no_wrap=True)
+    for previous, rung in zip([None, *rungs], rungs, strict=False):
+        if previous and rung.size != previous.size:
             table.add_section()
-        previous = rung.size
         hparams = rung.hparams
         table.add_row(
             rung.name,
@@ -69,5 +71,6 @@ def plan_table(name: str, rungs: Sequence[Rung], target: Target) -> Table:
             f"{len(hparams.checkpoint_steps):,}",
             f"{rung.flops_6nd:.2e}",
             f"{rung.flops_with_attention:.2e}",
+            _rounded(gpu_hours(rung, gpu)),
         )
     return table

@@ -1,0 +1,43 @@
+"""`python -m ladder plan|run|status [ladder=NAME] [key=value …]`: plan a ladder, run what is missing, see its state."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+
+from ladder.config import ladder_directory, ladder_from_config, load_config, load_target, split_overrides
+from ladder.errors import run_command
+from ladder.launch import check_affordable, count_gpus, run_rungs
+from ladder.plan import plan_table
+from ladder.status import ladder_status, status_table
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ladder", description=__doc__, epilog="Any configuration value can be given as key=value."
+    )
+    parser.add_argument("command", choices=["plan", "run", "status"])
+    options, words = parser.parse_known_args(argv)
+    overrides = split_overrides(words)
+    config = load_config(overrides)
+    ladder = ladder_from_config(config)
+    console = Console(soft_wrap=False)
+    rungs = [ladder.rung(str(config.rung))] if config.rung else ladder.rungs
+    directory = ladder_directory(config)
+    if options.command == "plan":
+        console.print(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
+    elif options.command == "run":
+        if not directory.exists():
+            console.print(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
+        check_affordable(rungs, count_gpus())
+        run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
+    else:
+        statuses = ladder_status(directory, rungs)
+        console.print(status_table(directory, statuses))
+        return 0 if all(status.state == "done" for status in statuses) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

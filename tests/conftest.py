@@ -1,0 +1,93 @@
+"""Shared fixtures: a tiny prepared corpus and a nano ladder small enough for a test."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The directory with the paper's tables and AI2's published measurements, which are never part of the project."""
+    if not (SHARED / "olmo-ladder" / "runs").is_dir():
+        pytest.skip("AI2's measurements are not at ../shared/olmo-ladder/runs")
+    return SHARED
+
+
+def run_module(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ
+    )
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python WORD …` in the checkout and returns the finished process."""
+    return run_module
+
+
+def assert_user_error(done: subprocess.CompletedProcess[str], *fragments: str) -> None:
+    """Exit code 2 and one line on standard error that holds every fragment."""
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: "), done.stderr
+    for fragment in fragments:
+        assert fragment in lines[0], done.stderr
+
+
+def write_shards(directory: Path, splits: dict[str, np.ndarray], vocab_size: int, shard_tokens: int = 10**9) -> None:
+    """Prepared data as `scripts/prepare_data.py` writes it, from given token ids."""
+    from ladder.files import sha256_of, write_json
+    from ladder.shards import token_dtype
+
+    directory.mkdir(parents=True, exist_ok=True)
+    dtype = token_dtype(vocab_size)
+    manifest = {"schema": 1, "name": "test", "dtype": dtype.str, "vocab_size": vocab_size, "tokenizer_sha256": ""}
+    manifest["splits"] = {}
+    for split, tokens in splits.items():
+        shards = []
+        for number, start in enumerate(range(0, len(tokens), shard_tokens)):
+            path = directory / f"{split}-{number:05d}.bin"
+            part = tokens[start : start + shard_tokens].astype(dtype)
+            path.write_bytes(part.tobytes())
+            shards.append({"file": path.name, "tokens": len(part), "sha256": sha256_of(path)})
+        manifest["splits"][split] = {"tokens": len(tokens), "bytes": 4 * len(tokens), "documents": 1, "shards": shards}
+    write_json(directory / "manifest.json", manifest)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared corpus of 512 token ids with some structure to learn, and its tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    follow = rng.integers(1, 512, size=(512, 4))
+    tokens = np.empty(60_000, np.int64)
+    state = 1
+    for index, choice in enumerate(rng.integers(0, 4, size=len(tokens))):
+        state = int(follow[state, choice])
+        tokens[index] = state
+    write_shards(directory, {"train": tokens[:50_000], "val": tokens[50_000:]}, 512, shard_tokens=17_001)
+    vocabulary = {"<|endoftext|>": 0} | {f"w{index}": index for index in range(1, 512)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<|endoftext|>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    tokenizer.save_pretrained(directory / "tokenizer")
+    return directory

@@ -1,0 +1,100 @@
+"""Data order: which tokens a step sees depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_shards
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ladder.errors import UserError
+from ladder.shards import TokenShards
+from train.order import BatchOrder, permute
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
+def test_permute_is_a_permutation(size: int, key: int) -> None:
+    assert sorted(permute(np.arange(size), size, key)) == list(range(size))
+
+
+def test_permutations_of_two_keys_are_unrelated() -> None:
+    first, second = (permute(np.arange(5000), 5000, key) for key in (1, 2))
+    assert (first == second).mean() < 0.005
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+    assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.05
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> BatchOrder:
+    write_shards(tmp_path, {"train": np.arange(1003), "val": np.arange(5)}, 2048, shard_tokens=300)
+    return BatchOrder(TokenShards(tmp_path, "train"), sequence_length=10, batch_sequences=7, seed=3)
+
+
+def test_an_epoch_visits_every_window_once(order: BatchOrder) -> None:
+    starts = np.concatenate([order.starts(step) for step in range(1, 16)])
+    first, second = starts[: order.windows], starts[order.windows :]
+    assert order.windows == 99
+    assert sorted(first) == [10 * window for window in range(99)]
+    assert len({start % 10 for start in second}) == 1  # one offset for the whole second epoch
+    assert len(set(second)) == len(second)
+
+
+def test_tokens_are_the_windows(order: BatchOrder) -> None:
+    batch = order.batch(4)
+    assert batch.shape == (7, 10)
+    assert (batch == order.starts(4)[:, None] + np.arange(10)).all()
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_processes_share_the_same_batch(order: BatchOrder, processes: int) -> None:
+    for step in (1, 14, 15, 64, 65):  # 15 crosses an epoch, 64 and 65 a block
+        whole = order.batch(step)
+        parts = np.concatenate([order.batch(step, rank, processes) for rank in range(processes)])
+        assert sorted(map(tuple, whole)) == sorted(map(tuple, parts))
+
+
+def test_order_does_not_depend_on_where_it_starts(order: BatchOrder) -> None:
+    sequence = [order.starts(step).copy() for step in range(1, 200)]
+    assert all((order.starts(step) == sequence[step - 1]).all() for step in (150, 1, 199, 64, 65, 3))
+
+
+def test_another_seed_is_another_order(order: BatchOrder) -> None:
+    other = BatchOrder(order.shards, 10, 7, seed=4)
+    assert (order.starts(1) != other.starts(1)).any()
+
+
+def test_too_little_text(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"train": np.arange(9)}, 512)
+    with pytest.raises(UserError, match="not enough text for one sequence of 10"):
+        BatchOrder(TokenShards(tmp_path, "train"), 10, 1, 0)
+
+
+def test_truncated_shard(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"train": np.arange(100)}, 512)
+    path = tmp_path / "train-00000.bin"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(UserError, match=r"train-00000.bin has 198 bytes, not 200"):
+        TokenShards(tmp_path, "train")
+
+
+def test_altered_shard(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"train": np.arange(100)}, 512)
+    TokenShards(tmp_path, "train")  # remembers the good checksum …
+    path = tmp_path / "train-00000.bin"
+    content = bytearray(path.read_bytes())
+    content[7] ^= 1
+    path.write_bytes(content)  # … which must not hide a later change
+    with pytest.raises(UserError, match="altered"):
+        TokenShards(tmp_path, "train")
+
+
+def test_no_data_and_unknown_split(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no prepared data .*prepare_data.py"):
+        TokenShards(tmp_path, "train")
+    write_shards(tmp_path, {"train": np.arange(100)}, 512)
+    with pytest.raises(UserError, match=r'unknown split .* "vall"'):
+        TokenShards(tmp_path, "vall")
