@@ -6,6 +6,7 @@ scoring a checkpoint reads neither texts nor the tokenizer.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -64,18 +65,18 @@ class Plan:
         return max(int(ids.max(initial=0)) for ids in (self.tokens, self.prefix_tokens, self.pair_token))
 
 
-def plan_key(task: Task, encoder_fingerprint: str, max_length: int, tries: bool) -> str:
-    """Names everything that a plan depends on; recorded as its provenance with every measurement."""
-    return json_sha256([PLAN_VERSION, task.fingerprint(), encoder_fingerprint, max_length, tries])
+def plan_key(task: Task, tokenizer_sha256: str, max_length: int) -> str:
+    """Names what is scored: documents, their tokens, where they are cut; recorded with every measurement."""
+    return json_sha256([PLAN_VERSION, task.fingerprint(), tokenizer_sha256, max_length])
 
 
-def cached_plan(task: Task, encoder: Encoder, fingerprint: str, max_length: int, tries: bool) -> Plan:
-    """The plan from the user's cache directory, made and stored there first if need be."""
-    path = cache_directory() / "plans" / f"{plan_key(task, fingerprint, max_length, tries)}.npz"
+def cached_plan(task: Task, encoder: Encoder, key: str, max_length: int, tries: bool) -> Plan:
+    """The plan from the user's cache directory, made and stored there first if need be; `key` is its `plan_key`."""
+    path = cache_directory() / "plans" / f"{key}-{'tries' if tries else 'chains'}.npz"
     if path.exists():
         try:
             return _load(path)
-        except (OSError, ValueError, KeyError, EOFError):  # cut short by a full disk or an old crash: make it again
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # damaged: make it again
             path.unlink(missing_ok=True)
     plan = make_plan(task.documents(), encoder, max_length, tries)
     with atomic_file(path) as temporary, temporary.open("wb") as file:

@@ -47,13 +47,13 @@ class PrefixCache(DynamicCache):
         return keys, values
 
 
-def context_length(model: Any) -> int:
-    """Input tokens that the model was made for."""
-    config = model.config.get_text_config()
+def context_length(config: Any) -> int:
+    """Input tokens that a model of this Hugging Face configuration was made for."""
+    text = config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "seq_length", "n_ctx"):
-        if getattr(config, name, None):
-            return int(getattr(config, name))
-    raise UserError(f"the configuration of {type(model).__name__} names no context length; set suite.max_length=TOKENS")
+        if getattr(text, name, None):
+            return int(getattr(text, name))
+    raise UserError(f"the {text.model_type} configuration names no context length; set suite.max_length=TOKENS")
 
 
 @contextlib.contextmanager
@@ -112,6 +112,19 @@ class Scorer:
             raise UserError("the model's log-likelihoods are not finite numbers (NaN or infinite weights?)")
         requests = plan.pair_request[np.concatenate([np.arange(*span) for span in pairs])]
         return np.bincount(requests, weights=values, minlength=plan.requests)
+
+    def sequence_losses(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Mean nats per predicted token of each sequence (sequences,); tokens (sequences, length) int64."""
+        tokens = tokens.to(self.device)
+        count, length = tokens.shape
+        if self.tries:
+            output = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+        else:
+            output = self.model(input_ids=tokens, use_cache=False).logits
+        where = torch.arange(count * length, device=self.device).view(count, length)[:, :-1].reshape(-1)
+        sources = torch.arange(len(where), device=self.device)
+        scores = self._pair_scores(output, where, sources, tokens[:, 1:].reshape(-1), self.tries)
+        return -scores.view(count, length - 1).mean(dim=1)
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Rows of equal section, longest first, as many as the token, mask and logit budgets hold (at least one)."""

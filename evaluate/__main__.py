@@ -1,0 +1,73 @@
+"""`python -m evaluate PATH`: measure a checkpoint, the checkpoints of a run, or those of a whole ladder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from evaluate.checkpoint import find_checkpoints
+from ladder.config import load_config, split_overrides
+from ladder.errors import run_command
+
+# Threads that spin while they wait starve the other processes of a busy machine; torch reads this when it loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluate", description=__doc__, epilog="Any configuration value can be given as key=value."
+    )
+    parser.add_argument("path", type=Path, help="a checkpoint, a run, a ladder, or a directory of checkpoints")
+    parser.add_argument("--tasks", type=_words, default=[], help="only these, separated by commas")
+    parser.add_argument("--formats", type=_words, default=[], help="only rc or only mc")
+    parser.add_argument("--limit", type=_count, help="the first K documents of each task")
+    parser.add_argument("--output", type=Path, help="directory for the metrics files (default: in each run)")
+    parser.add_argument("--dtype", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on a GPU")
+    parser.add_argument("--force", action="store_true", help="measure again what is measured already")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")
+    parser.add_argument("--log-samples", action="store_true", help="also write every document with its likelihoods")
+    parser.add_argument("--allow-pickle", action="store_true", help="read weights that are not safetensors")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run model code that the checkpoint brings")
+    options, words = parser.parse_known_args(list(argv))
+    overrides = split_overrides(words)
+    config = load_config([word for word in overrides if not _of_suite(word)])
+    find_checkpoints(options.path)
+    from evaluate.session import Session  # imports torch, so only now that the command line is known to be right
+
+    Session(options=options, config=config, suite_node=lambda run: suite_node(overrides, run)).run()
+    return 0
+
+
+def suite_node(overrides: Sequence[str], run_config: Path | None) -> Any:
+    """The suite's configuration: the run's own, unless the command line names one; `suite.key=value` changes either."""
+    if (
+        run_config is None
+        or not run_config.exists()
+        or any(word.startswith(("suite=", "ladder=")) for word in overrides)
+    ):
+        return load_config(overrides).suite
+    changes = [word.lstrip("+") for word in overrides if _of_suite(word)]
+    return OmegaConf.merge(OmegaConf.load(run_config), OmegaConf.from_dotlist(changes)).suite
+
+
+def _of_suite(word: str) -> bool:
+    return word.lstrip("+").startswith("suite.")
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,121 @@
+"""One model under one suite: plans, scores, metrics file, each only as far as it is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evaluate.lm_loss import RunningText, lm_loss, read_running_text
+from evaluate.metrics import choices_of, task_results
+from evaluate.plan import Plan, cached_plan, plan_key
+from evaluate.results import Provenance, ResultFiles
+from evaluate.scorer import Scorer
+from evaluate.tasks import Suite, Task
+from evaluate.tokenizer import Encoder
+from ladder.errors import UserError
+from ladder.measurements import SCHEMA_VERSION
+from ladder.provenance import git_revision, versions
+
+LONGEST_RUNNING_TEXT = 4096  # tokens a sequence of running text has at most: the paper's training length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A suite bound to a tokenizer and a context length; what it depends on is known before any weight is read."""
+
+    suite: Suite
+    encoder: Encoder
+    max_length: int
+    vocabulary: int
+    tokenizer_sha256: str
+    plans: dict[str, str]
+    texts: dict[str, RunningText]
+
+    def provenance(self, weights: str, dtype: str) -> Provenance:
+        texts = {name: text.fingerprint for name, text in self.texts.items()}
+        return Provenance(weights=weights, tokenizer=self.tokenizer_sha256, dtype=dtype, plans=self.plans, texts=texts)
+
+
+def make_job(suite: Suite, encoder: Encoder, context: int, vocabulary: int) -> Job:
+    max_length = min(context, suite.max_length or context)
+    fingerprint = encoder.fingerprint()
+    return Job(
+        suite=suite,
+        encoder=encoder,
+        max_length=max_length,
+        vocabulary=vocabulary,
+        tokenizer_sha256=fingerprint,
+        plans={task.key: plan_key(task, fingerprint, max_length) for task in suite.tasks},
+        texts={loss.name: read_running_text(loss, encoder, vocabulary) for loss in suite.lm_losses},
+    )
+
+
+@dataclass(kw_only=True)
+class Evaluator:
+    """Keeps plans in memory between checkpoints.
+
+    `report` is told what is being done: (task key, tokens done, tokens in all).
+    """
+
+    report: Callable[[str, int, int], None] = lambda task, done, total: None
+    _plans: dict[tuple[str, bool], Plan] = field(default_factory=dict, init=False)
+
+    def evaluate(
+        self, scorer: Scorer, job: Job, provenance: Provenance, origin: dict[str, Any], files: ResultFiles | None
+    ) -> dict[str, Any]:
+        """The metrics of one model, as a metrics file holds them; written to `files` task by task, if given.
+
+        Args:
+            origin: what identifies the model: run, size, n, d, step, tokens.
+
+        Raises:
+            UserError: the model's vocabulary is too small for the tokenizer, or its likelihoods are not numbers.
+        """
+        arrays = files.loglikelihoods(provenance) if files else {}
+        results = []
+        for task in job.suite.tasks:
+            plan = self.plan(task, job, scorer.tries)
+            if task.key not in arrays:
+                arrays[task.key] = self._score(scorer, task, plan)
+                if files:
+                    files.save_loglikelihoods(provenance, arrays)
+            results.extend(task_results(task, choices_of(plan, arrays[task.key])))
+        losses = []
+        for loss in job.suite.lm_losses:
+            self.report(loss.name, 0, loss.tokens)
+            length = min(job.max_length, LONGEST_RUNNING_TEXT)
+            losses.append(lm_loss(scorer, loss, job.texts[loss.name], length))
+        metrics = {
+            "schema": SCHEMA_VERSION,
+            **origin,
+            "results": results,
+            "lm_loss": losses,
+            "suite": job.suite.name,
+            "max_length": job.max_length,
+            "git_revision": git_revision(),
+            "versions": versions("torch", "transformers", "tokenizers"),
+        }
+        return files.save_metrics(metrics, provenance) if files else metrics
+
+    def plan(self, task: Task, job: Job, tries: bool) -> Plan:
+        key = (job.plans[task.key], tries)
+        if key not in self._plans:
+            self._plans[key] = cached_plan(task, job.encoder, job.plans[task.key], job.max_length, tries)
+        return self._plans[key]
+
+    def _score(self, scorer: Scorer, task: Task, plan: Plan) -> np.ndarray:
+        done = 0
+
+        def advance(tokens: int) -> None:
+            nonlocal done
+            done += tokens
+            self.report(task.key, done, len(plan.tokens))
+
+        self.report(task.key, 0, len(plan.tokens))
+        try:
+            return scorer.loglikelihoods(plan, progress=advance)
+        except UserError as error:
+            raise UserError(f"{task.key}: {error}") from None

@@ -1,0 +1,86 @@
+"""Language-model loss on running text: nats per token and bits per byte over a fixed number of tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluate.scorer import Scorer, evaluating
+from evaluate.tasks import LmLoss
+from evaluate.tokenizer import Encoder
+from ladder.errors import UserError
+from ladder.files import json_sha256, sha256_of
+from ladder.shards import TokenShards
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningText:
+    """Token ids (tokens,) int64, the UTF-8 bytes that a token of this text has on average, and what it is."""
+
+    tokens: np.ndarray
+    bytes_per_token: float
+    fingerprint: str
+
+
+def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> RunningText:
+    """The first `loss.tokens` tokens.
+
+    Raises:
+        UserError: the text is shorter than that, is absent, or its token ids exceed the model's vocabulary.
+    """
+    if loss.shards is not None:
+        shards = TokenShards(loss.shards, loss.split)
+        total, size, fingerprint = shards.total, shards.bytes, shards.fingerprint
+        tokens = shards.read(0, min(loss.tokens, total))
+    else:
+        assert loss.text is not None  # one of the two is set
+        if not loss.text.is_file():
+            raise UserError(f"{loss.text} does not exist (lm_loss {loss.name})")
+        text = loss.text.read_text(encoding="utf-8")
+        ids = encoder.encode([text])[0].astype(np.int64)
+        total, size, fingerprint = len(ids), len(text.encode()), sha256_of(loss.text)
+        tokens = ids[: loss.tokens]
+    if total < loss.tokens:
+        raise UserError(f"lm_loss {loss.name} has {total} tokens, asked for {loss.tokens}; ask for fewer")
+    if int(tokens.max()) >= vocabulary:
+        raise UserError(
+            f"lm_loss {loss.name}: token {tokens.max()} is outside the model's vocabulary of {vocabulary}; "
+            "prepare the text with the checkpoint's tokenizer"
+        )
+    return RunningText(
+        tokens=tokens,
+        bytes_per_token=size / total,
+        fingerprint=json_sha256([fingerprint, loss.split, loss.tokens, encoder.fingerprint()]),
+    )
+
+
+def lm_loss(scorer: Scorer, loss: LmLoss, text: RunningText, sequence_length: int) -> dict[str, Any]:
+    """Mean loss over sequences of the training length; each sequence's first token is context only.
+
+    Bits per byte spread the loss over the text's average bytes per token.
+    """
+    count = len(text.tokens) // sequence_length
+    if count == 0:
+        sequences = torch.from_numpy(text.tokens[None])
+    else:
+        sequences = torch.from_numpy(text.tokens[: count * sequence_length].reshape(count, sequence_length))
+    rows = max(1, scorer.batch_tokens // sequences.shape[1])
+    losses = []
+    with evaluating(scorer.model):
+        for batch in sequences.split(rows):
+            losses.append(scorer.sequence_losses(batch.to(scorer.device)))
+    per_sequence = torch.cat(losses).double().cpu().numpy()
+    if not np.isfinite(per_sequence).all():
+        raise UserError(f"lm_loss {loss.name} is not a finite number (NaN or infinite weights?)")
+    nats = float(per_sequence.mean())
+    return {
+        "name": loss.name,
+        "nats_per_token": nats,
+        "bits_per_byte": nats / math.log(2) / text.bytes_per_token,
+        "tokens": int(sequences.numel() - len(sequences)),
+        "stderr": float(per_sequence.std(ddof=1) / math.sqrt(len(per_sequence))) if len(per_sequence) > 1 else 0.0,
+    }
