@@ -1,0 +1,61 @@
+"""The arrows between the packages, and what may not be imported where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+MAY_IMPORT = {
+    "ladder": set(),
+    "train": {"ladder"},
+    "evaluate": {"ladder"},
+    "predict": {"ladder"},
+}
+# The one arrow between stages: train's entry point hands evaluate's hook to the trainer.
+HOOK = ("train/__main__.py", "evaluate")
+
+
+def imported_packages(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_arrows(package: str) -> None:
+    ours = {*MAY_IMPORT, "scripts", "tests", "conftest"}
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        name = path.relative_to(ROOT).as_posix()
+        extra = (imported_packages(path) & ours) - MAY_IMPORT[package] - {package}
+        assert {(name, other) for other in extra} <= {HOOK}
+
+
+@pytest.mark.parametrize("package", ["ladder", "predict"])
+def test_loads_without_torch(package: str) -> None:
+    modules = [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        for path in (ROOT / package).rglob("*.py")
+    ]
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_wheel_is_refused_with_the_reason(tmp_path: Path) -> None:
+    code = "from setuptools import build_meta; build_meta.build_wheel(%r)" % str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "pip install -e ." in done.stderr
+    assert not list(tmp_path.glob("*.whl"))

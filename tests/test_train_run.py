@@ -1,0 +1,142 @@
+"""Whole runs of `python -m train` as subprocesses: killed, resumed, shared by two processes, refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, assert_user_error, run_module
+from safetensors.torch import load_file
+
+from ladder.rundir import RunDirectory
+
+LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
+
+
+def words(corpus: Path, runs: Path, *more: str) -> list[str]:
+    return ["-m", "train", *LADDER, "rung=n0-1xC", f"data.directory={corpus}", f"runs_dir={runs}", *more]
+
+
+def log_rows(run: RunDirectory) -> list[dict]:
+    rows = [json.loads(line) for line in run.log_file.read_text().splitlines()]
+    return [{key: row[key] for key in ("step", "tokens", "loss", "lr", "grad_norm")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """An undisturbed run."""
+    runs = tmp_path_factory.mktemp("finished")
+    done = run_module(*words(corpus, runs))
+    assert done.returncode == 0, done.stderr
+    return RunDirectory(runs / "nano" / "n0-1xC")
+
+
+def test_what_a_run_leaves(finished: RunDirectory) -> None:
+    info = finished.run_info()
+    assert finished.checkpoint_steps() == info["checkpoint_steps"]
+    rows = log_rows(finished)
+    assert [row["step"] for row in rows] == [*range(10, info["total_steps"], 10), info["total_steps"]]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
+    rung = json.loads((finished.checkpoint(info["total_steps"]) / "rung.json").read_text())
+    assert (rung["n"], rung["d"], rung["step"]) == (info["n"], info["d"], info["total_steps"])
+    assert rung["tokens"] == rung["d"]
+    assert len(list(finished.resume.iterdir())) == 1
+    assert not list(finished.path.rglob(".tmp-*"))
+
+
+def test_checkpoint_loads_as_it_lies(finished: RunDirectory) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = finished.checkpoint(finished.checkpoint_steps()[-1])
+    model = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    assert type(model).__name__ == "Olmo2ForCausalLM"
+    ids = tokenizer("w5 w17", return_tensors="pt").input_ids
+    assert ids.tolist() == [[5, 17]]
+    assert model(ids).logits.shape == (1, 2, 512)
+
+
+def test_a_finished_run_is_left_alone(finished: RunDirectory, corpus: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    done = run_module(*words(corpus, finished.path.parent.parent))
+    assert done.returncode == 0
+    assert "is complete" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_restarted_it_ends_the_same(
+    finished: RunDirectory, corpus: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    process = subprocess.Popen(
+        [sys.executable, *words(corpus, tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    middle = finished.checkpoint_steps()[1]
+    while not run.checkpoint(middle).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    code = process.wait()
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 75)
+    done = run_module(*words(corpus, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert log_rows(run) == log_rows(finished)
+    assert run.checkpoint_steps() == finished.checkpoint_steps()
+    for step in run.checkpoint_steps():
+        ours, theirs = (load_file(r.checkpoint(step) / "model.safetensors") for r in (run, finished))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1"]
+    done = run_module(*launch, *words(corpus, tmp_path, "train.micro_batch=2"))
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(log_rows(RunDirectory(tmp_path / "nano" / "n0-1xC")), log_rows(finished), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=0.1)
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(finished: RunDirectory, corpus: Path) -> None:
+    done = run_module(*words(corpus, finished.path.parent.parent, "seed=1", "ladder.recipe.weight_decay=0.2"))
+    assert_user_error(done, "another configuration", "seed: 0 there, 1 now", "recipe.weight_decay: 0.1 there, 0.2 now")
+
+
+def test_bad_input(corpus: Path, tmp_path: Path, command: Callable) -> None:
+    assert_user_error(command(*words(corpus, tmp_path, "rung=n9-1xC")), 'unknown rung "n9-1xC"', "did you mean")
+    assert_user_error(command("-m", "train", "ladder=nano"), "rung=NAME")
+    assert_user_error(command(*words(tmp_path / "none", tmp_path)), "no prepared data", "prepare_data.py")
+    too_small = words(corpus, tmp_path, "ladder.vocab_size=100")
+    assert_user_error(command(*too_small), "token ids up to 511", "vocabulary is 100")
+    assert_user_error(command(*words(corpus, tmp_path, "train.precision=fp8")), 'unknown train.precision "fp8"')
+    assert_user_error(command("-m", "train", "nano"), '"nano" is neither an option nor key=value')
+    assert not (tmp_path / "nano").exists() or not list((tmp_path / "nano").rglob("log.jsonl"))
+
+
+def test_damaged_resume_state(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    state = run.resume / "step-0000080" / "state.pt"
+    state.parent.mkdir(parents=True)
+    source = next(finished.resume.glob("*/state.pt"))
+    content = source.read_bytes()
+    state.write_bytes(content[: len(content) // 2])
+    done = run_module(*words(corpus, tmp_path))
+    assert_user_error(done, "step-0000080 cannot be read", "remove it")
+
+
+def test_dry_run_and_cfg_print_and_stop(command: Callable, tmp_path: Path) -> None:
+    done = command("-m", "train", "ladder=olmo2", "rung=190M-1xC", f"runs_dir={tmp_path}", "--dry-run")
+    assert done.returncode == 0
+    for number in ("190,354,176", "524,288 tokens (128 x 4,096)", "9.7273e-04", "7,272 (warmup 363, cosine to 7,262)"):
+        assert number in done.stdout
+    done = command("-m", "train", "ladder=nano", "seed=7", "--cfg")
+    assert "seed: 7" in done.stdout
+    assert not list(tmp_path.iterdir())
