@@ -1,0 +1,107 @@
+"""`python -m predict`: predictions for a target, and the analyses around them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ladder.errors import UserError, run_command, unknown
+from ladder.rung import Target
+from predict import command
+from predict.lawfile import SHIPPED, read_laws
+from predict.prediction import Prediction
+from predict.tables import prediction_table
+
+# Each is a module with a `main(argv)`, imported only when it is asked for.
+COMMANDS = {
+    "fit": "write the fitted laws of a ladder as JSON",
+    "report": "write report.html and the plots of a ladder",
+}
+
+EPILOGUE = "subcommands: " + "; ".join(f"{name} ({what})" for name, what in COMMANDS.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is printed: predictions, the method that made them, and notes on where they come from."""
+
+    target: Target
+    method: str
+    predictions: list[Prediction]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target.name,
+            "n": self.target.n,
+            "d": self.target.d,
+            "method": self.method,
+            "notes": self.notes,
+            "predictions": [prediction.to_json() for prediction in self.predictions],
+        }
+
+
+def main(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-") and "=" not in argv[0]:
+        if argv[0] not in COMMANDS:
+            raise unknown("subcommand", argv[0], COMMANDS)
+        return importlib.import_module(f"predict.commands.{argv[0]}").main(argv[1:]) or 0
+    options = command.parser("", __doc__ or "")
+    options.epilog = EPILOGUE
+    command.add_target(options)
+    options.add_argument("--method", help="paper, or a variant of it (default: paper)")
+    command.add_ladder(options, required=False)
+    options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
+    command.add_format(options)
+    known, overrides = command.parse(options, argv)
+    answer = from_ladder(known, overrides) if known.ladder else from_laws(known)
+    if known.form == "json":
+        print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
+    else:
+        title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
+        command.show(prediction_table(answer.predictions, title, answer.notes), known.form)
+    return 0
+
+
+def from_ladder(known: Any, overrides: list[str]) -> Answer:
+    """Fits the ladder that was named."""
+    from predict.predictor import predict_target
+
+    if known.laws:
+        raise UserError("give either --ladder, to fit it, or --laws, to use laws fitted before")
+    data = command.data_of(known, overrides)
+    target = command.target_of(known, data)
+    method = known.method or "paper"
+    predictions = predict_target(data, target, method, known.tasks)
+    fitted = data.below(target)
+    share = sum(run.compute for run in fitted.rungs) / target.flops_6nd
+    notes = [
+        f"fitted on {len(fitted.rungs)} runs of {data.source} ({share:.2%} of the target's compute): "
+        f"{fitted.rungs[0].name} … {fitted.rungs[-1].name}",
+        *(f"warning: {note}" for note in fitted.warnings()),
+    ]
+    return Answer(target=target, method=method, predictions=predictions, notes=notes)
+
+
+def from_laws(known: Any) -> Answer:
+    """Uses laws fitted before: those of --laws, or the ones that come with the package."""
+    if known.sizes or known.multiples or known.corpus:
+        raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
+    laws = read_laws(known.laws or SHIPPED)
+    if known.method and known.method != laws.method:
+        raise UserError(f"{laws.path} holds laws of method {laws.method}; for {known.method} give --ladder PATH")
+    target = command.target_of(known, None)
+    origin = laws.provenance
+    shipped = "" if known.laws else "no --ladder given: laws that come with the package, "
+    notes = [
+        f"{shipped}fitted by this tool on {origin.get('ladder')} ({origin.get('measurements')}; "
+        f"{len(origin.get('runs', []))} runs, up to N = {origin.get('max_n', 0):.3g})"
+    ]
+    return Answer(target=target, method=laws.method, predictions=laws.predict(target, known.tasks), notes=notes)
+
+
+if __name__ == "__main__":
+    run_command(main)

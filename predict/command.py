@@ -1,0 +1,115 @@
+"""What the subcommands share: options that name a ladder and a target, and how a table is printed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ladder.config import load_config, load_target, split_overrides
+from ladder.errors import UserError
+from ladder.rung import Target
+from predict.tables import Table
+
+if TYPE_CHECKING:
+    from predict.ladders import LadderData
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports its errors as every other user error: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    name = f"python -m predict {command}".strip()
+    return Parser(prog=name, description=description, allow_abbrev=False)
+
+
+def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
+    """`--ladder` and what narrows it."""
+    options.add_argument(
+        "--ladder", type=Path, required=required, metavar="PATH", help="a directory of runs, or a measurement file"
+    )
+    options.add_argument("--sizes", type=_words, default=[], help="only these sizes, such as 190M,370M")
+    options.add_argument(
+        "--multiples", type=_numbers, default=[], help="only these Chinchilla multiples, such as 1,2,5"
+    )
+    options.add_argument("--corpus", help="which ladder of a file that holds several")
+    options.add_argument("--tasks", type=_words, default=[], help="only these tasks, such as mmlu,hellaswag")
+
+
+def add_target(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--target", metavar="NAME", help="a target of configs/target, or a rung such as 3B-10xC")
+    options.add_argument("--n", type=_positive, help="parameters of the target, instead of --target")
+    options.add_argument("--d", type=_positive, help="training tokens of the target")
+
+
+def add_format(options: argparse.ArgumentParser) -> None:
+    group = options.add_mutually_exclusive_group()
+    for form in ("json", "csv", "markdown"):
+        group.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text")
+
+
+def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and the key=value words that override the ladder's configuration."""
+    known, rest = options.parse_known_args(list(argv))
+    return known, split_overrides(rest)
+
+
+def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> LadderData:
+    from predict.ladders import load_ladder
+
+    return load_ladder(
+        options.ladder,
+        sizes=options.sizes,
+        multiples=options.multiples,
+        overrides=overrides,
+        corpus=options.corpus,
+    )
+
+
+def target_of(options: argparse.Namespace, data: LadderData | None) -> Target:
+    """The target that the options name; without one, the ladder's own.
+
+    Raises:
+        UserError: an unknown name, only one of --n and --d, or no target at all.
+    """
+    if options.n is not None or options.d is not None:
+        if options.n is None or options.d is None or options.target:
+            raise UserError("a target is either --target NAME or both --n PARAMETERS and --d TOKENS")
+        return Target(name=f"N={options.n:.3g}, D={options.d:.3g}", n=options.n, d=options.d)
+    if not options.target:
+        raise UserError("which target? --target NAME (python -m predict --help), or --n and --d")
+    from ladder.config import ladder_from_config
+
+    if data is not None and data.ladder is not None:
+        return load_target(options.target, data.ladder)
+    return load_target(options.target, ladder_from_config(load_config()))
+
+
+def show(table: Table, form: str) -> None:
+    print({"text": table.text, "csv": table.csv, "markdown": table.markdown}[form]())
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word.removesuffix("xC")) for word in _words(text)]
+    except ValueError:
+        raise UserError(f"--multiples {text}: expected numbers such as 1,2,5") from None
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise UserError(f'"{text}" must be a number above 0, such as 7e9')
+    return value

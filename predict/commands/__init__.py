@@ -1,0 +1,1 @@
+"""The subcommands of `python -m predict`: one module each, with a `main(argv)`."""

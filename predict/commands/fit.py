@@ -1,0 +1,66 @@
+"""`python -m predict fit`: writes a ladder's fitted laws as a small readable JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ladder.config import load_target
+from ladder.config import options as config_options
+from ladder.files import json_sha256, write_json
+from ladder.rung import Target
+from predict import command, lawfile
+from predict.ladders import LadderData
+from predict.predictor import actual_loss, fit_laws
+from predict.tasks import LEFT_OUT, Task
+
+SOURCES = {
+    "olmo2": "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0",
+}
+
+
+def main(argv: list[str]) -> None:
+    options = command.parser("fit", __doc__ or "")
+    command.add_ladder(options)
+    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JSON file to write")
+    known, overrides = command.parse(options, argv)
+    data = command.data_of(known, overrides)
+    write_json(known.output, law_content(data, known.tasks))
+    print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
+
+
+def law_content(data: LadderData, names: list[str]) -> dict[str, Any]:
+    """The law file of a ladder, with what was measured on the targets that the project knows."""
+    tasks = data.tasks(names)
+    if not names:
+        measured = {task for task, _ in data.measured}
+        tasks += data.tasks([name for name in LEFT_OUT if name in measured and all(t.name != name for t in tasks)])
+    targets = [load_target(name) for name in config_options("target")]
+    actuals = {target.name: _measured(data, target, tasks) for target in targets if data.at(target)}
+    return lawfile.to_json("paper", fit_laws(data, "paper", tasks), provenance(data), actuals)
+
+
+def provenance(data: LadderData) -> dict[str, Any]:
+    """Which runs were fitted, how they were smoothed, and a hash of the final values that went in."""
+    finals = {
+        run.name: {"/".join(key): curve.final(data.smoothing.final_checkpoints) for key, curve in run.curves.items()}
+        for run in data.rungs
+    }
+    return {
+        "ladder": data.name,
+        "measurements": SOURCES.get(data.name, data.source),
+        "runs": [run.name for run in data.rungs],
+        "max_n": max(run.n for run in data.rungs),
+        "max_d": max(run.d for run in data.rungs),
+        "smoothing": vars(data.smoothing),
+        "finals_sha256": json_sha256(finals),
+    }
+
+
+def _measured(data: LadderData, target: Target, tasks: list[Task]) -> dict[str, dict[str, float]]:
+    values = {}
+    for task in tasks:
+        accuracy, loss = data.actual(target, task, data.smoothing.window), actual_loss(data, target, task, "paper")
+        if accuracy is not None and loss is not None:
+            values[task.name] = {"accuracy": accuracy, "loss": loss}
+    return values

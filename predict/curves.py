@@ -1,0 +1,161 @@
+"""Measurements as the fits take them: per run, a task's values over its checkpoints, smoothed as the paper does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ladder.errors import UserError
+from ladder.rung import parse_run_name
+from predict.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Key = tuple[str, str, str]  # (task, split, metric)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothing:
+    """How checkpoints become data points (sections 3.1 and 3.2)."""
+
+    final_checkpoints: int = 5
+    window: int = 5
+    skip_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.final_checkpoints < 1 or self.window < 1 or not 0 <= self.skip_fraction < 1:
+            raise UserError(
+                f"fit: final_checkpoints={self.final_checkpoints} and window={self.window} must be at least 1 and "
+                f"skip_fraction={self.skip_fraction} in [0, 1)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One measured quantity of one run: `values` at `steps` (both of shape (checkpoints,)), in order of steps."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    def final(self, count: int) -> float:
+        return float(self.values[-count:].mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """N parameters, D tokens at the end, and everything measured on the way; `flops_per_token` to train."""
+
+    name: str
+    size: str
+    n: float
+    d: float
+    last_tokens: float
+    curves: Mapping[Key, Curve] = field(repr=False)
+
+    @property
+    def compute(self) -> float:
+        """6ND in FLOPs."""
+        return 6.0 * self.n * self.d
+
+    @property
+    def multiple(self) -> float:
+        """The Chinchilla multiple that its name says, else D / 20N."""
+        parsed = parse_run_name(self.name)
+        return parsed[1] if parsed else self.d / (20 * self.n)
+
+    @property
+    def finished(self) -> bool:
+        return self.last_tokens >= 0.99 * self.d
+
+    def curve(self, task: Task, metric: str) -> Curve:
+        """The weighted mean over the task's parts, at the steps where all of them were measured.
+
+        Raises KeyError where a part was not measured.
+        """
+        parts = [self.curves[(name, split, metric)] for name, split in task.parts]
+        if len(parts) == 1:
+            return parts[0]
+        steps = parts[0].steps
+        for part in parts[1:]:
+            steps = steps if np.array_equal(steps, part.steps) else np.intersect1d(steps, part.steps)
+        values = [part.values[np.isin(part.steps, steps)] for part in parts]
+        weights = np.array(task.weights)
+        return Curve(steps=steps, values=weights @ np.stack(values) / weights.sum())
+
+    def lm_losses(self) -> list[str]:
+        return sorted(task for task, _, metric in self.curves if metric == "lm_loss")
+
+    def lm_loss(self, names: Iterable[str]) -> Curve:
+        """The plain mean of these language-modelling losses, nats per token."""
+        names = list(names)
+        parts = tuple((name, self._lm_split(name)) for name in names)
+        mean = Task(name="lm_loss", parts=parts, weights=(1 / len(names),) * len(names), chance=math.nan, items=0)
+        return self.curve(mean, "lm_loss")
+
+    def _lm_split(self, name: str) -> str:
+        for task, split, metric in self.curves:
+            if task == name and metric == "lm_loss":
+                return split
+        raise KeyError(name)
+
+    def has(self, task: Task, metric: str) -> bool:
+        return all((name, split, metric) in self.curves for name, split in task.parts)
+
+
+def runs_of(table: pd.DataFrame) -> list[Run]:
+    """The runs of a checked measurement table by N, then D: the order of rows and files does not matter."""
+    names = ["run", "task", "split", "metric"]
+    codes = np.stack([table[name].cat.codes.to_numpy().astype(np.int64) for name in names])
+    steps, values = table.step.to_numpy(), table.value.to_numpy()
+    starts = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)))
+    ends = np.append(starts[1:], len(table))
+    labels = [table[name].cat.categories.to_list() for name in names]
+    curves: dict[str, dict[Key, Curve]] = {}
+    first: dict[str, int] = {}
+    for start, end in zip(starts, ends, strict=True):
+        run, task, split, metric = (label[code] for label, code in zip(labels, codes[:, start], strict=True))
+        first.setdefault(run, int(start))
+        curves.setdefault(run, {})[task, split, metric] = Curve(steps=steps[start:end], values=values[start:end])
+    last = table.groupby("run", observed=True, sort=False).tokens.max()
+    n, d, size = table.n.to_numpy(), table.d.to_numpy(), table["size"].cat.codes.to_numpy()
+    sizes = table["size"].cat.categories.to_list()
+    runs = [
+        Run(name=run, size=sizes[size[at]], n=n[at], d=d[at], last_tokens=float(last[run]), curves=curves[run])
+        for run, at in first.items()
+    ]
+    return sorted(runs, key=lambda run: (run.n, run.d, run.name))
+
+
+def measured_tasks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
+    """(task, split) -> (chance, items) of everything that has an accuracy; chance 0 where the table has none."""
+    rows = table[table.metric.isin(["rc_acc", "mc_acc"])]
+    first = rows.groupby(["task", "split"], observed=True)[["chance", "items"]].max()
+    return {
+        (str(task), str(split)): (0.0 if math.isnan(chance) else float(chance), int(items))
+        for (task, split), chance, items in zip(first.index, first["chance"], first["items"], strict=True)
+    }
+
+
+def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` values at each position, over fewer at the start (section 3.2)."""
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def paired(x: Curve, y: Curve, smoothing: Smoothing) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) over the checkpoints of one run: the first ones skipped, then both smoothed (section 3.2)."""
+    if np.array_equal(x.steps, y.steps):
+        xs, ys = x.values, y.values
+    else:
+        _, at_x, at_y = np.intersect1d(x.steps, y.steps, return_indices=True)
+        xs, ys = x.values[at_x], y.values[at_y]
+    skip = math.ceil(smoothing.skip_fraction * len(xs))
+    skip = min(skip, max(len(xs) - 1, 0))  # a run with one checkpoint keeps it
+    return trailing_mean(xs[skip:], smoothing.window), trailing_mean(ys[skip:], smoothing.window)

@@ -1,0 +1,229 @@
+"""A ladder's measurements, ready to fit: which runs are its rungs, how to smooth them, what a run costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ladder.errors import UserError, unknown
+from ladder.rung import Ladder, Target, parse_run_name
+from predict.curves import Run, Smoothing, measured_tasks, runs_of
+from predict.paper import accuracy_curve
+from predict.tasks import Task, resolve_tasks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAPER_SEQUENCE_LENGTH = 4096
+SAME = 1e-3  # relative difference of N and D up to which two runs are the same point
+MINIMUM_RUNGS = 3
+FEW_RUNGS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderData:
+    """`rungs` are what a fit may use, by N and then D; `runs` is everything that was read."""
+
+    name: str
+    source: str
+    rungs: tuple[Run, ...]
+    runs: tuple[Run, ...]
+    measured: dict[tuple[str, str], tuple[float, int]]
+    smoothing: Smoothing
+    ladder: Ladder | None = None
+
+    def tasks(self, names: Iterable[str] = ()) -> list[Task]:
+        return resolve_tasks(self.measured, names, self.source)
+
+    def flops(self, n: float, d: float) -> float:
+        """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.
+
+        That per-token sum reproduces the constants behind the paper's FLOPs analyses (section 6.1) exactly.
+        """
+        shapes = (self.ladder.sizes | self.ladder.larger_sizes).values() if self.ladder else ()
+        for shape in shapes:
+            if abs(shape.n / n - 1) < SAME:
+                return d * (shape.flops_per_token_with_attention(PAPER_SEQUENCE_LENGTH) + 4 * shape.head_parameters)
+        return 6.0 * n * d
+
+    def at(self, target: Target) -> Run | None:
+        """The finished run that is the target, if it was measured."""
+        for run in self.runs:
+            if _same(run.n, target.n) and _same(run.d, target.d) and run.finished and not _tag(run):
+                return run
+        return None
+
+    def below(self, target: Target) -> LadderData:
+        """Without the target's own run, and where no ladder says what the rungs are without costlier runs."""
+        keep = [
+            run
+            for run in self.rungs
+            if not (_same(run.n, target.n) and _same(run.d, target.d))
+            and (self.ladder is not None or run.compute < target.flops_6nd)
+        ]
+        return replace(self, rungs=tuple(keep)).checked()
+
+    def checked(self) -> LadderData:
+        """Raises UserError where there are too few rungs to fit."""
+        if len(self.rungs) < MINIMUM_RUNGS:
+            names = ", ".join(run.name for run in self.rungs) or "none"
+            raise UserError(
+                f"{self.source}: {len(self.rungs)} rungs to fit ({names}), at least {MINIMUM_RUNGS} are needed; "
+                f"train and evaluate more, or widen --sizes and --multiples"
+            )
+        return self
+
+    def actual(self, target: Target, task: Task, count: int) -> float | None:
+        """Measured accuracy of the target: the mean of its last `count` checkpoints."""
+        run = self.at(target)
+        if run is None or not run.has(task, "rc_acc"):
+            return None
+        return accuracy_curve(run, task).final(count)
+
+    def warnings(self) -> list[str]:
+        """What limits every fit on this ladder."""
+        notes = []
+        if len(self.rungs) < FEW_RUNGS:
+            notes.append(f"only {len(self.rungs)} rungs: the five coefficients of step 1 are not determined")
+        for what, values in (
+            ("size", {run.n for run in self.rungs}),
+            ("multiple", {run.multiple for run in self.rungs}),
+        ):
+            if len(values) == 1:
+                notes.append(f"only one {what}: the fit cannot tell how loss changes with it")
+        unfinished = [run.name for run in self.rungs if not run.finished]
+        if unfinished:
+            notes.append(f"no final checkpoint measured: {', '.join(unfinished)}")
+        return notes
+
+
+def _same(value: float, other: float) -> bool:
+    return abs(value / other - 1) < SAME
+
+
+def _tag(run: Run) -> str:
+    parsed = parse_run_name(run.name)
+    return parsed[2] if parsed else ""
+
+
+def ladder_data(
+    table: pd.DataFrame,
+    source: str,
+    *,
+    name: str,
+    smoothing: Smoothing,
+    ladder: Ladder | None,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+) -> LadderData:
+    """Chooses the rungs. With a `ladder` they are its own; `sizes` and `multiples` narrow, or name what else to take.
+
+    Raises:
+        UserError: a size or multiple that was not measured, or too few rungs.
+    """
+    runs = runs_of(table)
+    sizes = [_our_spelling(size, runs) for size in sizes]
+    for size in sizes:
+        if size not in {run.size for run in runs}:
+            raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
+    for multiple in multiples:
+        known = sorted({run.multiple for run in runs})
+        if not any(_close(multiple, other) for other in known):
+            raise unknown(f"multiple of {source}", f"{multiple:g}", dict.fromkeys(f"{other:.3g}" for other in known))
+    wanted_sizes = sizes or (list(ladder.sizes) if ladder else [])
+    wanted_multiples = multiples or (list(ladder.multiples) if ladder else [])
+    rungs = [
+        run
+        for run in runs
+        if (not wanted_sizes or run.size in wanted_sizes)
+        and (not wanted_multiples or any(_close(run.multiple, multiple) for multiple in wanted_multiples))
+        and not _tag(run)
+    ]
+    if ladder is not None:  # a target of the same size (peteish7 is no rung) has no rung's name
+        rungs = [run for run in rungs if parse_run_name(run.name)]
+    data = LadderData(
+        name=name,
+        source=source,
+        rungs=tuple(rungs),
+        runs=tuple(runs),
+        measured=measured_tasks(table),
+        smoothing=smoothing,
+        ladder=ladder,
+    )
+    return data.checked()
+
+
+def _close(multiple: float, other: float) -> bool:
+    return abs(multiple / other - 1) < 0.02
+
+
+def _our_spelling(size: str, runs: Sequence[Run]) -> str:
+    from predict.readers.ai2 import SIZES
+
+    return size if size in {run.size for run in runs} else SIZES.get(size, size)
+
+
+def load_ladder(
+    path: Path,
+    *,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+    overrides: Sequence[str] = (),
+    corpus: str | None = None,
+) -> LadderData:
+    """Reads a directory of our runs, AI2's CSV folder or a measurement file, and chooses its rungs."""
+    from predict.readers import read_measurements
+    from predict.readers.ai2 import is_ai2_folder
+
+    config = _configuration(path, overrides)
+    ladder, smoothing = _ladder_of(config), Smoothing(**{str(key): value for key, value in config.ladder.fit.items()})
+    if path.is_dir() and is_ai2_folder(path):
+        wanted = set(sizes) | set(multiples)
+        table = read_measurements(path, rungs=None if wanted else [rung.name for rung in ladder.rungs])
+    else:
+        table = read_measurements(path)
+    known = ladder if path.is_dir() else None
+    table = _one_corpus(table, corpus, path)
+    return ladder_data(
+        table,
+        str(path),
+        name=known.name if known else path.stem,
+        smoothing=smoothing,
+        ladder=known,
+        sizes=sizes,
+        multiples=multiples,
+    )
+
+
+def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:
+    names = [str(name) for name in table.ladder.cat.categories if (table.ladder == name).any()]
+    if corpus is None:
+        if len(names) > 1:
+            raise UserError(f"{path} holds {len(names)} ladders; choose one with --corpus: {', '.join(names)}")
+        return table
+    if corpus not in names:
+        raise unknown(f"corpus of {path}", corpus, names)
+    return table[table.ladder == corpus]
+
+
+def _configuration(path: Path, overrides: Sequence[str]) -> Any:
+    """The configuration the runs were made with where they carry one, else the one composed from `overrides`."""
+    from omegaconf import OmegaConf
+
+    from ladder.config import load_config
+    from ladder.rundir import find_runs
+
+    stored = [run.config_file for run in find_runs(path)] if path.is_dir() else []
+    stored = [file for file in stored if file.exists()]
+    if not stored:
+        return load_config(overrides)
+    config = OmegaConf.load(stored[0])
+    return load_config([f"ladder={config.ladder.name}", *overrides]) if overrides else config
+
+
+def _ladder_of(config: Any) -> Ladder:
+    from ladder.config import ladder_from_config
+
+    return ladder_from_config(config)

@@ -1,0 +1,123 @@
+"""The paper's method and its variants: which feature stands between (N, D) and accuracy, and how each is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ladder.errors import UserError
+from predict.curves import Curve, Run, Smoothing, paired
+from predict.laws import ComputeLaw, LogSigmoid, PowerLaw, Sigmoid, SingleStep
+from predict.step1 import fit_compute_law, fit_power_law_from_many, fit_single_step
+from predict.step2 import fit_log_sigmoid, fit_sigmoid
+from predict.tasks import Task
+
+C4 = "c4_en"
+
+METHODS = {
+    "paper": "N, D to task loss to accuracy (section 3)",
+    "paper-flops": "training FLOPs to task loss to accuracy (section 6.1)",
+    "paper-taskce": "N, D to task cross-entropy over all choices to accuracy (section 6.2, appendix C.2)",
+    "paper-c4": "N, D to C4 loss to accuracy (section 6.3)",
+    "paper-single": "N, D to accuracy in a single step (section 6.4)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLaw:
+    """The fitted laws of one task. `step1` is absent where accuracy is fitted in a single step."""
+
+    task: Task
+    step1: PowerLaw | ComputeLaw | None
+    step2: Sigmoid | LogSigmoid | SingleStep
+    flags: tuple[str, ...] = ()
+
+    def loss(self, n: float, d: float, flops: float) -> float | None:
+        """The predicted feature at N, D; `flops` is what the run takes to train, for a law in FLOPs."""
+        if self.step1 is None:
+            return None
+        return float(self.step1(flops) if isinstance(self.step1, ComputeLaw) else self.step1(n, d))
+
+    def accuracy(self, n: float, d: float, flops: float) -> float:
+        if isinstance(self.step2, SingleStep):
+            return float(self.step2(n, d))
+        return float(self.step2(self.loss(n, d, flops)))
+
+
+def smoothing_of(method: str, smoothing: Smoothing) -> Smoothing:
+    """Task cross-entropy is linear in accuracy only late in training: its last half, unsmoothed (appendix C.2)."""
+    if method == "paper-taskce":
+        return replace(smoothing, final_checkpoints=1, window=1, skip_fraction=0.5)
+    return smoothing
+
+
+def feature(run: Run, task: Task, method: str) -> Curve:
+    """The curve of the method's feature. Raises UserError where the run lacks it, naming what is missing."""
+    try:
+        if method == "paper-c4":
+            return run.lm_loss([C4])
+        return run.curve(task, "rc_task_ce" if method == "paper-taskce" else "rc_bpb")
+    except KeyError:
+        metric = {"paper-c4": f"{C4} loss", "paper-taskce": "rc_task_ce"}.get(method, "rc_bpb (task loss)")
+        raise UserError(
+            f"run {run.name} has no {metric} for {task.name}, which method {method} needs; "
+            f"leave the task out with --tasks, or choose another method"
+        ) from None
+
+
+def accuracy_curve(run: Run, task: Task, metric: str = "rc_acc") -> Curve:
+    try:
+        return run.curve(task, metric)
+    except KeyError:
+        raise UserError(f"run {run.name} has no {metric} for {task.name}; leave the task out with --tasks") from None
+
+
+def step1_points(runs: list[Run], task: Task, method: str, smoothing: Smoothing) -> np.ndarray:
+    """The mean of each run's last checkpoints of the feature, shape (runs,)."""
+    count = smoothing_of(method, smoothing).final_checkpoints
+    return np.array([feature(run, task, method).final(count) for run in runs])
+
+
+def step2_points(runs: list[Run], task: Task, method: str, smoothing: Smoothing) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(feature, accuracy) over each run's checkpoints, smoothed."""
+    smoothing = smoothing_of(method, smoothing)
+    return [paired(feature(run, task, method), accuracy_curve(run, task), smoothing) for run in runs]
+
+
+def fit(runs: list[Run], flops: list[float], tasks: list[Task], method: str, smoothing: Smoothing) -> list[TaskLaw]:
+    """The laws of each task; `flops` are the training FLOPs of each run."""
+    return [fit_task(runs, flops, task, method, smoothing) for task in tasks]
+
+
+def fit_task(runs: list[Run], flops: list[float], task: Task, method: str, smoothing: Smoothing) -> TaskLaw:
+    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    if method == "paper-single":
+        final = np.array([accuracy_curve(run, task).final(smoothing.final_checkpoints) for run in runs])
+        return TaskLaw(task=task, step1=None, step2=fit_single_step(n, d, final, task.chance))
+    losses = step1_points(runs, task, method, smoothing)
+    pairs = step2_points(runs, task, method, smoothing)
+    x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
+    step2 = fit_log_sigmoid(x, y) if method == "paper-taskce" else fit_sigmoid(x, y, task.chance)
+    if method == "paper-flops":
+        return TaskLaw(task=task, step1=fit_compute_law(np.array(flops), losses), step2=step2)
+    law, objective, best, lowest = fit_power_law_from_many(n, d, losses)
+    flags = (*_bound_flags(law), *_start_flags(law, objective, best, lowest, 10 * n.max(), 10 * d.max()))
+    return TaskLaw(task=task, step1=law, step2=step2, flags=flags)
+
+
+def _bound_flags(law: PowerLaw) -> list[str]:
+    """Coefficients that the fit pushed against their bounds: the ladder does not determine them."""
+    lowest = {"A": 1.0, "alpha": 0.0, "B": 1.0, "beta": 0.0, "E": 0.0}
+    at = [name for name, bound in lowest.items() if getattr(law, name) <= bound + 1e-6]
+    return [f"step 1: {', '.join(at)} at the lower bound"] if at else []
+
+
+def _start_flags(law: PowerLaw, objective: float, best: PowerLaw, lowest: float, n: float, d: float) -> list[str]:
+    """Whether another start reaches a better optimum, and how far from it the law is at (n, d)."""
+    if lowest > 0.99 * objective:
+        return []
+    shift = float(best(n, d) / law(n, d) - 1)
+    return [
+        f"step 1: starts disagree (objective {1 - lowest / objective:.0%} lower, loss at 100x compute {shift:+.1%})"
+    ]

@@ -1,0 +1,176 @@
+"""AI2's published ladder measurements: wide CSV files named `190M-1xC.csv` or `peteish13_eval_full.csv`.
+
+Three quirks are settled here. `1B` is the paper's 1.3B. The files of one target are overlapping pieces of one run, and
+so become one run. A file without `_step` counts its steps from its tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ladder.errors import UserError
+from ladder.measurements import COLUMNS, check
+from predict.tasks import CHANCE, ITEMS
+
+SIZES = {"1B": "1.3B"}  # their spelling: ours
+
+# Parameters as the paper's Table 1 counts them; 3B as released later. The files do not hold N.
+PARAMETERS = {
+    "190M": 190354176,
+    "370M": 371262464,
+    "760M": 758220288,
+    "1.3B": 1279395840,
+    "3B": 3169537280,
+    "7B": 6887575552,
+    "13B": 13202396160,
+}
+
+_LADDER_FILE = re.compile(r"(?P<size>\d+[MB])-(?P<rest>[\d.]+xC(?:-rerun)?)")
+_TARGET_FILE = re.compile(r"(?P<run>peteish(?P<size>\d+)(?:_medlr)?)_eval_(?P<piece>[\w-]+)")
+_LM_LOSS = re.compile(r"eval/(?P<task>[\w-]+)-validation/CrossEntropyLoss")
+_TASK = re.compile(
+    r"eval/downstream(?:_bpb|_soft|_soft_log)?/(?P<task>\w+)_(?P<split>val|test)_(?P<form>rc|mc)_5shot_"
+    r"(?P<kind>bpb|len_norm|acc|soft_log|soft)"
+)
+_METRICS = {
+    ("rc", "bpb"): "rc_bpb",
+    ("rc", "len_norm"): "rc_acc",
+    ("rc", "acc"): "rc_acc",  # BoolQ's primary accuracy
+    ("rc", "soft"): "rc_prob_correct",
+    ("rc", "soft_log"): "rc_task_ce",  # with its sign turned: minus the mean log probability of the answer
+    ("mc", "acc"): "mc_acc",
+    ("mc", "len_norm"): "mc_acc",
+}
+
+
+def run_of(path: Path) -> tuple[str, str] | None:
+    """(run, size) of a file by its name, in our spelling; None where it is no such file."""
+    if match := _LADDER_FILE.fullmatch(path.stem):
+        size = SIZES.get(match["size"], match["size"])
+        return (f"{size}-{match['rest']}", size) if size in PARAMETERS else None
+    if match := _TARGET_FILE.fullmatch(path.stem):
+        size = f"{match['size']}B"
+        anneal = "_anneal" if match["piece"] == "anneal" else ""
+        return (match["run"] + anneal, size) if size in PARAMETERS else None
+    return None
+
+
+def is_ai2_folder(directory: Path) -> bool:
+    return any(run_of(path) for path in directory.glob("*.csv"))
+
+
+def read_ai2(directory: Path, wanted: Callable[[str], bool] = lambda run: True) -> pd.DataFrame:
+    """The measurement table of the files in `directory` whose run is `wanted`.
+
+    Raises:
+        UserError: a file that is no CSV, or that lacks a column.
+    """
+    frames = []
+    for path in sorted(directory.glob("*.csv")):
+        named = run_of(path)
+        if named and wanted(named[0]):
+            frames.append(_read_file(path, *named))
+    if not frames:
+        raise UserError(f"no measurements in {directory} (files like 190M-1xC.csv were looked for)")
+    return _align(frames, str(directory))
+
+
+def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
+    try:
+        wide = pd.read_csv(path)
+    except ValueError as error:  # the parser's errors are ValueErrors
+        raise UserError(f"{path} is not a CSV file: {error}") from None
+    batch = _column(wide, "batch_size_in_tokens", path)
+    if "throughput/total_tokens" in wide.columns:
+        tokens = _column(wide, "throughput/total_tokens", path)
+        steps = _column(wide, "_step", path) if "_step" in wide.columns else tokens // batch
+    else:
+        steps = _column(wide, "_step", path)
+        tokens = steps * batch
+    keys = [(name, _parse(name)) for name in wide.columns]
+    columns = [(name, key) for name, key in keys if key]
+    if not any(metric == "rc_bpb" for _, (_, _, metric) in columns) or not any(
+        m == "rc_acc" for _, (_, _, m) in columns
+    ):
+        raise UserError(f"{path} has no column of task loss and accuracy (eval/downstream_bpb/…_rc_5shot_bpb, …)")
+    trained = steps > 0  # a step-0 row measures the initialisation
+    values = np.stack([_column(wide, name, path)[trained] for name, _ in columns])
+    signs = np.array([-1.0 if name.endswith("_soft_log") else 1.0 for name, _ in columns])
+    return _long(run, size, steps[trained], tokens[trained], [key for _, key in columns], values * signs[:, None])
+
+
+def _column(wide: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    if name not in wide.columns:
+        raise UserError(f"{path} lacks the column {name}")
+    if wide[name].dtype.kind not in "if":
+        raise UserError(f"{path}: the column {name} must hold numbers only")
+    return wide[name].to_numpy(dtype=float)
+
+
+def _parse(column: str) -> tuple[str, str, str] | None:
+    """(task, split, metric) of a column name."""
+    if match := _LM_LOSS.fullmatch(column):
+        return match["task"].replace("-", "_"), "val", "lm_loss"
+    match = _TASK.fullmatch(column)
+    if match is None or match["task"] not in ITEMS:
+        return None
+    return match["task"], match["split"], _METRICS[match["form"], match["kind"]]
+
+
+def _long(
+    run: str,
+    size: str,
+    steps: np.ndarray,
+    tokens: np.ndarray,
+    keys: list[tuple[str, str, str]],
+    values: np.ndarray,
+) -> pd.DataFrame:
+    """One row per cell of `values` (keys × steps)."""
+    repeats, tiles = len(steps), len(keys)
+    tasks, splits, metrics = zip(*keys, strict=True)
+    items = np.array([0 if metric == "lm_loss" else ITEMS[task] for task, _, metric in keys])
+    chance = np.array([np.nan if metric == "lm_loss" else CHANCE[task] for task, _, metric in keys])
+    one = pd.Categorical.from_codes(np.zeros(repeats * tiles, dtype=np.int8), categories=pd.Index([run]))
+    return pd.DataFrame(
+        {
+            "ladder": one.rename_categories({run: ""}),
+            "run": one,
+            "size": one.rename_categories({run: size}),
+            "n": float(PARAMETERS[size]),
+            "d": float(tokens.max()),
+            "step": np.tile(steps.astype(np.int64), tiles),
+            "tokens": np.tile(tokens, tiles),
+            "task": _repeated(tasks, repeats),
+            "split": _repeated(splits, repeats),
+            "metric": _repeated(metrics, repeats),
+            "value": values.ravel(),
+            "items": np.repeat(items, repeats),
+            "chance": np.repeat(chance, repeats),
+        }
+    )
+
+
+def _repeated(names: tuple[str, ...], repeats: int) -> pd.Categorical[Any]:
+    categories = sorted(set(names))
+    codes = np.array([categories.index(name) for name in names], dtype=np.int16)
+    return pd.Categorical.from_codes(np.repeat(codes, repeats), categories=pd.Index(categories))
+
+
+def _align(frames: list[pd.DataFrame], source: str) -> pd.DataFrame:
+    """One table; names stay categories (pandas would fall back to strings where the categories differ)."""
+    joined = {
+        name: pd.api.types.union_categoricals([frame[name] for frame in frames], sort_categories=True)
+        for name in ("ladder", "run", "size", "task", "split", "metric")
+    }
+    numbers = {
+        name: np.concatenate([frame[name].to_numpy() for frame in frames]) for name in COLUMNS if name not in joined
+    }
+    table = pd.DataFrame({name: joined[name] if name in joined else numbers[name] for name in COLUMNS})
+    table["d"] = table.groupby("run", observed=True)["d"].transform("max")  # pieces of one run end at its last token
+    return check(table, source)

@@ -1,0 +1,136 @@
+"""The command line: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from simulated_ladder import rows_of, simulated, write
+
+from ladder.errors import UserError
+from ladder.measurements import table
+from predict.__main__ import main
+
+Command = Callable[..., "CompletedProcess[str]"]
+
+
+def test_it_predicts_without_measurements_and_says_what_it_uses(command: Command) -> None:
+    done = command("-m", "predict", "--target", "13B-5T")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    assert "51.27" in rows["MMLU"] and "51.61" in rows["MMLU"]
+    assert "85.30" in rows["HellaSwag"] and "52.67" in rows["ARC-Challenge"]
+    assert "laws that come with the package" in done.stdout and "OLMo-ladder" in done.stdout
+
+
+def test_it_never_imports_torch_nor_what_laws_do_not_need(command: Command) -> None:
+    code = (
+        "import sys; from predict.__main__ import main; main(['--target', '7B-4T']); "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy', 'jinja2') if m in sys.modules])"
+    )
+    done = command("-c", code)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--target", "7B-4T", "--tasks", "mmlu,boolq", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["target"] == "7B-4T" and answer["n"] == 6887575552 and answer["method"] == "paper"
+    first = answer["predictions"][0]
+    names = ["task", "loss", "accuracy", "low80", "high80", "low95", "high95", "actual", "error_points", "flags"]
+    assert set(names) <= set(first)
+    assert first["task"] == "mmlu" and first["accuracy"] == pytest.approx(0.48381, abs=1e-5)
+    assert first["error_points"] == pytest.approx(100 * (first["accuracy"] - first["actual"]))
+    assert answer["predictions"][1]["task"] == "boolq"
+
+
+def test_free_targets_and_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--n", "70e9", "--d", "15e12", "--csv"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "task,loss,accuracy,flags" and lines[1].startswith("MMLU,")
+    main(["--target", "7B-4T", "--markdown"])
+    assert "| MMLU |" in capsys.readouterr().out
+
+
+def test_a_measurement_file_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "mine.csv", simulated())
+    main(["--ladder", str(path), "--n", "7e9", "--d", "2.8e12", "--method", "paper", "--json"])
+    (p,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert p["task"] == "quiz" and abs(p["error_points"]) < 0.5
+
+
+def test_laws_survive_a_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "mine.csv", simulated())
+    target = ["--n", "7.1e9", "--d", "2.9e12", "--json"]
+    main(["--ladder", str(path), "--sizes", "190M,370M,760M,1.3B", "--method", "paper", *target])
+    fitted = json.loads(capsys.readouterr().out)["predictions"][0]
+    main(["fit", "--ladder", str(path), "--sizes", "190M,370M,760M,1.3B", "--output", str(tmp_path / "laws.json")])
+    capsys.readouterr()
+    main(["--laws", str(tmp_path / "laws.json"), *target])
+    assert json.loads(capsys.readouterr().out)["predictions"][0]["accuracy"] == fitted["accuracy"]
+
+
+def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
+    rows = [
+        row
+        for multiple in (1, 2, 4, 8)
+        for size, n in (("<b>a</b>", 1e8), ("c", 2e8))
+        for row in rows_of(f"{size}-{multiple}xC", size, n, 20 * n * multiple, task="<script>x</script>")
+    ]
+    path = write(tmp_path / "mine.csv", table(rows, "mine"))
+    out = tmp_path / "out"
+    main(["report", "--ladder", str(path), "--n", "7e9", "--d", "2.8e12", "--method", "paper", "--output", str(out)])
+    page = (out / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>a</b>" not in page
+    assert "http://" not in page and "https://" not in page
+    assert {file.name for file in out.glob("*.png")} == {"step1.png", "step2.png", "chained.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "13B-5X"], 'unknown target "13B-5X"; did you mean "13B-5T"'),
+        (["--target", "13B-5T", "--tasks", "mmul"], 'did you mean "mmlu"'),
+        (["--target", "13B-5T", "--sizes", "190M"], "--ladder"),
+        (["--n", "7e9"], "--d"),
+        (["--n=-7e9", "--d", "1"], "above 0"),
+        (["--n", "--d", "1"], "expected one argument"),
+        ([], "which target"),
+        (["repotr"], 'did you mean "report"'),
+        (["--target", "7B-4T", "--foo"], "--foo"),
+        (["--target", "7B-4T", "--ladder", "nowhere"], "does not exist"),
+        (["--target", "7B-4T", "--laws", "configs/config.yaml"], "not valid JSON"),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        main(words)
+    assert message in str(caught.value)
+
+
+def test_bad_ladders_are_refused(tmp_path: Path) -> None:
+    target = ["--n", "7e9", "--d", "2.8e12"]
+    path = write(tmp_path / "mine.csv", simulated())
+    for words, message in [
+        (["--sizes", "370"], 'did you mean "370M"'),
+        (["--multiples", "3"], 'unknown multiple of'),
+        (["--sizes", "370M", "--multiples", "1,2"], "2 rungs to fit (370M-1xC, 370M-2xC)"),
+        (["--tasks", "quizz"], 'did you mean "quiz"'),
+        (["--method", "papr"], 'did you mean "paper"'),
+        (["--method", "paper-c4"], "has no c4_en loss"),
+    ]:  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            main(["--ladder", str(path), *target, *words])
+        assert message in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no measurements in"):
+        main(["--ladder", str(tmp_path / "empty"), *target])
+
+
+def test_a_user_error_ends_with_code_2_and_one_line(command: Command) -> None:
+    done = command("-m", "predict", "--target", "nope")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
