@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-
-from rich.console import Console
+from pathlib import Path
 
 from ladder.config import ladder_directory, ladder_from_config, load_config, load_target, split_overrides
 from ladder.errors import run_command
 from ladder.launch import check_affordable, count_gpus, run_rungs
-from ladder.plan import plan_table
+from ladder.plan import plan_table, print_table
+from ladder.shards import TokenShards
 from ladder.status import ladder_status, status_table
 
 
@@ -22,19 +22,19 @@ def main(argv: list[str]) -> int:
     overrides = split_overrides(words)
     config = load_config(overrides)
     ladder = ladder_from_config(config)
-    console = Console(soft_wrap=False)
     rungs = [ladder.rung(str(config.rung))] if config.rung else ladder.rungs
     directory = ladder_directory(config)
     if options.command == "plan":
-        console.print(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
+        print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
     elif options.command == "run":
         if not directory.exists():
-            console.print(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
+            print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
         check_affordable(rungs, count_gpus())
+        TokenShards(Path(config.data.directory), "train")  # one clear error instead of one per rung
         run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
     else:
         statuses = ladder_status(directory, rungs)
-        console.print(status_table(directory, statuses))
+        print_table(status_table(directory, statuses))
         return 0 if all(status.state == "done" for status in statuses) else 1
     return 0
 

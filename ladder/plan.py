@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ladder.rung import Rung, Target
 
 
-def count(value: float) -> str:
-    """1,234,567 -> "1.23M": three digits and K, M, B or T."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g}{suffix}"
-    return f"{value:.3g}"
+def print_table(table: Table) -> None:
+    """Prints a table at its natural width: on a narrow terminal lines wrap, but no number is cut."""
+    console = Console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)
 
 
 def describe(rung: Rung) -> str:
@@ -39,6 +41,8 @@ def gpu_hours(rung: Rung, gpu: DictConfig) -> float:
 
 
 def _rounded(value: float) -> str:
+    if value < 0.01:
+        return "<0.01"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
@@ -47,6 +51,7 @@ def plan_table(name: str, rungs: Sequence[Rung], target: Target, gpu: DictConfig
     total = sum(rung.flops_6nd for rung in rungs)
     hours = sum(gpu_hours(rung, gpu) for rung in rungs)
     table = Table(
+        box=SIMPLE_HEAD,
         title=f"ladder {name}: {len(rungs)} rungs",
         caption=(
             f"in all {total:.2e} FLOPs (6ND), {total / target.flops_6nd:.1%} of target {target.name}; about "

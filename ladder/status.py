@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ladder.rundir import RunDirectory
@@ -80,7 +81,7 @@ def ladder_status(directory: Path, rungs: Sequence[Rung]) -> list[RunStatus]:
 
 def status_table(directory: Path, statuses: Sequence[RunStatus]) -> Table:
     done = sum(status.state == "done" for status in statuses)
-    table = Table(title=f"{directory}: {done} of {len(statuses)} runs done")
+    table = Table(box=SIMPLE_HEAD, title=f"{directory}: {done} of {len(statuses)} runs done")
     for column in ("run", "state", "step", "%", "loss", "tokens/s", "ETA", "checkpoints", "evaluated"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     for status in statuses:

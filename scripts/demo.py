@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ladder.config import ladder_directory, ladder_from_config, load_config
 from ladder.errors import UserError, run_command
 from ladder.files import read_json, write_text
 from ladder.measurements import read_runs
+from ladder.plan import print_table
 from ladder.rundir import RunDirectory
 from ladder.rung import Ladder, Rung
 from ladder.status import duration, ladder_status
@@ -42,7 +43,6 @@ def main(argv: list[str]) -> int:
     ladder = ladder_from_config(config)
     target = ladder.rung("n5-4xC" if quick else "n5-8xC")
     directory = ladder_directory(config)
-    console = Console()
     print_estimate(ladder, target, directory)
 
     run(sys.executable, "scripts/prepare_data.py", "data=sotu")
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     report = directory / f"report-{target.name}"
     selection = ["--ladder", str(directory), "--target", target.name, "--method", "paper", "--multiples", multiples]
     run(sys.executable, "-m", "predict", "report", *selection, "--output", str(report))
-    compare(console, prediction, directory, ladder, target)
+    compare(prediction, directory, ladder, target)
     print(f"plots and report: {report}/report.html")
     return 0
 
@@ -122,13 +122,13 @@ def predict_before_training(directory: Path, target: Rung, multiples: str) -> di
     return prediction
 
 
-def compare(console: Console, prediction: dict[str, Any], directory: Path, ladder: Ladder, target: Rung) -> None:
+def compare(prediction: dict[str, Any], directory: Path, ladder: Ladder, target: Rung) -> None:
     measured = read_runs(directory)
     final = measured[(measured.run == target.name) & (measured.step == target.hparams.total_steps)]
     if final.empty:
         raise UserError(f"{target.name} has no measurements of its last step; run: python -m evaluate {directory}")
     values = final.set_index(["task", "metric"]).value
-    table = Table(title=f"{target.name}: predicted from the ladder, then trained and measured")
+    table = Table(box=SIMPLE_HEAD, title=f"{target.name}: predicted from the ladder, then trained and measured")
     for column in ("task", "loss predicted", "measured", "error", "accuracy predicted", "measured", "error"):
         table.add_column(column, justify="left" if column == "task" else "right")
     errors = []
@@ -144,7 +144,7 @@ def compare(console: Console, prediction: dict[str, Any], directory: Path, ladde
             f"{accuracy:.1%}",
             f"{(row['accuracy'] - accuracy) * 100:+.1f} points",
         )
-    console.print(table)
+    print_table(table)
     print(conclusion(errors, ladder, target))
 
 

@@ -69,7 +69,7 @@ def prepare(data: DictConfig, directory: Path) -> None:
         parts: dict[bool, list[str]] = {False: [], True: []}
         for text, key in documents:
             parts[is_heldout(key, data)].append(text)
-        build(parts[False], parts[True], directory / "suite", seed=data.suite.seed, items=data.suite.items)
+        build(parts[False], parts[True], directory / "suite", seed=data.suite.seed, items=data.suite.items_per_task)
 
 
 def is_heldout(key: int, data: DictConfig) -> bool:
