@@ -1,0 +1,102 @@
+"""Predicting from a ladder's own run directories, as the trainer and the evaluator leave them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from simulated_ladder import ACCURACY
+
+from ladder.config import ladder_from_config, load_config
+from ladder.errors import UserError
+from ladder.files import write_json, write_text
+from ladder.measurements import SCHEMA_VERSION
+from ladder.rundir import RunDirectory
+from predict.__main__ import main
+from predict.laws import PowerLaw
+
+LOSS = PowerLaw(A=40.0, alpha=0.45, B=60.0, beta=0.3, E=0.0)  # no offset: E ends at its bound
+CHECKPOINTS = 5
+
+
+def write_run(path: Path, name: str, size: str, n: float, d: float, config: str, last: int = CHECKPOINTS) -> None:
+    run = RunDirectory(path / name)
+    write_json(run.run_file, {"run": name})
+    write_text(run.config_file, config)
+    for step in range(1, last + 1):
+        tokens = d * step / CHECKPOINTS
+        loss = float(LOSS(n, tokens))
+        accuracy = float(ACCURACY(loss))
+        result = {
+            "task": "order",
+            "split": "val",
+            "format": "rc",
+            "n": 1200,
+            "chance": 0.25,
+            "acc": accuracy,
+            "bpb": loss,
+        }
+        result |= dict.fromkeys(("acc_per_byte", "acc_raw", "prob_correct"), accuracy) | {"task_ce": loss}
+        content = {"schema": SCHEMA_VERSION, "run": name, "size": size, "n": n, "d": d, "step": step, "tokens": tokens}
+        lm = [{"name": "sotu", "tokens": 1000, "nats_per_token": loss + 1}]
+        write_json(run.metrics_file(step), content | {"results": [result], "lm_loss": lm})
+
+
+@pytest.fixture
+def nano(tmp_path: Path) -> Path:
+    """The nano ladder's 16 rungs and its target n5-8xC, without weights."""
+    config = load_config(["ladder=nano"])
+    ladder, text = ladder_from_config(config), OmegaConf.to_yaml(config)
+    for rung in [*ladder.rungs, ladder.rung("n5-8xC")]:
+        write_run(tmp_path / "nano", rung.name, rung.size, rung.n, rung.d, text)
+    return tmp_path / "nano"
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict:  # type: ignore[type-arg]
+    capsys.readouterr()
+    main([*words, "--method", "paper", "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_fits_the_rungs_and_shows_the_target(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")
+    (p,) = result["predictions"]
+    assert "fitted on 16 runs" in result["notes"][0]
+    assert p["task"] == "order" and abs(p["error_points"]) < 1.5
+    assert p["actual"] == pytest.approx(float(ACCURACY(p["actual_loss"])), abs=1e-9)  # the last checkpoint, unsmoothed
+    assert p["flags"] == ["step 1: E at the lower bound"]
+
+
+def test_the_target_never_enters_the_fit(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"][0]
+    for path in (nano / "n5-8xC" / "metrics").iterdir():
+        path.unlink()
+    after = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"][0]
+    assert after["accuracy"] == before["accuracy"] and after["actual"] is None
+
+
+def test_settings_come_with_the_runs_and_can_be_overridden(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"][0]
+    smoothed = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC", "ladder.fit.final_checkpoints=3")
+    assert smoothed["predictions"][0]["loss"] > plain["loss"] * 1.01
+    with pytest.raises(UserError, match="at least 1"):
+        main(["--ladder", str(nano), "--target", "n5-8xC", "ladder.fit.window=0"])
+
+
+def test_few_and_unfinished_rungs_are_warned_about(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (4, 5):
+        (nano / "n0-1xC" / "metrics" / f"step-{step:07d}.json").unlink()
+    notes = answer(
+        capsys, "--ladder", str(nano), "--target", "n5-8xC", "--sizes", "n0,n1", "--multiples", "1,2"
+    )["notes"]  # fmt: skip
+    assert any("only 4 rungs" in note for note in notes)
+    assert any("no final checkpoint measured: n0-1xC" in note for note in notes)
+
+
+def test_damaged_metrics_are_named(nano: Path) -> None:
+    path = nano / "n0-1xC" / "metrics" / "step-0000001.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match=r"step-0000001\.json is not valid JSON"):
+        main(["--ladder", str(nano), "--target", "n5-8xC"])
