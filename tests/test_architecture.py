@@ -54,7 +54,7 @@ def test_loads_without_torch(package: str) -> None:
 
 
 def test_a_wheel_is_refused_with_the_reason(tmp_path: Path) -> None:
-    code = "from setuptools import build_meta; build_meta.build_wheel(%r)" % str(tmp_path)
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
     assert "pip install -e ." in done.stderr
