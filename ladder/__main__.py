@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ladder.config import ladder_directory, ladder_from_config, load_config, load_target, split_overrides
+from ladder.config import (
+    ladder_directory,
+    ladder_from_config,
+    load_config,
+    load_target,
+    parse_multiples,
+    split_list,
+    split_overrides,
+)
 from ladder.errors import run_command
 from ladder.launch import check_affordable, count_gpus, run_rungs
 from ladder.plan import plan_table, print_table
@@ -18,11 +26,16 @@ def main(argv: list[str]) -> int:
         prog="python -m ladder", description=__doc__, epilog="Any configuration value can be given as key=value."
     )
     parser.add_argument("command", choices=["plan", "run", "status"])
+    parser.add_argument("--sizes", help="only these sizes, such as 190M,370M")
+    parser.add_argument("--multiples", help="only these Chinchilla multiples, such as 1,2")
     options, words = parser.parse_known_args(argv)
     overrides = split_overrides(words)
     config = load_config(overrides)
     ladder = ladder_from_config(config)
-    rungs = [ladder.rung(str(config.rung))] if config.rung else ladder.rungs
+    if config.rung:
+        rungs = [ladder.rung(str(config.rung))]
+    else:
+        rungs = ladder.select(split_list(options.sizes), parse_multiples(options.multiples))
     directory = ladder_directory(config)
     if options.command == "plan":
         print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))

@@ -33,6 +33,19 @@ def split_overrides(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
+def split_list(words: str | None) -> list[str]:
+    """`190M,370M` -> ["190M", "370M"]; None -> []."""
+    return [word.strip() for word in (words or "").split(",") if word.strip()]
+
+
+def parse_multiples(words: str | None) -> list[float]:
+    """`1,2,0.5` -> [1.0, 2.0, 0.5]. Raises UserError where one is not a number."""
+    try:
+        return [float(word.removesuffix("xC")) for word in split_list(words)]
+    except ValueError:
+        raise UserError(f"--multiples {words}: expected numbers separated by commas, such as 1,2,5") from None
+
+
 def options(group: str) -> list[str]:
     """The names in a config group, such as the ladders or the targets."""
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
