@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from evaluate.checkpoint import find_checkpoints
 from ladder.config import load_config, split_overrides
-from ladder.errors import run_command
+from ladder.errors import UserError, run_command
 
 # Threads that spin while they wait starve the other processes of a busy machine; torch reads this when it loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -44,19 +45,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def suite_node(overrides: Sequence[str], run_config: Path | None) -> Any:
-    """The suite's configuration: the run's own, unless the command line names one; `suite.key=value` changes either."""
-    if (
-        run_config is None
-        or not run_config.exists()
-        or any(word.startswith(("suite=", "ladder=")) for word in overrides)
-    ):
+    """The suite's configuration; `suite.key=value` changes whichever it is.
+
+    `suite=FILE.yaml` or `suite=NAME` on the command line, else the suite of the run, else the default one.
+    """
+    named = next((word.removeprefix("suite=") for word in overrides if word.startswith("suite=")), "")
+    from_file = Path(named) if named.endswith(".yaml") else None
+    if from_file is None and (named or run_config is None or not run_config.exists()):
         return load_config(overrides).suite
-    changes = [word.lstrip("+") for word in overrides if _of_suite(word)]
-    return OmegaConf.merge(OmegaConf.load(run_config), OmegaConf.from_dotlist(changes)).suite
+    base = _read_yaml(from_file) if from_file else OmegaConf.load(run_config).suite  # type: ignore[arg-type]
+    changes = OmegaConf.from_dotlist(
+        [word.lstrip("+").removeprefix("suite.") for word in overrides if word.lstrip("+").startswith("suite.")]
+    )
+    return OmegaConf.merge(base, changes)
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    try:
+        node = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise UserError(f"suite={path} cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(node, DictConfig):
+        raise UserError(f"suite={path} must hold name: and tasks:")
+    return OmegaConf.create({"name": path.stem} | dict(node))
 
 
 def _of_suite(word: str) -> bool:
-    return word.lstrip("+").startswith("suite.")
+    """Whether the override belongs to the suite in use, which may be a run's own and not the default one."""
+    return word.lstrip("+").startswith("suite.") or (word.startswith("suite=") and word.endswith(".yaml"))
 
 
 def _words(text: str) -> list[str]:

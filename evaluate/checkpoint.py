@@ -148,7 +148,10 @@ def load_model(
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # it would draw over ours
+    logging.set_verbosity_error()  # what it would warn of is an error below
     checkpoint.weight_files()
     if not checkpoint.safetensors and not allow_pickle:
         raise UserError(

@@ -21,7 +21,7 @@ from ladder.errors import UserError
 # What a batch may hold, by device type. A batch of the CPU's size fits its caches; a GPU wants to be filled.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 MASK_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}  # queries x keys
-LOGIT_ELEMENTS = {"cpu": 2**22, "cuda": 2**28}  # positions x vocabulary, in fp32
+LOGIT_ELEMENTS = {"cpu": 2**20, "cuda": 2**28}  # positions x vocabulary, in fp32
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,11 @@ class Scorer:
         for number, start in enumerate(range(0, len(where), chunk)):
             states = flat[where[start : start + chunk]]
             logits = (self.model.get_output_embeddings()(states) if project else states).float()
+            logits -= logits.amax(dim=-1, keepdim=True)
             pairs = slice(bounds[number], bounds[number + 1])
-            chosen = logits[sources[pairs] - start, targets[pairs]]
-            scores.append(chosen - torch.logsumexp(logits, dim=-1)[sources[pairs] - start])
+            inside = sources[pairs] - start
+            chosen = logits[inside, targets[pairs]]
+            scores.append(chosen - logits.exp_().sum(dim=-1).log()[inside])
         return torch.cat(scores)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

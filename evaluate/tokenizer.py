@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,6 @@ class Encoder:
 
     def fingerprint(self) -> str:
         """Hash of everything that decides which ids a text gets."""
-        import json
-
         if self._backend is not None:
             state: Any = json.loads(self._backend.to_str())
             state.pop("post_processor", None)  # adds special tokens only, which `start` stands for
@@ -87,49 +86,50 @@ class Encoder:
         ]
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Ints, Ints]]:
-        """(context, continuation) token ids, as lm-evaluation-harness splits them (`_encode_pair`).
+        """(context, continuation) token ids.
 
-        The pair is encoded as one text, and what follows the context's own tokens is the continuation. Where encoding
-        the two apart gives the same (always, for OLMES under OLMo 2's tokenizer), each distinct text is encoded once.
+        As in lm-evaluation-harness, a pair is encoded as one text, and what follows the context's own tokens is the
+        continuation; where a token would span the two, they are encoded apart, as in AI2's evaluator. Where one text
+        and two give the same (always, for OLMES under OLMo 2's tokenizer), each distinct text is encoded once.
         An empty context is replaced by begin-of-text, or end-of-text where the tokenizer has no other.
 
         Raises:
             UserError: a continuation without tokens, or an empty context that the tokenizer has no stand-in for.
         """
-        contexts = dict(zip(texts := list(dict.fromkeys(pair[0] for pair in pairs)), self.encode(texts), strict=True))
-        continuations = dict(
-            zip(texts := list(dict.fromkeys(pair[1] for pair in pairs)), self.encode(texts), strict=True)
-        )
+        contexts = self._distinct(context for context, _ in pairs)
+        continuations = self._distinct(continuation for _, continuation in pairs)
         merging = self._merging_boundaries(pairs)
-        joint = [pair for pair in dict.fromkeys(pairs) if (pair[0][-BOUNDARY_CHARACTERS:], pair[1]) in merging]
-        whole = dict(zip(joint, self.encode([context + text for context, text in joint]), strict=True))
+        joint = self._distinct(
+            context + text for context, text in pairs if (context[-BOUNDARY_CHARACTERS:], text) in merging
+        )
         start = np.array(self.start, dtype=np.int32)
         opened = {text: np.concatenate([start, ids]) for text, ids in contexts.items()}
-        if "" in opened and not len(opened[""]):
+        if "" in opened and not len(start):
             if self._stand_in is None:
                 raise UserError("a document has an empty context, and the tokenizer has no token to begin a text with")
             opened[""] = np.array([self._stand_in], dtype=np.int32)
         encoded = []
-        for pair in pairs:
-            context, continuation = opened[pair[0]], continuations[pair[1]]
-            if pair in whole:
-                context = np.concatenate([start, whole[pair][: len(contexts[pair[0]])]])
-                continuation = whole[pair][len(contexts[pair[0]]) :]
-            if not len(continuation) or not len(context):
-                raise UserError(f"the tokenizer makes no token of {pair[1]!r} after {pair[0][-20:]!r}")
-            encoded.append((context, continuation))
+        for context, text in pairs:
+            prompt, answer = contexts[context], continuations[text]
+            whole = joint.get(context + text, prompt)
+            if len(whole) > len(prompt) and np.array_equal(whole[: len(prompt)], prompt):
+                answer = whole[len(prompt) :]
+            if not len(answer):
+                raise UserError(f"the tokenizer makes no token of {text!r}")
+            encoded.append((opened[context], answer))
         return encoded
+
+    def _distinct(self, texts: Iterable[str]) -> dict[str, Ints]:
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, self.encode(distinct), strict=True))
 
     def _merging_boundaries(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """The (end of context, continuation) pairs whose tokens differ when encoded as one text."""
-        distinct = list(dict.fromkeys((context[-BOUNDARY_CHARACTERS:], text) for context, text in pairs))
-        tails = {tail: None for tail, _ in distinct}
-        texts = {text: None for _, text in distinct}
-        tail_ids = dict(zip(tails, self.encode(list(tails)), strict=True))
-        text_ids = dict(zip(texts, self.encode(list(texts)), strict=True))
-        together = self.encode([tail + text for tail, text in distinct])
+        ends = list(dict.fromkeys((context[-BOUNDARY_CHARACTERS:], text) for context, text in pairs))
+        tails, texts = self._distinct(tail for tail, _ in ends), self._distinct(text for _, text in ends)
+        together = self.encode([tail + text for tail, text in ends])
         return {
             (tail, text)
-            for (tail, text), ids in zip(distinct, together, strict=True)
-            if not np.array_equal(ids, np.concatenate([tail_ids[tail], text_ids[text]]))
+            for (tail, text), ids in zip(ends, together, strict=True)
+            if not np.array_equal(ids, np.concatenate([tails[tail], texts[text]]))
         }

@@ -1,0 +1,277 @@
+"""The command: checkpoints, runs and ladders; what is measured already is skipped by content; bad input is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_module, write_shards
+from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
+from omegaconf import OmegaConf
+
+from evaluate.__main__ import main
+from evaluate.hook import make_hook
+from evaluate.scorer import Scorer
+from ladder.config import load_config
+from ladder.errors import UserError
+from ladder.measurements import read_runs
+from ladder.rundir import RunDirectory
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def rung_info(step: int) -> dict[str, Any]:
+    return {"run": "n1-2xC", "ladder": "test", "size": "n1", "n": 28_000, "d": 1_000_000, "step": step, "tokens": step}
+
+
+def suite(directory: Path) -> dict[str, Any]:
+    write_shards(directory / "shards", {"val": np.arange(2000) % 390}, 390)
+    return {
+        "name": "tiny",
+        "tasks": {
+            "pets": {
+                "rc": str(write_jsonl(directory / "pets-rc.jsonl", documents("rc"))),
+                "mc": str(write_jsonl(directory / "pets-mc.jsonl", documents("mc"))),
+            },
+            "names": {"rc": str(write_jsonl(directory / "names.jsonl", documents("winogrande")))},
+        },
+        "lm_loss": {"text": {"shards": str(directory / "shards"), "tokens": 1024}},
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run with two checkpoints, in a ladder directory."""
+    made = RunDirectory(tmp_path / "ladder" / "n1-2xC")
+    for step in (10, 20):
+        path = write_checkpoint(made.checkpoint(step), tiny_model(seed=step))
+        (path / "rung.json").write_text(json.dumps(rung_info(step)))
+    made.run_file.write_text(json.dumps(rung_info(20)))
+    OmegaConf.save(OmegaConf.create({"suite": suite(tmp_path / "data")}), made.config_file)
+    return made
+
+
+def evaluate(capsys: pytest.CaptureFixture[str], *words: object) -> list[dict[str, Any]]:
+    assert main([*map(str, words), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the plans that are scored from now on."""
+    calls: list[int] = []
+    original = Scorer.loglikelihoods
+
+    def counting(self: Scorer, plan: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(plan.choices) > 1:  # not the trial plan
+            calls.append(plan.requests)
+        return original(self, plan, *args, **kwargs)
+
+    monkeypatch.setattr(Scorer, "loglikelihoods", counting)
+    return calls
+
+
+def test_a_ladder_becomes_measurements(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = evaluate(capsys, run.path.parent)
+    assert first["checkpoint"] == str(run.checkpoint(10)) and second["step"] == 20
+    assert [(row["task"], row["format"]) for row in first["results"]] == [
+        ("pets", "rc"),
+        ("pets", "mc"),
+        ("names", "rc"),
+    ]
+    assert first["results"][0]["bpb"] != second["results"][0]["bpb"]
+    table = read_runs(run.path.parent)
+    bpb = table[(table.step == 20) & (table.task == "pets") & (table.metric == "rc_bpb")]
+    assert bpb.value.item() == second["results"][0]["bpb"] and bpb["items"].item() == 7
+    assert table[table.metric == "lm_loss"].value.iloc[0] == first["lm_loss"][0]["nats_per_token"]
+    arrays = np.load(run.metrics_file(10).with_suffix(".npz"))
+    assert arrays["pets.rc"].shape == (sum(len(d.choices) for d in documents("rc")),)
+
+
+def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (metrics,) = evaluate(capsys, run.checkpoint(10), "--tasks", "text")
+    model = tiny_model(seed=10)
+    tokens = torch.arange(1024).remainder(390).view(4, 256)
+    with torch.no_grad():
+        logits = model(tokens).logits[:, :-1].double()
+    expected = torch.nn.functional.cross_entropy(logits.reshape(-1, 400), tokens[:, 1:].reshape(-1))
+    (loss,) = metrics["lm_loss"]
+    assert loss["nats_per_token"] == pytest.approx(float(expected), abs=1e-5)
+    assert loss["bits_per_byte"] == pytest.approx(float(expected) / np.log(2) / 4)  # the shards say 4 bytes a token
+    assert loss["tokens"] == 4 * 255 and metrics["results"] == []
+
+
+def test_the_hook_measures_the_same_as_the_checkpoint(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = make_hook(OmegaConf.load(run.config_file))
+    model = tiny_model(seed=10).train()
+    hook(model, tiny_tokenizer(), rung_info(10), run)
+    live = json.loads(run.metrics_file(10).read_text())
+    with torch.no_grad():
+        for mine, other in zip(model.parameters(), tiny_model(seed=20).parameters(), strict=True):
+            mine.copy_(other)  # the same live object, trained on
+    hook(model, tiny_tokenizer(), rung_info(20), run)
+    assert model.training
+    calls = scored(monkeypatch)
+    assert [m["results"] for m in evaluate(capsys, run.path)] == [
+        live["results"],
+        json.loads(run.metrics_file(20).read_text())["results"],
+    ]
+    assert not calls  # the command knows the hook's work by the weights' content
+    stored = [m["results"] for m in evaluate(capsys, run.path, "--force")]
+    assert stored[0] == live["results"] and len(calls) == 6
+
+
+def test_work_done_is_skipped_and_the_rest_resumed(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = scored(monkeypatch)
+    evaluate(capsys, run.checkpoint(10), "--tasks", "names")
+    assert len(calls) == 1
+    whole = evaluate(capsys, run.checkpoint(10))
+    assert len(calls) == 3  # names was there
+    run.metrics_file(10).unlink()  # as if it had been interrupted before the last task was averaged
+    assert evaluate(capsys, run.checkpoint(10)) == whole and len(calls) == 3
+    only = evaluate(capsys, run.checkpoint(10), "--tasks", "pets", "--formats", "mc")
+    assert len(calls) == 3 and {row["task"] for row in only[0]["results"]} == {"pets", "names"}
+    evaluate(capsys, run.checkpoint(10), "--force")
+    assert len(calls) == 6
+
+
+def test_what_changed_is_measured_again(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = scored(monkeypatch)
+    (before,) = evaluate(capsys, run.checkpoint(10))
+    weights = run.checkpoint(10) / "model.safetensors"
+    stat = weights.stat()
+    tiny_model(seed=99).save_pretrained(run.checkpoint(10))
+    assert weights.stat().st_size == stat.st_size
+    (after,) = evaluate(capsys, run.checkpoint(10))
+    assert len(calls) == 6 and after["results"][0]["bpb"] != before["results"][0]["bpb"]
+    os.utime(weights)  # touched, but of the same content
+    evaluate(capsys, run.checkpoint(10))
+    assert len(calls) == 6
+    jsonl = Path(OmegaConf.load(run.config_file).suite.tasks.names.rc)
+    write_jsonl(jsonl, documents("winogrande", 9))
+    (grown,) = evaluate(capsys, run.checkpoint(10))
+    assert len(calls) == 7 and {row["task"]: row["n"] for row in grown["results"]}["names"] == 9
+    evaluate(capsys, run.checkpoint(10), "--dtype", "bf16")
+    assert len(calls) == 10
+
+
+def test_part_of_a_task_is_no_measurement_of_the_run(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (metrics,) = evaluate(capsys, run.checkpoint(10), "--limit", "2")
+    assert {row["n"] for row in metrics["results"]} == {2}
+    assert not run.metrics_file(10).exists()
+    output = run.path / "elsewhere"
+    evaluate(capsys, run.checkpoint(10), "--limit", "2", "--output", output)
+    assert [path.name for path in sorted(output.iterdir())] == [
+        "n1-2xC_step-0000010.json",
+        "n1-2xC_step-0000010.npz",
+    ]
+
+
+def test_any_hugging_face_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_checkpoint(tmp_path / "out" / "checkpoint-5", tiny_model("gpt_neox"))
+    write_checkpoint(tmp_path / "out" / "checkpoint-20", tiny_model("llama"))
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", f"runs_dir={tmp_path / 'runs'}", "--tasks", "names"]
+    (metrics,) = evaluate(capsys, path, *words)
+    assert metrics["results"][0]["task"] == "names" and metrics["n"] > 0 and metrics["d"] is None
+    both = evaluate(capsys, tmp_path / "out", *words)
+    assert [Path(m["checkpoint"]).name for m in both] == ["checkpoint-5", "checkpoint-20"]
+    assert len(list((tmp_path / "runs" / "evaluated").glob("*.json"))) == 2
+
+
+def test_the_table(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run.checkpoint(10))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(run.checkpoint(10)) and lines[1].split()[:4] == ["task", "format", "n", "acc"]
+    assert lines[2].split()[:3] == ["pets", "rc", "7"] and lines[-2].startswith("text: ")
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    done = run_module("-m", "evaluate", str(tmp_path / "none"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "does not exist" in done.stderr
+    done = run_module("-m", "evaluate", str(tmp_path), "--tasks")
+    assert done.returncode == 2 and "expected one argument" in done.stderr
+
+
+def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
+    def error(*words: object) -> str:
+        with pytest.raises(UserError) as caught:
+            main([*map(str, words)])
+        assert not run.metrics_file(10).exists() and not list(run.path.rglob(".tmp-*"))
+        return str(caught.value)
+
+    path = run.checkpoint(10)
+    assert 'unknown task of suite tiny "pest"; did you mean "pets"' in error(path, "--tasks", "pest")
+    assert 'unknown suite "nanoo"; did you mean "nano"' in error(path, "suite=nanoo")
+    assert "mine.yaml cannot be read" in error(path, f"suite={run.path / 'mine.yaml'}")
+    assert 'unknown key of suite tiny: "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
+    assert "is not a checkpoint" in error(run.path.parent.parent / "data")
+    good = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(good[:-100])
+    assert "truncated" in error(path)
+    (path / "model.safetensors").write_bytes(b"\x05")
+    assert "not a safetensors file" in error(path)
+    tiny_model(hidden_size=48).save_pretrained(run.path / "other")
+    shutil.copy(run.path / "other" / "model.safetensors", path)
+    assert "weights" in error(path) and str(path) in error(path)
+    (path / "model.safetensors").unlink()
+    assert "no weights" in error(path)
+    torch.save(tiny_model(seed=10).state_dict(), path / "pytorch_model.bin")
+    assert "--allow-pickle" in error(path)
+    (path / "pytorch_model.bin").unlink()
+    broken = tiny_model()
+    broken.lm_head.weight.data.fill_(float("nan"))
+    broken.save_pretrained(path)
+    assert "not finite" in error(path) and str(path) in error(path)
+    tiny_model(vocab_size=300).save_pretrained(path)
+    assert "tokenizer" in error(path, "--tasks", "names")
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer_config.json").unlink()
+    assert "has no tokenizer" in error(path)
+
+
+def test_pickles_when_asked(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (expected,) = evaluate(capsys, run.checkpoint(10))
+    path = run.checkpoint(10)
+    torch.save(tiny_model(seed=10).state_dict(), path / "pytorch_model.bin")
+    (path / "model.safetensors").unlink()
+    (metrics,) = evaluate(capsys, path, "--allow-pickle")
+    assert metrics["results"] == expected["results"]
+
+
+def test_a_full_disk_leaves_earlier_results_as_they_were(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(capsys, run.checkpoint(10), "--tasks", "names")
+    before = {path.name: path.read_bytes() for path in run.metrics.iterdir()}
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        main([str(run.checkpoint(10))])
+    assert {path.name: path.read_bytes() for path in run.metrics.iterdir()} == before
+
+
+def test_the_shipped_suites_are_readable() -> None:
+    from evaluate.tasks import suite_from_config
+
+    nano = suite_from_config(load_config(["ladder=nano"]).suite)
+    assert [task.key for task in nano.tasks] == ["next_phrase.rc", "word.rc", "order.rc", "agree.rc"]
+    olmes = suite_from_config(load_config(["suite=olmes10"]).suite)
+    assert len(olmes.tasks) == 20 and {task.format for task in olmes.tasks} == {"rc", "mc"}

@@ -1,0 +1,185 @@
+"""The trie scorer gives what one forward pass per request gives, and computes each distinct prefix once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from evaluate_models import ARCHITECTURES, documents, one_by_one, tiny_model, tiny_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluate.plan import Plan, make_plan
+from evaluate.scorer import Scorer
+from evaluate.tasks import Document
+from evaluate.tokenizer import Encoder
+from evaluate.trie import Request, chain_rows, sort_requests, trie_rows
+from ladder.errors import UserError
+
+TOLERANCE = 1e-3  # nats, fp32
+ENCODER = Encoder(tiny_tokenizer())
+SCORER = Scorer(tiny_model(context=40))
+
+
+def distinct_prefixes(requests: list[Request]) -> set[tuple[int, ...]]:
+    return {tuple(r.inputs[: end + 1].tolist()) for r in requests for end in range(len(r.inputs))}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kind", ["rc", "mc", "winogrande"])
+@pytest.mark.parametrize("tries", [True, False])
+def test_equals_one_forward_per_request(architecture: str, kind: str, tries: bool) -> None:
+    scorer, made = Scorer(tiny_model(architecture)), documents(kind)
+    assert scorer.tries
+    scorer.batch_tokens = 300  # several batches
+    plan = make_plan(made, ENCODER, 256, tries)
+    expected = one_by_one(scorer.model, ENCODER, made, 256)
+    np.testing.assert_allclose(scorer.loglikelihoods(plan), expected, atol=TOLERANCE)
+    assert np.ptp(expected) > 1  # the weights do tell the requests apart
+
+
+@pytest.mark.parametrize(("kind", "context"), [("rc", 32), ("mc", 48), ("winogrande", 28)])
+@pytest.mark.parametrize("tries", [True, False])
+def test_longer_than_the_context_is_cut_from_the_left(kind: str, context: int, tries: bool) -> None:
+    scorer, made = Scorer(tiny_model(context=context)), documents(kind, count=9)
+    plan = make_plan(made, ENCODER, context, tries)
+    assert 0 < plan.truncated[0] < plan.requests
+    np.testing.assert_allclose(
+        scorer.loglikelihoods(plan), one_by_one(scorer.model, ENCODER, made, context), atol=TOLERANCE
+    )
+
+
+def test_begin_of_text_goes_first_where_the_tokenizer_puts_it() -> None:
+    encoder = Encoder(tiny_tokenizer(bos=True))
+    scorer, made = Scorer(tiny_model("llama")), documents("rc")
+    plan = make_plan(made, encoder, 256, True)
+    assert encoder.start == [1] and plan.prefix_tokens[0] == 1
+    np.testing.assert_allclose(
+        scorer.loglikelihoods(plan), one_by_one(scorer.model, encoder, made, 256), atol=TOLERANCE
+    )
+
+
+def test_the_prompt_is_computed_once_and_every_other_prefix_too() -> None:
+    plan = make_plan(documents("rc", count=40), ENCODER, 256, True)
+    naive = make_plan(documents("rc", count=40), ENCODER, 256, False)
+    assert len(plan.prefix_tokens) > 10
+    assert plan.limit[0] <= plan.processed_tokens <= 1.03 * plan.limit[0]
+    assert naive.limit[0] == plan.limit[0] and naive.processed_tokens > 4 * plan.processed_tokens
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_rows_are_tries_in_depth_first_order(data: st.DataObject) -> None:
+    sequences = st.lists(st.integers(0, 2), min_size=2, max_size=9)
+    drawn = data.draw(st.lists(sequences, min_size=1, max_size=12))
+    requests = []
+    for index, tokens in enumerate(drawn):
+        targets = data.draw(st.integers(1, len(tokens)))
+        inputs = np.array(tokens, dtype=np.int32)
+        requests.append(Request(index=index, inputs=inputs, targets=np.arange(targets, dtype=np.int32)))
+    ordered, shared = sort_requests(requests)
+    assert sum(len(r.inputs) for r in requests) - shared.sum() == len(distinct_prefixes(requests))
+    budget = data.draw(st.integers(4, 60))
+    for rows in (trie_rows(ordered, shared, budget), chain_rows(ordered, shared)):
+        for row in rows:
+            index = np.arange(len(row.tokens))
+            visible = (index <= index[:, None]) & (index[:, None] < row.ends)
+            for node in index:  # what a node sees is its path, in order
+                assert row.positions[visible[node]].tolist() == list(range(row.positions[node] + 1))
+            for request in np.unique(row.pair_request):
+                mine = row.pair_request == request
+                last = row.pair_node[mine][-1]
+                assert row.tokens[visible[last]].tolist() == drawn[request]
+                assert row.positions[row.pair_node[mine]].tolist() == list(
+                    range(len(drawn[request]) - mine.sum(), len(drawn[request]))
+                )
+                assert row.pair_token[mine].tolist() == list(range(mine.sum()))
+        assert sorted(np.concatenate([np.unique(row.pair_request) for row in rows])) == list(range(len(requests)))
+    for row in trie_rows(ordered, shared, budget):
+        assert len(row.tokens) <= max(budget, max(map(len, drawn)))
+        index = np.arange(len(row.tokens))
+        paths = [tuple(row.tokens[(index <= node) & (node < row.ends)].tolist()) for node in index]
+        assert len(set(paths)) == len(paths)  # no prefix twice in a row
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(["the", " cat", " sat", "\n", "e"]), min_size=1, max_size=7), min_size=1))
+def test_any_documents(words: list[list[str]]) -> None:
+    made = [
+        Document(id=str(i), contexts=("".join(w),) * 2, choices=(" mat", " cats and dogs"), gold=0)
+        for i, w in enumerate(words)
+    ]
+    scores = SCORER.loglikelihoods(make_plan(made, ENCODER, 40, True))
+    np.testing.assert_allclose(scores, one_by_one(SCORER.model, ENCODER, made, 40), atol=TOLERANCE)
+
+
+def test_bf16_stays_near_fp32() -> None:
+    made = documents("rc")
+    model = tiny_model()
+    expected = one_by_one(model, ENCODER, made, 256)
+    scores = Scorer(model.bfloat16()).loglikelihoods(make_plan(made, ENCODER, 256, True))
+    assert np.abs(scores - expected).mean() < 0.3
+    assert np.abs(scores - expected).max() > 0  # it did run in bf16
+
+
+def test_a_model_that_ignores_the_mask_is_run_on_plain_sequences() -> None:
+    model = tiny_model()
+    forward = model.model.forward
+
+    def ignoring(*args: object, **kwargs: object) -> object:
+        kwargs.pop("attention_mask", None)
+        kwargs.pop("position_ids", None)
+        return forward(*args, **kwargs)
+
+    model.model.forward = ignoring
+    scorer, made = Scorer(model), documents("rc")
+    assert not scorer.tries
+    plan = make_plan(made, ENCODER, 256, scorer.tries)
+    np.testing.assert_allclose(scorer.loglikelihoods(plan), one_by_one(model, ENCODER, made, 256), atol=TOLERANCE)
+
+
+def test_models_with_windows_or_recurrence_are_run_on_plain_sequences() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=16, max_position_embeddings=256, pad_token_id=None,
+    )  # fmt: skip
+    scorer, made = Scorer(MistralForCausalLM(config)), documents("rc")
+    assert not scorer.tries
+    plan = make_plan(made, ENCODER, 256, False)
+    np.testing.assert_allclose(
+        scorer.loglikelihoods(plan), one_by_one(scorer.model, ENCODER, made, 256), atol=TOLERANCE
+    )
+
+
+def test_training_mode_and_gradients_are_left_alone() -> None:
+    model = tiny_model(attention_dropout=0.5).train()
+    plan = make_plan(documents("mc"), ENCODER, 256, True)
+    scorer = Scorer(model)
+    first, second = scorer.loglikelihoods(plan), scorer.loglikelihoods(plan)
+    np.testing.assert_array_equal(first, second)  # no dropout
+    assert model.training and torch.is_grad_enabled()
+    model(torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
+
+
+def test_ranks_add_up_to_one_process_exactly() -> None:
+    plan = make_plan(documents("rc", 40), ENCODER, 256, True)
+    scorer = Scorer(tiny_model())
+    scorer.batch_tokens = 200
+    alone = scorer.loglikelihoods(plan)
+    parts = [scorer.loglikelihoods(plan, rank, 3) for rank in range(3)]
+    np.testing.assert_array_equal(sum(parts), alone)
+    assert all((part == 0).any() for part in parts)
+
+
+def test_bad_models() -> None:
+    plan: Plan = make_plan(documents("rc"), ENCODER, 256, True)
+    with pytest.raises(UserError, match="embedding has 300 rows"):
+        Scorer(tiny_model(vocab_size=300)).loglikelihoods(plan)
+    broken = tiny_model()
+    scorer = Scorer(broken)
+    broken.lm_head.weight.data[5] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        scorer.loglikelihoods(plan)

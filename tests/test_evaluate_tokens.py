@@ -1,0 +1,149 @@
+"""Contexts and continuations become the tokens that the peers score; JSONL tasks and suites are read with care."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluate_models import documents, tiny_tokenizer, write_jsonl
+
+from evaluate.plan import cached_plan, make_plan, plan_key
+from evaluate.tasks import Document, JsonlSource, Task, suite_from_config
+from evaluate.tokenizer import Encoder
+from ladder.errors import UserError
+
+ENCODER = Encoder(tiny_tokenizer())
+
+
+def test_a_continuation_is_what_follows_the_context_in_the_whole_text() -> None:
+    class SpaceBefore:  # as sentencepiece does: a space is put before every text
+        backend_tokenizer = None
+        bos_token_id, eos_token_id = None, 0
+
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            return {"input_ids": [sum(map(ord, word)) % 97 for word in re.findall(r" +\S+", " " + text)]}
+
+        def get_vocab(self) -> dict[str, int]:
+            return {}
+
+    encoder = Encoder(SpaceBefore())
+    apart = [encoder.encode([text])[0].tolist() for text in ("Answer:", " A")]
+    ((prompt, answer),) = encoder.encode_pairs([("Answer:", " A")])
+    assert [*prompt, *answer] == encoder.encode(["Answer: A"])[0].tolist() != apart[0] + apart[1]
+    assert prompt.tolist() == apart[0]
+
+
+def test_a_token_that_would_span_context_and_continuation_is_split() -> None:
+    assert len(ENCODER.encode(["the mat"])[0]) < len(ENCODER.encode(["the m"])[0]) + len(ENCODER.encode(["at"])[0])
+    ((prompt, answer),) = ENCODER.encode_pairs([("the m", "at")])
+    assert prompt.tolist() == ENCODER.encode(["the m"])[0].tolist()
+    assert answer.tolist() == ENCODER.encode(["at"])[0].tolist()
+
+
+def test_texts_are_taken_verbatim() -> None:
+    made = [Document(id="0", contexts=("Q:",) * 3, choices=("  two", " trail ", " two"), gold=0)]
+    plan = make_plan(made, ENCODER, 99, True)
+    assert plan.characters.tolist() == [5, 7, 4] and plan.spaces.tolist() == [1, 1, 1]
+    ids = ENCODER.encode(["  two"])[0]
+    assert (plan.pair_request == 0).sum() == len(ids)
+
+
+def test_an_empty_context_begins_with_end_of_text() -> None:
+    ((prompt, _),) = ENCODER.encode_pairs([("", " cat")])
+    assert prompt.tolist() == [0]
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    made = JsonlSource(path=write_jsonl(tmp_path / "t.jsonl", documents("winogrande"))).documents()
+    assert [d.contexts for d in made] == [d.contexts for d in documents("winogrande")]
+    path = tmp_path / "one.jsonl"
+    path.write_text('{"context": "Q", "choices": [" a", " b"], "gold": 1}\n')
+    assert JsonlSource(path=path).documents()[0].contexts == ("Q", "Q")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{", ":2: needs"),
+        ('{"context": "Q", "choices": [" a", " b"]}', ":2: needs .*gold"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": 2}', ":2: gold=2"),
+        ('{"context": "Q", "choices": [" a"], "gold": 0}', ":2: needs at least two"),
+        ('{"context": ["Q"], "choices": [" a", " b"], "gold": 0}', "as many contexts"),
+        ('{"context": "Q", "choices": [" a", " "], "gold": 0}', "empty choice"),
+        ('{"context": "Q", "choices": [" a", 3], "gold": 0}', "must be a text"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": true}', "gold a whole number"),
+        ('["Q"]', ":2: needs"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"context": "Q", "choices": [" a", " b"], "gold": 1}\n' + line + "\n")
+    with pytest.raises(UserError, match=expected):
+        JsonlSource(path=path).documents()
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"tasks": {"a": {"rcc": "x"}}}, 'unknown key of suite s, task a: "rcc"; did you mean "rc"'),
+        ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, 'did you mean "acc_per_char"'),
+        ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
+        ({"tasks": {"a": {"split": "x"}}}, "name a JSONL file"),
+        ({"tasks": {}}, "neither tasks nor lm_loss"),
+        ({"lm_loss": {"c": {"tokens": 5}}}, "either shards"),
+        ({"lm_loss": {"c": {"text": "x", "tokens": "many"}}}, "tokens='many'"),
+    ],
+)
+def test_bad_suites_are_named(node: dict, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        suite_from_config({"name": "s", **node})
+
+
+def test_selecting_tasks() -> None:
+    suite = suite_from_config({"name": "s", "tasks": {"a": {"rc": "x", "mc": "y"}, "b": {"rc": "z"}}})
+    assert [task.key for task in suite.tasks] == ["a.rc", "a.mc", "b.rc"]
+    assert [task.key for task in suite.select(["a"], ["mc"], 3).tasks] == ["a.mc"]
+    with pytest.raises(UserError, match=r'unknown task of suite s "aa"; did you mean "a"'):
+        suite.select(["aa"], [], None)
+    with pytest.raises(UserError, match="unknown format"):
+        suite.select([], ["cc"], None)
+
+
+def test_a_plan_is_made_once_and_again_when_what_it_depends_on_changes(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path / "cache"))
+    path = write_jsonl(tmp_path / "t.jsonl", documents("rc"))
+    task = Task(name="t", format="rc", split="test", primary="acc_raw", source=JsonlSource(path=path))
+
+    def plan():  # type: ignore[no-untyped-def]
+        key = plan_key(task, ENCODER.fingerprint(), 64)
+        return key, cached_plan(task, ENCODER, key, 64, True)
+
+    key, first = plan()
+    reads: list[str] = []
+    monkeypatch.setattr(JsonlSource, "documents", lambda self: reads.append("read") or documents("rc", 8))
+    again_key, again = plan()
+    assert not reads and again_key == key
+    for name, value in vars(first).items():
+        np.testing.assert_array_equal(value, getattr(again, name))
+    path.write_text(path.read_text() + "\n")
+    changed_key, changed = plan()
+    assert reads == ["read"] and changed_key != key and len(changed.choices) == 8
+    file = tmp_path / "cache" / "plans" / f"{changed_key}-tries.npz"
+    file.write_bytes(file.read_bytes()[:200])
+    assert len(plan()[1].choices) == 8 and len(reads) == 2  # a damaged one is made again
+    assert plan_key(task, Encoder(tiny_tokenizer(bos=True)).fingerprint(), 64) != changed_key
+    assert plan_key(task, ENCODER.fingerprint(), 65) != changed_key
+
+
+def test_the_tokenizer_is_the_same_after_saving_and_loading(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    for bos in (False, True):
+        tokenizer = tiny_tokenizer(bos)
+        tokenizer.save_pretrained(tmp_path)
+        loaded = AutoTokenizer.from_pretrained(tmp_path)
+        assert Encoder(loaded).fingerprint() == Encoder(tokenizer).fingerprint()
+        tokenizer(["a", "b c"], padding=False, truncation=True, max_length=1)  # state that is not ours
+        assert Encoder(tokenizer).fingerprint() == Encoder(loaded).fingerprint()
