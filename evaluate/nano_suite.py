@@ -73,15 +73,18 @@ def build(train_texts: list[str], heldout_texts: list[str], directory: Path, see
         "order": _order,
         "agree": _agree,
     }
+    files = {}
     for name, maker in makers.items():
         rng = random.Random(f"{seed}:{name}")
         shuffled = rng.sample(places, len(places))
-        made = [item for item, _ in zip(maker(shuffled, rng), range(items), strict=False)]
+        made = list(itertools.islice(maker(shuffled, rng), items))
         if len(made) < items:
             raise UserError(
                 f"the held-out texts yield {len(made)} of {items} documents of {name}; give more text or ask for fewer"
             )
-        write_text(directory / f"{name}.jsonl", _jsonl(made, rng))
+        files[directory / f"{name}.jsonl"] = _jsonl(made, rng)
+    for path, text in files.items():
+        write_text(path, text)
 
 
 def _jsonl(made: Sequence[Item], rng: random.Random) -> str:
