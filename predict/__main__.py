@@ -21,6 +21,8 @@ COMMANDS = {
     "report": "write report.html and the plots of a ladder",
 }
 
+DEFAULT = "default"
+
 EPILOGUE = "subcommands: " + "; ".join(f"{name} ({what})" for name, what in COMMANDS.items())
 
 
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> int:
     options = command.parser("", __doc__ or "")
     options.epilog = EPILOGUE
     command.add_target(options)
-    options.add_argument("--method", help="paper, or a variant of it (default: paper)")
+    options.add_argument("--method", help=f"{DEFAULT} (shown beside paper when none is named), paper, paper-c4, …")
     command.add_ladder(options, required=False)
     options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
     command.add_format(options)
@@ -68,22 +70,15 @@ def main(argv: list[str]) -> int:
 
 def from_ladder(known: Any, overrides: list[str]) -> Answer:
     """Fits the ladder that was named."""
-    from predict.predictor import predict_target
+    from predict.predictor import beside_paper, predict_with_notes
 
     if known.laws:
         raise UserError("give either --ladder, to fit it, or --laws, to use laws fitted before")
     data = command.data_of(known, overrides)
     target = command.target_of(known, data)
-    method = known.method or "paper"
-    predictions = predict_target(data, target, method, known.tasks)
-    fitted = data.below(target)
-    share = sum(run.compute for run in fitted.rungs) / target.flops_6nd
-    notes = [
-        f"fitted on {len(fitted.rungs)} runs of {data.source} ({share:.2%} of the target's compute): "
-        f"{fitted.rungs[0].name} … {fitted.rungs[-1].name}",
-        *(f"warning: {note}" for note in fitted.warnings()),
-    ]
-    return Answer(target=target, method=method, predictions=predictions, notes=notes)
+    outcome = predict_with_notes(data, target, known.method or DEFAULT, known.tasks)
+    found = outcome.predictions if known.method else beside_paper(data, target, outcome.predictions)
+    return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=outcome.notes)
 
 
 def from_laws(known: Any) -> Answer:
@@ -91,16 +86,17 @@ def from_laws(known: Any) -> Answer:
     if known.sizes or known.multiples or known.corpus:
         raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
     laws = read_laws(known.laws or SHIPPED)
-    if known.method and known.method != laws.method:
-        raise UserError(f"{laws.path} holds laws of method {laws.method}; for {known.method} give --ladder PATH")
     target = command.target_of(known, None)
     origin = laws.provenance
     shipped = "" if known.laws else "no --ladder given: laws that come with the package, "
     notes = [
         f"{shipped}fitted by this tool on {origin.get('ladder')} ({origin.get('measurements')}; "
-        f"{len(origin.get('runs', []))} runs, up to N = {origin.get('max_n', 0):.3g})"
+        f"{len(origin.get('runs', []))} runs, up to N = {origin.get('max_n', 0):.3g})",
+        *origin.get("notes", []),
     ]
-    return Answer(target=target, method=laws.method, predictions=laws.predict(target, known.tasks), notes=notes)
+    found = laws.predict(target, known.method or DEFAULT, known.tasks)
+    found = found if known.method else laws.beside_paper(target, found)
+    return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=notes)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ class LadderData:
             return None
         return accuracy_curve(run, task).final(count)
 
+    def everywhere(self, task: Task, metric: str) -> bool:
+        """Whether every rung has that measurement."""
+        return all(run.has(task, metric) for run in self.rungs)
+
     def warnings(self) -> list[str]:
         """What limits every fit on this ladder."""
         notes = []

@@ -2,103 +2,167 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError, unknown
 from ladder.files import read_json
 from ladder.rung import Target
-from predict.laws import ComputeLaw, PowerLaw, Sigmoid, law_from_json, law_to_json
-from predict.paper import TaskLaw
+from predict.ensemble_law import Calibration, EnsembleLaw
+from predict.laws import Decay, Law, PowerLaw, Sigmoid, law_from_json, law_to_json
+from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
 from predict.tasks import LEFT_OUT, Task
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "laws" / "olmo2.json"
+AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawFile:
-    """`actuals` holds what was measured on known targets: name -> task -> {"loss", "accuracy"}."""
+    """Laws by task and method; `actuals` is what was measured: target -> task -> {"loss", "accuracy"}.
+
+    `top` is the largest N·D that was fitted.
+    """
 
     path: Path
-    method: str
     provenance: dict[str, Any]
-    laws: dict[str, TaskLaw]
+    paper: dict[str, TaskLaw]
+    default: dict[str, EnsembleLaw]
+    calibration: Calibration
+    top: float
     actuals: dict[str, dict[str, dict[str, float]]]
 
-    def predict(self, target: Target, names: list[str]) -> list[Prediction]:
-        """Predictions at the target, for the tasks `names` or all but those the paper leaves out."""
-        for name in names:
-            if name not in self.laws:
-                raise unknown(f"task of {self.path.name}", name, self.laws)
-        wanted = names or [name for name in self.laws if name not in LEFT_OUT]
-        actual = self.actuals.get(target.name, {})
-        return [self._predict(self.laws[name], target, actual.get(name, {})) for name in wanted]
+    def predict(self, target: Target, method: str, names: Sequence[str]) -> list[Prediction]:
+        """Predictions at the target, for the tasks `names` or all but those the paper leaves out.
 
-    def _predict(self, law: TaskLaw, target: Target, actual: dict[str, float]) -> Prediction:
-        return Prediction(
-            task=law.task.name,
-            title=law.task.title,
-            loss=law.loss(target.n, target.d, target.flops_6nd),
-            accuracy=law.accuracy(target.n, target.d, target.flops_6nd),
-            actual=actual.get("accuracy"),
-            actual_loss=actual.get("loss"),
-            flags=law.flags,
-        )
+        Raises:
+            UserError: a method or a task that the file does not hold.
+        """
+        known: dict[str, Any] = {"default": self.default, "paper": self.paper}
+        if method not in known:
+            raise UserError(
+                f"{self.path.name} holds laws of methods default and paper; for {method} give --ladder PATH"
+            )
+        for name in names:
+            if name not in known[method]:
+                raise unknown(f"task of {self.path.name}", name, known[method])
+        wanted = list(names) or [name for name in known[method] if name not in LEFT_OUT]
+        actual = self.actuals.get(target.name, {})
+        return [
+            replace(
+                self._predict(name, target, method),
+                actual=actual.get(name, {}).get("accuracy"),
+                actual_loss=actual.get(name, {}).get("loss"),
+            )
+            for name in wanted
+        ]
+
+    def beside_paper(self, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """The predictions with what the paper's method says."""
+        return [
+            replace(p, paper_accuracy=self.paper[p.task].accuracy(target.n, target.d, target.flops_6nd))
+            if p.task in self.paper
+            else p
+            for p in predictions
+        ]
+
+    def _predict(self, name: str, target: Target, method: str) -> Prediction:
+        if method == "default":
+            return self.default[name].predict(target.n, target.d, self.calibration, self.top)
+        return self.paper[name].predict(target.n, target.d, target.flops_6nd)
 
 
 def to_json(
-    method: str, laws: list[TaskLaw], provenance: dict[str, Any], actuals: dict[str, dict[str, dict[str, float]]]
+    provenance: dict[str, Any],
+    paper: Sequence[TaskLaw],
+    default: Sequence[EnsembleLaw],
+    calibration: Calibration,
+    top: float,
+    actuals: dict[str, dict[str, dict[str, float]]],
 ) -> dict[str, Any]:
-    """The content of a law file."""
+    """The content of a law file. `paper` may lack tasks whose loss was not measured."""
+    published = {law.task.name: law for law in paper}
     return {
         "schema": SCHEMA,
-        "method": method,
         "provenance": provenance,
+        "calibration": calibration.to_json() | {"top": top},
         "tasks": {
             law.task.name: {
                 "chance": law.task.chance,
                 "items": law.task.items,
-                "step1": law_to_json(law.step1) if law.step1 else None,
-                "step2": law_to_json(law.step2),
-                "flags": list(law.flags),
+                "paper": _paper_json(published[law.task.name]) if law.task.name in published else None,
+                "default": {
+                    "members": {name: _pair_json(*pair) for name, pair in law.members.items()},
+                    "last_rung": law.last_rung,
+                    "refused": law.refused,
+                    "flags": list(law.flags),
+                },
             }
-            for law in laws
+            for law in default
         },
         "actuals": actuals,
     }
+
+
+def _paper_json(law: TaskLaw) -> dict[str, Any]:
+    return _pair_json(law.step1, law.step2) | {"flags": list(law.flags)}
+
+
+def _pair_json(step1: Law | None, step2: Law) -> dict[str, Any]:
+    return {"step1": law_to_json(step1) if step1 else None, "step2": law_to_json(step2)}
 
 
 def read_laws(path: Path) -> LawFile:
     """Raises UserError where the file is no law file or a coefficient is missing."""
     value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") != SCHEMA or not isinstance(value.get("tasks"), dict):
-        raise UserError(
-            f"{path} is not a law file of schema {SCHEMA}; make one with: python -m predict fit --output FILE"
+        raise UserError(f"{path} is not a law file of schema {SCHEMA}; {AGAIN}")
+    try:
+        calibration = dict(value["calibration"])
+        top = float(calibration.pop("top"))
+        tasks = {name: (_task(name, entry), entry) for name, entry in value["tasks"].items()}
+        return LawFile(
+            path=path,
+            provenance=value["provenance"],
+            paper={name: _paper_law(*pair, f"{path}: {name}") for name, pair in tasks.items() if pair[1]["paper"]},
+            default={name: _ensemble_law(*pair, f"{path}: {name}") for name, pair in tasks.items()},
+            calibration=Calibration(**calibration),
+            top=top,
+            actuals=value["actuals"],
         )
-    return LawFile(
-        path=path,
-        method=str(value.get("method")),
-        provenance=value.get("provenance", {}),
-        laws={name: _task_law(name, entry, path) for name, entry in value["tasks"].items()},
-        actuals=value.get("actuals", {}),
-    )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} lacks or misspells {error}; {AGAIN}") from None
 
 
-def _task_law(name: str, entry: dict[str, Any], path: Path) -> TaskLaw:
-    where = f"{path}: task {name}"
-    for key in ("step1", "step2", "chance", "items"):
-        if key not in entry:
-            raise UserError(f"{where} lacks {key}; make the file again with: python -m predict fit")
-    task = Task(
+def _task(name: str, entry: dict[str, Any]) -> Task:
+    return Task(
         name=name, parts=((name, ""),), weights=(1.0,), chance=float(entry["chance"]), items=int(entry["items"])
     )
-    step1 = law_from_json(entry["step1"], where) if entry["step1"] else None
-    step2 = law_from_json(entry["step2"], where)
-    if step1 is not None and not isinstance(step1, PowerLaw | ComputeLaw):
-        raise UserError(f"{where}: step1 is a {type(step1).__name__}, expected PowerLaw or ComputeLaw")
-    if isinstance(step2, PowerLaw | ComputeLaw) or (step1 is None and isinstance(step2, Sigmoid)):
-        raise UserError(f"{where}: step2 is a {type(step2).__name__}, which gives no accuracy here")
-    return TaskLaw(task=task, step1=step1, step2=step2, flags=tuple(entry.get("flags", ())))
+
+
+def _paper_law(task: Task, entry: dict[str, Any], where: str) -> TaskLaw:
+    step1, step2 = _pair(entry["paper"], where)
+    return TaskLaw(task=task, step1=step1, step2=step2, flags=tuple(entry["paper"]["flags"]))
+
+
+def _ensemble_law(task: Task, entry: dict[str, Any], where: str) -> EnsembleLaw:
+    default = entry["default"]
+    return EnsembleLaw(
+        task=task,
+        members={name: _pair(pair, f"{where}, {name}") for name, pair in default["members"].items()},
+        last_rung=float(default["last_rung"]),
+        refused=bool(default["refused"]),
+        flags=tuple(default["flags"]),
+    )
+
+
+def _pair(entry: dict[str, Any], where: str) -> tuple[PowerLaw, Any]:
+    step1, step2 = law_from_json(entry["step1"], where), law_from_json(entry["step2"], where)
+    if not isinstance(step1, PowerLaw) or not isinstance(step2, Sigmoid | Decay):
+        forms = f"{type(step1).__name__} and {type(step2).__name__}"
+        raise UserError(f"{where}: {forms}, expected PowerLaw and Sigmoid or Decay; {AGAIN}")
+    return step1, step2

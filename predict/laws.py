@@ -78,6 +78,19 @@ class LogSigmoid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decay:
+    """Acc(z) = chance + (1 - chance) exp(-z), for z a sum of power laws (form of arXiv 2512.08894)."""
+
+    chance: float
+
+    def __call__(self, z: Any) -> Any:
+        return self.chance + (1.0 - self.chance) * np.exp(-np.asarray(z, dtype=float))
+
+    def formula(self) -> str:
+        return f"Acc(z) = {self.chance:.3f} + {1 - self.chance:.3f} exp(-z)"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SingleStep:
     """Acc(N, D) = a sigmoid(A / N^alpha + B / D^beta + E) + b (equation 6)."""
 
@@ -100,8 +113,10 @@ class SingleStep:
         )
 
 
-Law = PowerLaw | ComputeLaw | Sigmoid | LogSigmoid | SingleStep
-FORMS: dict[str, type[Law]] = {form.__name__: form for form in (PowerLaw, ComputeLaw, Sigmoid, LogSigmoid, SingleStep)}
+Law = PowerLaw | ComputeLaw | Sigmoid | LogSigmoid | Decay | SingleStep
+FORMS: dict[str, type[Law]] = {
+    form.__name__: form for form in (PowerLaw, ComputeLaw, Sigmoid, LogSigmoid, Decay, SingleStep)
+}
 
 
 def expit(x: Any) -> Any:

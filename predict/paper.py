@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ladder.errors import UserError
 from predict.curves import Curve, Run, Smoothing, paired
-from predict.laws import ComputeLaw, LogSigmoid, PowerLaw, Sigmoid, SingleStep
+from predict.laws import PowerLaw
+from predict.paper_law import TaskLaw
 from predict.step1 import fit_compute_law, fit_power_law_from_many, fit_single_step
 from predict.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.tasks import Task
@@ -22,27 +23,6 @@ METHODS = {
     "paper-c4": "N, D to C4 loss to accuracy (section 6.3)",
     "paper-single": "N, D to accuracy in a single step (section 6.4)",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskLaw:
-    """The fitted laws of one task. `step1` is absent where accuracy is fitted in a single step."""
-
-    task: Task
-    step1: PowerLaw | ComputeLaw | None
-    step2: Sigmoid | LogSigmoid | SingleStep
-    flags: tuple[str, ...] = ()
-
-    def loss(self, n: float, d: float, flops: float) -> float | None:
-        """The predicted feature at N, D; `flops` is what the run takes to train, for a law in FLOPs."""
-        if self.step1 is None:
-            return None
-        return float(self.step1(flops) if isinstance(self.step1, ComputeLaw) else self.step1(n, d))
-
-    def accuracy(self, n: float, d: float, flops: float) -> float:
-        if isinstance(self.step2, SingleStep):
-            return float(self.step2(n, d))
-        return float(self.step2(self.loss(n, d, flops)))
 
 
 def smoothing_of(method: str, smoothing: Smoothing) -> Smoothing:

@@ -11,6 +11,7 @@ class Prediction:
     """Accuracies in [0, 1]; `loss` in the unit of the method's feature (bits per byte for the task loss).
 
     `low80` … `high95` bound the accuracy with 80% and 95% confidence; None where the method gives no interval.
+    `members` holds what each part of an average says, `paper_accuracy` the paper's method for comparison.
     """
 
     task: str
@@ -27,6 +28,7 @@ class Prediction:
     actual_loss: float | None = None
     flags: tuple[str, ...] = ()
     members: tuple[tuple[str, float], ...] = ()
+    paper_accuracy: float | None = None
 
     @property
     def error_points(self) -> float | None:
@@ -48,8 +50,9 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         names = ("task", "loss", "accuracy", "low80", "high80", "low95", "high95", "actual", "error_points")
-        extra = {"actual_loss": self.actual_loss, "members": dict(self.members)}
-        return {name: getattr(self, name) for name in names} | {"flags": list(self.flags)} | extra
+        extra = ("loss_low80", "loss_high80", "actual_loss", "paper_accuracy")
+        value = {name: getattr(self, name) for name in (*names, *extra)}
+        return value | {"flags": list(self.flags), "members": dict(self.members)}
 
 
 def mean_error(predictions: list[Prediction]) -> float | None:

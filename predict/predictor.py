@@ -1,26 +1,35 @@
-"""A ladder, a target and a method in; predictions out. The Python API behind the command line.
-
->>> from predict.predictor import predict_target
->>> predict_target.__name__
-'predict_target'
-"""
+"""A ladder, a target and a method in; predictions out. The Python API behind the command line."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ladder.errors import unknown
 from ladder.rung import Target
 from predict import paper
+from predict.ensemble import Study, TaskStudy, laws_of, study_ladder, subset_errors
 from predict.ladders import LadderData
+from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
-from predict.tasks import Task
+from predict.tasks import LEFT_OUT, Task
 
-METHODS = dict(paper.METHODS)
+DEFAULT = "default"
+BEYOND_BACK_TESTS = 1.0  # decades of N·D
+METHODS = {DEFAULT: "mean of three ways to accuracy, with intervals, calibrated by back-tests"} | paper.METHODS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Predictions, and notes on what they rest on."""
+
+    predictions: list[Prediction]
+    notes: list[str]
 
 
 def predict_target(
-    data: LadderData, target: Target, method: str = "paper", tasks: Sequence[str] = ()
+    data: LadderData, target: Target, method: str = DEFAULT, tasks: Sequence[str] = ()
 ) -> list[Prediction]:
     """Predictions of `method` for a target, beside its measured values where the ladder holds them.
 
@@ -29,28 +38,92 @@ def predict_target(
     Raises:
         UserError: an unknown method or task, a feature that was not measured, too few rungs.
     """
+    return predict_with_notes(data, target, method, tasks).predictions
+
+
+def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Sequence[str] = ()) -> Outcome:
+    """As `predict_target`, with notes."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    data = data.below(target)
-    return [_with_actual(data, target, law, method) for law in fit_laws(data, method, data.tasks(tasks))]
+    fitted = data.below(target)
+    wanted = fitted.tasks(tasks)
+    share = sum(run.compute for run in fitted.rungs) / target.flops_6nd
+    origin = f"fitted on {len(fitted.rungs)} runs of {data.source} ({share:.2%} of the target's compute)"
+    warnings = [f"warning: {note}" for note in fitted.warnings()]
+    if method == DEFAULT:
+        study = study_ladder(fitted, calibration_tasks(fitted, wanted))
+        laws = {law.task.name: law for law in laws_of(study)}
+        found = [laws[task.name].predict(target.n, target.d, study.calibration, study.top) for task in wanted]
+        notes = [origin, *study_notes(study, target), *warnings]
+    else:
+        flops = fitted.flops(target.n, target.d)
+        found = [law.predict(target.n, target.d, flops) for law in fit_laws(fitted, method, wanted)]
+        notes = [origin, *warnings]
+    measured = [_with_actual(data, target, p, task, method) for p, task in zip(found, wanted, strict=True)]
+    return Outcome(predictions=measured, notes=notes)
 
 
-def fit_laws(data: LadderData, method: str, tasks: list[Task]) -> list[paper.TaskLaw]:
+def beside_paper(data: LadderData, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions with what the paper's method says, for tasks whose loss was measured."""
+    fitted = data.below(target)
+    tasks = [task for task in fitted.tasks([p.task for p in predictions]) if fitted.everywhere(task, "rc_bpb")]
+    laws = {law.task.name: law for law in fit_laws(fitted, "paper", tasks)}
+    flops = fitted.flops(target.n, target.d)
+    return [
+        replace(p, paper_accuracy=laws[p.task].accuracy(target.n, target.d, flops)) if p.task in laws else p
+        for p in predictions
+    ]
+
+
+def calibration_tasks(data: LadderData, wanted: Sequence[Task]) -> list[Task]:
+    """Every task of the ladder, so that intervals do not depend on which tasks are asked for."""
+    names = {task for task, _ in data.measured}
+    everything = data.tasks() + data.tasks([name for name in LEFT_OUT if name in names])
+    tasks = {task.name: task for task in everything}
+    return list((tasks | {task.name: task for task in wanted}).values())
+
+
+def study_notes(study: Study, target: Target) -> list[str]:
+    """Which members took part and why, and what the intervals rest on."""
+    names = ", ".join(study.members)
+    errors = {subset: 100 * values.mean() for subset, values in subset_errors(_predictable(study)).items()}
+    if study.splits and study.members in errors:
+        alone = ", ".join(f"{subset[0]} {error:.2f}" for subset, error in errors.items() if len(subset) == 1)
+        chosen = f"mean error on {len(study.splits)} back-tests {errors[study.members]:.2f} points; alone: {alone}"
+    else:
+        chosen = "no back-tests: too few rungs" if not study.splits else "their features are not measured for all tasks"
+    notes = [f"members: {names} ({chosen})"]
+    far = max(math.log10(target.n * target.d / study.top), 0.0)
+    calibration = study.calibration
+    if calibration.cells:
+        notes.append(
+            f"intervals: calibrated on {calibration.cells} back-test predictions, up to {calibration.decades:.1f} "
+            f"decades of N·D beyond their runs; the target lies {far:.1f} beyond the ladder"
+        )
+        if far > calibration.decades + BEYOND_BACK_TESTS:
+            notes.append("warning: that is much further than the back-tests reach; trust the intervals less")
+    else:
+        notes.append("warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used")
+    return notes
+
+
+def _predictable(study: Study) -> list[TaskStudy]:
+    return [one for one in study.tasks if not one.refused and len(one.cells)]
+
+
+def fit_laws(data: LadderData, method: str, tasks: list[Task]) -> list[TaskLaw]:
+    """The laws of a method of the paper."""
     runs = list(data.rungs)
     flops = [data.flops(run.n, run.d) for run in runs]
     return paper.fit(runs, flops, tasks, method, data.smoothing)
 
 
-def _with_actual(data: LadderData, target: Target, law: paper.TaskLaw, method: str) -> Prediction:
-    flops = data.flops(target.n, target.d)
-    return Prediction(
-        task=law.task.name,
-        title=law.task.title,
-        loss=law.loss(target.n, target.d, flops),
-        accuracy=law.accuracy(target.n, target.d, flops),
-        actual=data.actual(target, law.task, paper.smoothing_of(method, data.smoothing).window),
-        actual_loss=actual_loss(data, target, law.task, method),
-        flags=law.flags,
+def _with_actual(data: LadderData, target: Target, prediction: Prediction, task: Task, method: str) -> Prediction:
+    count = paper.smoothing_of(method, data.smoothing).window
+    return replace(
+        prediction,
+        actual=data.actual(target, task, count),
+        actual_loss=actual_loss(data, target, task, method),
     )
 
 
@@ -59,6 +132,8 @@ def actual_loss(data: LadderData, target: Target, task: Task, method: str) -> fl
     run = data.at(target)
     metrics = {"paper-c4": "lm_loss", "paper-taskce": "rc_task_ce", "paper-single": ""}
     metric = metrics.get(method, "rc_bpb")
+    if method == DEFAULT and not data.everywhere(task, metric):
+        return None  # the predicted loss is a language-modelling loss then
     measured = run is not None and (paper.C4 in run.lm_losses() if metric == "lm_loss" else run.has(task, metric))
     if run is None or not measured:
         return None

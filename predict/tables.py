@@ -63,19 +63,26 @@ def prediction_table(predictions: list[Prediction], title: str, notes: Sequence[
         ("accuracy", [percent(p.accuracy) for p in predictions]),
         ("80% interval", [_interval(p.low80, p.high80) for p in predictions]),
         ("95% interval", [_interval(p.low95, p.high95) for p in predictions]),
+        ("paper", [percent(p.paper_accuracy) for p in predictions]),
         ("actual", [percent(p.actual) for p in predictions]),
         ("error", [number(p.error_points, "+.2f") for p in predictions]),
         ("flags", ["; ".join(p.flags) for p in predictions]),
     ]
     kept = [(header, cells) for header, cells in columns if any(cells)]
     error = mean_error(predictions)
-    summary = () if error is None else (f"mean absolute error {error:.2f} points",)
+    summary = () if error is None else (f"mean absolute error {error:.2f} points{_paper_error(predictions)}",)
     return Table(
         title=title,
         headers=tuple(header for header, _ in kept),
         rows=tuple(zip(*[cells for _, cells in kept], strict=True)),
         notes=(*summary, *notes),
     )
+
+
+def _paper_error(predictions: list[Prediction]) -> str:
+    pairs = [(p.paper_accuracy, p.actual) for p in predictions]
+    errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
+    return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -36,7 +36,7 @@ def test_it_never_imports_torch_nor_what_laws_do_not_need(command: Command) -> N
 
 
 def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--target", "7B-4T", "--tasks", "mmlu,boolq", "--json"])
+    main(["--target", "7B-4T", "--tasks", "mmlu,boolq", "--method", "paper", "--json"])
     answer = json.loads(capsys.readouterr().out)
     assert answer["target"] == "7B-4T" and answer["n"] == 6887575552 and answer["method"] == "paper"
     first = answer["predictions"][0]
@@ -50,7 +50,7 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
 def test_free_targets_and_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--n", "70e9", "--d", "15e12", "--csv"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "task,loss,accuracy,flags" and lines[1].startswith("MMLU,")
+    assert lines[0] == "task,loss,accuracy,80% interval,95% interval,paper" and lines[1].startswith("MMLU,")
     main(["--target", "7B-4T", "--markdown"])
     assert "| MMLU |" in capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def test_laws_survive_a_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture
     fitted = json.loads(capsys.readouterr().out)["predictions"][0]
     main(["fit", "--ladder", str(path), "--sizes", "190M,370M,760M,1.3B", "--output", str(tmp_path / "laws.json")])
     capsys.readouterr()
-    main(["--laws", str(tmp_path / "laws.json"), *target])
+    main(["--laws", str(tmp_path / "laws.json"), "--method", "paper", *target])
     assert json.loads(capsys.readouterr().out)["predictions"][0]["accuracy"] == fitted["accuracy"]
 
 
@@ -101,6 +101,7 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
         ([], "which target"),
         (["repotr"], 'did you mean "report"'),
         (["--target", "7B-4T", "--foo"], "--foo"),
+        (["--target", "7B-4T", "--method", "paper-c4"], "give --ladder"),
         (["--target", "7B-4T", "--ladder", "nowhere"], "does not exist"),
         (["--target", "7B-4T", "--laws", "configs/config.yaml"], "not valid JSON"),
     ],

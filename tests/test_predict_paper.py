@@ -13,7 +13,7 @@ from ladder.config import load_target
 from predict.ladders import LadderData, load_ladder
 from predict.lawfile import SHIPPED, read_laws
 from predict.laws import PowerLaw
-from predict.paper import TaskLaw
+from predict.paper_law import TaskLaw
 from predict.predictor import fit_laws, predict_target
 from predict.tasks import TITLES
 
@@ -103,7 +103,7 @@ def test_shipped_laws_are_what_this_code_fits(olmo: LadderData, laws: dict[str, 
     assert shipped.provenance["runs"] == [run.name for run in olmo.rungs]
     for name in TARGETS:
         target = load_target(name)
-        for p in shipped.predict(target, []):
+        for p in shipped.predict(target, "paper", []):
             law = laws[p.task]
             assert p.accuracy == pytest.approx(law.accuracy(target.n, target.d, target.flops_6nd), abs=1e-5)
             assert p.actual == pytest.approx(olmo.actual(target, law.task, 5), abs=1e-12)

@@ -10,8 +10,9 @@ from ladder.config import options as config_options
 from ladder.files import json_sha256, write_json
 from ladder.rung import Target
 from predict import command, lawfile
+from predict.ensemble import laws_of, study_ladder
 from predict.ladders import LadderData
-from predict.predictor import actual_loss, fit_laws
+from predict.predictor import actual_loss, calibration_tasks, fit_laws
 from predict.tasks import LEFT_OUT, Task
 
 SOURCES = {
@@ -37,7 +38,17 @@ def law_content(data: LadderData, names: list[str]) -> dict[str, Any]:
         tasks += data.tasks([name for name in LEFT_OUT if name in measured and all(t.name != name for t in tasks)])
     targets = [load_target(name) for name in config_options("target")]
     actuals = {target.name: _measured(data, target, tasks) for target in targets if data.at(target)}
-    return lawfile.to_json("paper", fit_laws(data, "paper", tasks), provenance(data), actuals)
+    with_loss = [task for task in tasks if data.everywhere(task, "rc_bpb")]
+    study = study_ladder(data, calibration_tasks(data, tasks))
+    default = {law.task.name: law for law in laws_of(study)}
+    return lawfile.to_json(
+        provenance(data),
+        fit_laws(data, "paper", with_loss),
+        [default[task.name] for task in tasks],
+        study.calibration,
+        study.top,
+        actuals,
+    )
 
 
 def provenance(data: LadderData) -> dict[str, Any]:

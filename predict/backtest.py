@@ -1,0 +1,71 @@
+"""Back-tests: how well would the smaller part of a ladder have predicted its larger runs?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from predict.curves import Run
+
+MINIMUM_TRAIN = 5
+BEYOND = 1.2  # a held-out run counts where it takes at least this times the compute of every run that was fitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Runs by their place in the ladder: `train` is fitted, `test` lies beyond it."""
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def weights(self, count: int) -> np.ndarray:
+        """(count,) 1 for runs that are fitted."""
+        row = np.zeros(count)
+        row[list(self.train)] = 1.0
+        return row
+
+
+def splits(runs: Sequence[Run]) -> list[Split]:
+    """Every smaller ladder inside this one: sizes up to one, multiples up to another, tested on what lies beyond.
+
+    A ladder without such a grid of sizes and multiples is split by compute instead.
+    """
+    sizes = sorted({run.n for run in runs})
+    multiples = sorted({round(run.multiple, 2) for run in runs})
+    found = []
+    for size in sizes[1:]:
+        for multiple in multiples[1:]:
+            train = [i for i, run in enumerate(runs) if run.n <= size and round(run.multiple, 2) <= multiple]
+            name = f"up to {_size_name(runs, size)}, {multiple:g}xC"
+            found.append(_split(runs, name, train))
+    kept = [split for split in found if split is not None]
+    return kept or _by_compute(runs)
+
+
+def _by_compute(runs: Sequence[Run]) -> list[Split]:
+    order = sorted(range(len(runs)), key=lambda i: runs[i].compute)
+    found = [
+        _split(runs, f"{count} cheapest runs", order[:count])
+        for count in range(max(MINIMUM_TRAIN, len(runs) // 2), len(runs))
+    ]
+    return [split for split in found if split is not None]
+
+
+def _split(runs: Sequence[Run], name: str, train: list[int]) -> Split | None:
+    if len(train) < MINIMUM_TRAIN:
+        return None
+    top = max(runs[i].compute for i in train)
+    test = tuple(i for i, run in enumerate(runs) if i not in train and run.compute > BEYOND * top)
+    return Split(name=name, train=tuple(train), test=test) if test else None
+
+
+def _size_name(runs: Sequence[Run], n: float) -> str:
+    return next(run.size for run in runs if run.n == n)
+
+
+def decades(n: np.ndarray, d: np.ndarray, runs: Sequence[Run]) -> np.ndarray:
+    """log10 of N·D over the largest N·D among `runs`, at least 0."""
+    return np.maximum(np.log10(n * d / max(run.n * run.d for run in runs)), 0.0)

@@ -1,0 +1,122 @@
+"""The members of the default method: three ways from (N, D) to accuracy that rest on different measurements.
+
+Each is fitted to many subsets of runs at once: `weights` (fits, runs) holds 1 where a fit uses a run, else 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from predict.ensemble_law import RUN_NOISE, item_variance
+from predict.laws import Decay, PowerLaw, Sigmoid, expit
+from predict.points import Cloud, TaskPoints
+from predict.ridge import PowerTerms, Prior, fit_ridge
+from predict.sigmoid_batch import Sigmoids, fit_sigmoids
+
+LOSS_PRIOR = Prior(centre=0.3, width=0.3)
+DIRECT_PRIOR = Prior(centre=0.25, width=0.5)
+FLOORS = 19  # candidates for the learnt floor of the language-modelling chain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits:
+    """A member fitted to each subset: `step1` gives its feature, `step2` the accuracy from it."""
+
+    step1: PowerTerms
+    step2: Sigmoids | Decay
+
+    def feature(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """(fits, targets)"""
+        return self.step1(n, d)
+
+    def accuracy(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """(fits, targets)"""
+        return self.step2(self.step1(n, d))
+
+    def laws(self, fit: int) -> tuple[PowerLaw, Sigmoid | Decay]:
+        return self.step1.law(fit), self.step2 if isinstance(self.step2, Decay) else self.step2.law(fit)
+
+
+def task_loss(points: TaskPoints, weights: np.ndarray) -> Fits | None:
+    """Task loss by a power law with shrunk exponents, then the paper's sigmoid."""
+    if points.loss is None or points.loss_cloud is None:
+        return None
+    cloud = points.loss_cloud
+    step2 = fit_sigmoids(cloud.x, cloud.accuracy, weights[:, cloud.run], points.task.chance)
+    return Fits(step1=_feature_law(points, points.loss, weights), step2=step2)
+
+
+def lm_loss(points: TaskPoints, weights: np.ndarray) -> Fits | None:
+    """Mean language-modelling loss by a power law with shrunk exponents, then a line in logits over a learnt floor."""
+    if points.lm is None or points.lm_cloud is None:
+        return None
+    step2 = _logit_lines(points.lm_cloud, weights, points.task.chance)
+    return Fits(step1=_feature_law(points, points.lm, weights), step2=step2)
+
+
+def direct(points: TaskPoints, weights: np.ndarray) -> Fits:
+    """-ln of the chance-corrected accuracy as a sum of two power laws without a constant."""
+    chance, accuracy = points.task.chance, points.accuracy
+    q = np.clip((accuracy - chance) / (1 - chance), 0.01, 0.99)
+    spread = np.sqrt(item_variance(accuracy, points.task.items) + RUN_NOISE**2)
+    precision = weights * (q * (1 - chance) / spread) ** 2
+    step1 = fit_ridge(points.n, points.d, -np.log(q), precision, DIRECT_PRIOR, offset=False, log=False)
+    return Fits(step1=step1, step2=Decay(chance=chance))
+
+
+MEMBERS: dict[str, Callable[[TaskPoints, np.ndarray], Fits | None]] = {
+    "task loss": task_loss,
+    "LM loss": lm_loss,
+    "direct": direct,
+}
+
+
+def _feature_law(points: TaskPoints, y: np.ndarray, weights: np.ndarray) -> PowerTerms:
+    return fit_ridge(points.n, points.d, y, weights / y**2, LOSS_PRIOR, offset=True, log=True)
+
+
+def _logit_lines(cloud: Cloud, weights: np.ndarray, chance: float) -> Sigmoids:
+    """floor + (1 - floor) sigmoid(u + v x) for each fit; late and low-loss checkpoints weigh more.
+
+    The floor is the candidate near chance with the least squared error, mildly drawn to chance itself.
+    """
+    used = weights[:, cloud.run] > 0
+    totals = np.bincount(cloud.run, weights=cloud.progress)
+    low = np.where(used, cloud.x, np.inf).min(axis=1)[:, None]
+    high = np.where(used, cloud.x, -np.inf).max(axis=1)[:, None]
+    nearness = np.exp(-2 * (cloud.x - low) / np.maximum(high - low, 1e-9))
+    w = used * (cloud.progress / totals[cloud.run]) * nearness
+    floors = _floors(cloud.accuracy, used, chance)  # (fits, floors)
+    best = np.full(len(weights), np.inf)
+    coefficients = np.zeros((len(weights), 4))
+    for floor in floors.T:
+        u, v = _line(cloud, w, floor[:, None])
+        fitted = floor[:, None] + (1 - floor[:, None]) * expit(u[:, None] + v[:, None] * cloud.x)
+        drawn = 1e-5 * w.sum(axis=1) * ((floor - chance) / 0.03) ** 2
+        score = (w * (fitted - cloud.accuracy) ** 2).sum(axis=1) + drawn
+        better = score < best
+        best = np.where(better, score, best)
+        coefficients[better] = np.stack([1 - floor, -u / v, v, floor], axis=1)[better]
+    return Sigmoids(coefficients=coefficients)
+
+
+def _floors(accuracy: np.ndarray, used: np.ndarray, chance: float) -> np.ndarray:
+    low = max(0.0, chance - 0.08)
+    tops = [min(chance + 0.1, float(np.quantile(accuracy[row], 0.02)) - 0.003) for row in used]
+    return np.stack([np.linspace(low, max(low, top), FLOORS) for top in tops])
+
+
+def _line(cloud: Cloud, w: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted least squares of logit Q on x: intercept and (negative) slope, each (fits,)."""
+    q = np.clip((cloud.accuracy - floor) / (1 - floor), 0.005, 0.98)
+    z = np.log(q / (1 - q))
+    w = w * (q * (1 - q)) ** 2
+    total = w.sum(axis=1)
+    x_mean, z_mean = (w @ cloud.x) / total, (w * z).sum(axis=1) / total
+    centred = cloud.x - x_mean[:, None]
+    slope = (w * centred * z).sum(axis=1) / np.maximum((w * centred**2).sum(axis=1), 1e-12)
+    slope = np.minimum(slope, -1e-9)  # accuracy never rises with loss
+    return z_mean - slope * x_mean, slope
