@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -79,7 +80,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     follow = rng.integers(1, 512, size=(512, 4))
-    tokens = np.empty(60_000, np.int64)
+    tokens = np.empty(90_000, np.int64)
     state = 1
     for index, choice in enumerate(rng.integers(0, 4, size=len(tokens))):
         state = int(follow[state, choice])
@@ -90,4 +91,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     tokenizer.save_pretrained(directory / "tokenizer")
+    for task in ("next_phrase", "word", "order", "agree"):  # the files that configs/suite/nano.yaml names
+        items = [{"context": f"w{i + 1} w{i + 2}", "choices": [" w3 w4", " w5 w6"], "gold": i % 2} for i in range(20)]
+        path = directory / "suite" / f"{task}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(item) + "\n" for item in items))
     return directory
