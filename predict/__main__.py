@@ -19,6 +19,12 @@ from predict.tables import prediction_table
 COMMANDS = {
     "fit": "write the fitted laws of a ladder as JSON",
     "report": "write report.html and the plots of a ladder",
+    "backtest": "how well the ladder would have predicted its own top rungs",
+    "variance": "how noisy each task is",
+    "compute": "the error at a measured target as the ladder grows",
+    "advise": "which runs to train next",
+    "compare": "two ladders at one target",
+    "paper": "every table and figure of the paper",
 }
 
 DEFAULT = "default"
@@ -64,7 +70,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
     else:
         title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
-        command.show(prediction_table(answer.predictions, title, answer.notes), known.form)
+        command.show(known.form, prediction_table(answer.predictions, title, answer.notes))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,6 +14,8 @@ from ladder.rung import Target
 from predict.tables import Table
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from predict.ladders import LadderData
 
 
@@ -33,18 +36,22 @@ def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
     options.add_argument(
         "--ladder", type=Path, required=required, metavar="PATH", help="a directory of runs, or a measurement file"
     )
-    options.add_argument("--sizes", type=_words, default=[], help="only these sizes, such as 190M,370M")
+    add_narrowing(options)
+    options.add_argument("--corpus", help="which ladder of a file that holds several")
+
+
+def add_narrowing(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--sizes", type=words, default=[], help="only these sizes, such as 190M,370M")
     options.add_argument(
         "--multiples", type=_numbers, default=[], help="only these Chinchilla multiples, such as 1,2,5"
     )
-    options.add_argument("--corpus", help="which ladder of a file that holds several")
-    options.add_argument("--tasks", type=_words, default=[], help="only these tasks, such as mmlu,hellaswag")
+    options.add_argument("--tasks", type=words, default=[], help="only these tasks, such as mmlu,hellaswag")
 
 
 def add_target(options: argparse.ArgumentParser) -> None:
     options.add_argument("--target", metavar="NAME", help="a target of configs/target, or a rung such as 3B-10xC")
-    options.add_argument("--n", type=_positive, help="parameters of the target, instead of --target")
-    options.add_argument("--d", type=_positive, help="training tokens of the target")
+    options.add_argument("--n", type=positive, help="parameters of the target, instead of --target")
+    options.add_argument("--d", type=positive, help="training tokens of the target")
 
 
 def add_format(options: argparse.ArgumentParser) -> None:
@@ -53,17 +60,35 @@ def add_format(options: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="text")
 
 
+def add_plot(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--plot", type=Path, metavar="FILE", help="also write a PNG")
+
+
+def write_plot(path: Path, figure: Figure) -> None:
+    """Raises UserError where the file is not to be a PNG."""
+    from predict.plots import save
+
+    if path.suffix != ".png":
+        raise UserError(f"--plot {path}: the name must end in .png")
+    save(figure, path)
+
+
 def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options, and the key=value words that override the ladder's configuration."""
     known, rest = options.parse_known_args(list(argv))
-    return known, split_overrides(rest)
+    return known, overrides_of(rest)
 
 
-def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> LadderData:
+def overrides_of(rest: Sequence[str]) -> list[str]:
+    return split_overrides(rest)
+
+
+def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything: bool = False) -> LadderData:
     from predict.ladders import load_ladder
 
     return load_ladder(
         options.ladder,
+        everything=everything,
         sizes=options.sizes,
         multiples=options.multiples,
         overrides=overrides,
@@ -90,22 +115,31 @@ def target_of(options: argparse.Namespace, data: LadderData | None) -> Target:
     return load_target(options.target, ladder_from_config(load_config()))
 
 
-def show(table: Table, form: str) -> None:
-    print({"text": table.text, "csv": table.csv, "markdown": table.markdown}[form]())
+def show(form: str, *tables: Table) -> None:
+    """Prints tables; as JSON a list of {title, rows} with one object per row."""
+    if form == "json":
+        value = [
+            {"title": table.title, "rows": [dict(zip(table.headers, row, strict=True)) for row in table.rows]}
+            for table in tables
+        ]
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+        return
+    shown = [{"text": table.text, "csv": table.csv, "markdown": table.markdown}[form]() for table in tables]
+    print("\n\n".join(shown))
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(word.removesuffix("xC")) for word in _words(text)]
+        return [float(word.removesuffix("xC")) for word in words(text)]
     except ValueError:
         raise UserError(f"--multiples {text}: expected numbers such as 1,2,5") from None
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -114,7 +114,7 @@ def study_task(points: TaskPoints, weights: np.ndarray, found: Sequence[Split]) 
 
 def subset_errors(studies: Sequence[TaskStudy]) -> dict[tuple[str, ...], np.ndarray]:
     """Back-test error of every subset of the members, (tasks,): mean over splits of the mean |error|."""
-    names = [name for name in MEMBERS if all(name in study.fits for study in studies)]
+    names = [name for name in MEMBERS if studies and all(name in study.fits for study in studies)]
     found = {}
     for count in range(1, len(names) + 1):
         for subset in combinations(names, count):

@@ -172,12 +172,16 @@ def _our_spelling(size: str, runs: Sequence[Run]) -> str:
 def load_ladder(
     path: Path,
     *,
+    everything: bool = False,
     sizes: Sequence[str] = (),
     multiples: Sequence[float] = (),
     overrides: Sequence[str] = (),
     corpus: str | None = None,
 ) -> LadderData:
-    """Reads a directory of our runs, AI2's CSV folder or a measurement file, and chooses its rungs."""
+    """Reads a directory of our runs, AI2's CSV folder or a measurement file, and chooses its rungs.
+
+    Of AI2's folder only rungs and targets are read, unless `everything` is wanted: reruns and larger sizes.
+    """
     from predict.readers import read_measurements
     from predict.readers.ai2 import is_ai2_folder
 
@@ -185,7 +189,7 @@ def load_ladder(
     ladder, smoothing = _ladder_of(config), Smoothing(**{str(key): value for key, value in config.ladder.fit.items()})
     if path.is_dir() and is_ai2_folder(path):
         wanted = set(sizes) | set(multiples)
-        table = read_measurements(path, rungs=None if wanted else [rung.name for rung in ladder.rungs])
+        table = read_measurements(path, rungs=None if wanted or everything else [rung.name for rung in ladder.rungs])
     else:
         table = read_measurements(path)
     known = ladder if path.is_dir() else None

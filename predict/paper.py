@@ -10,7 +10,7 @@ from ladder.errors import UserError
 from predict.curves import Curve, Run, Smoothing, paired
 from predict.laws import PowerLaw
 from predict.paper_law import TaskLaw
-from predict.step1 import fit_compute_law, fit_power_law_from_many, fit_single_step
+from predict.step1 import fit_compute_law, fit_power_law, fit_power_law_from_many, fit_single_step
 from predict.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.tasks import Task
 
@@ -65,12 +65,25 @@ def step2_points(runs: list[Run], task: Task, method: str, smoothing: Smoothing)
     return [paired(feature(run, task, method), accuracy_curve(run, task), smoothing) for run in runs]
 
 
-def fit(runs: list[Run], flops: list[float], tasks: list[Task], method: str, smoothing: Smoothing) -> list[TaskLaw]:
-    """The laws of each task; `flops` are the training FLOPs of each run."""
-    return [fit_task(runs, flops, task, method, smoothing) for task in tasks]
+def fit(
+    runs: list[Run],
+    flops: list[float],
+    tasks: list[Task],
+    method: str,
+    smoothing: Smoothing,
+    *,
+    many_starts: bool = True,
+) -> list[TaskLaw]:
+    """The laws of each task; `flops` are the training FLOPs of each run.
+
+    With `many_starts` step 1 is fitted from other starts too, and flagged where they disagree.
+    """
+    return [fit_task(runs, flops, task, method, smoothing, many_starts=many_starts) for task in tasks]
 
 
-def fit_task(runs: list[Run], flops: list[float], task: Task, method: str, smoothing: Smoothing) -> TaskLaw:
+def fit_task(
+    runs: list[Run], flops: list[float], task: Task, method: str, smoothing: Smoothing, *, many_starts: bool = True
+) -> TaskLaw:
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
     if method == "paper-single":
         final = np.array([accuracy_curve(run, task).final(smoothing.final_checkpoints) for run in runs])
@@ -81,6 +94,8 @@ def fit_task(runs: list[Run], flops: list[float], task: Task, method: str, smoot
     step2 = fit_log_sigmoid(x, y) if method == "paper-taskce" else fit_sigmoid(x, y, task.chance)
     if method == "paper-flops":
         return TaskLaw(task=task, step1=fit_compute_law(np.array(flops), losses), step2=step2)
+    if not many_starts:
+        return TaskLaw(task=task, step1=fit_power_law(n, d, losses)[0], step2=step2)
     law, objective, best, lowest = fit_power_law_from_many(n, d, losses)
     flags = (*_bound_flags(law), *_start_flags(law, objective, best, lowest, 10 * n.max(), 10 * d.max()))
     return TaskLaw(task=task, step1=law, step2=step2, flags=flags)

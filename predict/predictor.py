@@ -54,7 +54,7 @@ def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Seq
         study = study_ladder(fitted, calibration_tasks(fitted, wanted))
         laws = {law.task.name: law for law in laws_of(study)}
         found = [laws[task.name].predict(target.n, target.d, study.calibration, study.top) for task in wanted]
-        notes = [origin, *study_notes(study, target), *warnings]
+        notes = [origin, *study_notes(study, target, [task.name for task in wanted]), *warnings]
     else:
         flops = fitted.flops(target.n, target.d)
         found = [law.predict(target.n, target.d, flops) for law in fit_laws(fitted, method, wanted)]
@@ -83,10 +83,10 @@ def calibration_tasks(data: LadderData, wanted: Sequence[Task]) -> list[Task]:
     return list((tasks | {task.name: task for task in wanted}).values())
 
 
-def study_notes(study: Study, target: Target) -> list[str]:
+def study_notes(study: Study, target: Target, wanted: Sequence[str]) -> list[str]:
     """Which members took part and why, and what the intervals rest on."""
     names = ", ".join(study.members)
-    errors = {subset: 100 * values.mean() for subset, values in subset_errors(_predictable(study)).items()}
+    errors = {subset: 100 * values.mean() for subset, values in subset_errors(_predictable(study, wanted)).items()}
     if study.splits and study.members in errors:
         alone = ", ".join(f"{subset[0]} {error:.2f}" for subset, error in errors.items() if len(subset) == 1)
         chosen = f"mean error on {len(study.splits)} back-tests {errors[study.members]:.2f} points; alone: {alone}"
@@ -107,8 +107,8 @@ def study_notes(study: Study, target: Target) -> list[str]:
     return notes
 
 
-def _predictable(study: Study) -> list[TaskStudy]:
-    return [one for one in study.tasks if not one.refused and len(one.cells)]
+def _predictable(study: Study, wanted: Sequence[str]) -> list[TaskStudy]:
+    return [one for one in study.tasks if one.task.name in wanted and not one.refused and len(one.cells)]
 
 
 def fit_laws(data: LadderData, method: str, tasks: list[Task]) -> list[TaskLaw]:

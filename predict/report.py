@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 import base64
-import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ladder.errors import UserError
 from ladder.files import write_text
+from ladder.provenance import git_revision, versions
 from ladder.rung import Target
+from predict.analysis_plots import backtest_figure
+from predict.backtest_report import method_errors, split_table, task_table
+from predict.ensemble import Study, study_ladder
 from predict.ladders import LadderData
-from predict.plots import chained_figure, save, step1_figure, step2_figure
-from predict.predictor import fit_laws, predict_target
+from predict.paper_law import TaskLaw
+from predict.plots import Shown, chained_figure, save, step1_figure, step2_figure
+from predict.prediction import Prediction
+from predict.predictor import beside_paper, calibration_tasks, fit_laws, predict_with_notes
 from predict.tables import Table, prediction_table
+from predict.variance import ladder_noise, variance_table
 
-PLOTS = (
-    ("chained", "Accuracy from N and D", chained_figure),
-    ("step1", "Step 1: loss from N and D", step1_figure),
-    ("step2", "Step 2: accuracy from loss", step2_figure),
-)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def write_plots(data: LadderData, target: Target, method: str, tasks: Sequence[str], directory: Path) -> list[Path]:
-    """Writes step1.png, step2.png and chained.png for a ladder, a target and a method of the paper."""
-    below = data.below(target)
-    laws = fit_laws(below, method, below.tasks(tasks))
-    predictions = predict_target(data, target, method, tasks)
-    paths = []
-    for name, _, draw in PLOTS:
-        path = directory / f"{name}.png"
-        save(draw(below, laws, predictions, target, method), path)
-        paths.append(path)
-    return paths
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading with an image (base64 PNG), tables, and a sentence on how to read them."""
+
+    title: str
+    text: str
+    image: str = ""
+    tables: tuple[Table, ...] = ()
 
 
 def write_report(data: LadderData, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
-    """Writes the plots and report.html into `directory`, and returns the path of the report."""
+    """Writes report.html and its plots (chained, step1, step2, backtest .png) into `directory`.
+
+    Curves are the paper's laws, whose features every reader can check; crosses and bands are the method's predictions.
+
+    Without task losses there are no curves to draw, and the plots of the steps are left out.
+
+    Raises:
+        UserError: as `predict_target`, or a directory that cannot be written.
+    """
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file; give --output a directory")
-    images = write_plots(data, target, method, tasks, directory)
+    outcome = predict_with_notes(data, target, method, tasks)
     below = data.below(target)
-    laws = fit_laws(below, method, below.tasks(tasks))
-    formulas = Table(
-        title="Fitted formulas",
-        headers=("task", "step 1", "step 2"),
-        rows=tuple((law.task.title, law.step1.formula() if law.step1 else "", law.step2.formula()) for law in laws),
-    )
+    wanted = below.tasks(tasks)
+    drawn = "paper" if method in ("default", "paper-single") else method
+    measured = drawn == "paper-c4" or all(below.everywhere(task, "rc_bpb") for task in wanted)
+    study = study_ladder(below, calibration_tasks(below, wanted))
+    predictions = outcome.predictions if method == "paper" else beside_paper(data, target, outcome.predictions)
     content = {
         "target": target,
         "method": method,
         "data": below,
         "share": sum(run.compute for run in below.rungs) / target.flops_6nd,
-        "table": prediction_table(predict_target(data, target, method, tasks), f"Predictions for {target.name}"),
-        "formulas": formulas,
-        "plots": [
-            (title, base64.b64encode(path.read_bytes()).decode())
-            for path, (_, title, _) in zip(images, PLOTS, strict=True)
+        "table": prediction_table(predictions, f"Predictions for {target.name}"),
+        "notes": outcome.notes,
+        "sections": [
+            *(_plots(data, target, drawn, outcome.predictions, directory) if measured else []),
+            *_backtests(below, study, [task.name for task in wanted], directory),
+            Section(title="Noise", text=NOISE, tables=(variance_table(below, ladder_noise(below, wanted)),)),
         ],
         "runs": _runs_table(below),
         "versions": _versions(),
@@ -65,6 +74,59 @@ def write_report(data: LadderData, target: Target, method: str, tasks: Sequence[
     path = directory / "report.html"
     write_text(path, _render(content))
     return path
+
+
+CHAINED = (
+    "Curves: the paper's two steps chained, one per size; dashed: a model of the target's size. Bars: 80% and 95%."
+)
+STEP1 = "Final loss of each run, and the fitted power law. The percentage is the error of the predicted loss."
+STEP2 = (
+    "Every checkpoint of every run, and the fitted sigmoid. The percentage is the error of step 2 given the true loss."
+)
+BACKTESTS = (
+    "Smaller ladders inside this one predict its larger runs: the only test that a ladder can give before the target."
+)
+NOISE = "What a prediction could at best be compared with: how much values change between checkpoints and reruns."
+FORMULAS = "Loss in the unit of the task's feature (bits per byte), N parameters, D tokens, accuracy in [0, 1]."
+
+
+def _plots(
+    data: LadderData, target: Target, method: str, predictions: Sequence[Prediction], directory: Path
+) -> list[Section]:
+    """Curves of a method of the paper, with `predictions` of any method in the chained plot."""
+    below = data.below(target)
+    names = [p.task for p in predictions]
+    laws = fit_laws(below, method, below.tasks(names))
+    steps: Shown = [(target, predict_with_notes(data, target, method, names).predictions)]
+    chained = chained_figure(below, laws, [(target, predictions)], f"Accuracy from N and D ({target.name})")
+    step1 = step1_figure(below, laws, steps, method, f"Step 1: loss from N and D ({target.name})")
+    step2 = step2_figure(below, laws, steps, method, f"Step 2: accuracy from loss ({target.name})")
+    return [
+        _section("Accuracy from N and D", CHAINED, chained, directory / "chained.png"),
+        _section("Step 1: loss from N and D", STEP1, step1, directory / "step1.png"),
+        _section("Step 2: accuracy from loss", STEP2, step2, directory / "step2.png"),
+        Section(title=f"Formulas fitted by method {method}", text=FORMULAS, tables=(_formulas(laws),)),
+    ]
+
+
+def _backtests(data: LadderData, study: Study, names: Sequence[str], directory: Path) -> list[Section]:
+    tasks = [task for task in study.tasks if task.task.name in names]
+    if not study.splits:
+        return []
+    methods = method_errors(data, study, tasks)
+    figure = backtest_figure(study, tasks, methods)
+    tables = (split_table(study, tasks, methods), task_table(study, tasks, methods))
+    return [_section("Back-tests", BACKTESTS, figure, directory / "backtest.png", tables)]
+
+
+def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Table, ...] = ()) -> Section:
+    save(figure, path)
+    return Section(title=title, text=text, image=base64.b64encode(path.read_bytes()).decode(), tables=tables)
+
+
+def _formulas(laws: Sequence[TaskLaw]) -> Table:
+    rows = [(law.task.title, law.step1.formula() if law.step1 else "", law.step2.formula()) for law in laws]
+    return Table(title="", headers=("task", "step 1", "step 2"), rows=tuple(rows))
 
 
 def _render(content: dict[str, Any]) -> str:
@@ -84,7 +146,5 @@ def _runs_table(data: LadderData) -> Table:
 
 
 def _versions() -> str:
-    import numpy
-    import scipy
-
-    return f"Python {platform.python_version()}, NumPy {numpy.__version__}, SciPy {scipy.__version__}"
+    used = ", ".join(f"{name} {version}" for name, version in versions("numpy", "scipy", "pandas").items())
+    return f"Model Ladder at {git_revision()}; {used}"

@@ -14,6 +14,7 @@ from predict.laws import ComputeLaw, PowerLaw, SingleStep, expit
 
 HUBER_DELTA = 1e-3
 STUCK = 0.5
+LARGEST_LOG = 300.0
 PUBLISHED_START = (3.0, 6.0, 0.1, 0.2, 1.0)  # ln A, ln B, alpha, beta, E
 COMPUTE_START = (3.0, 0.1, 1.0)  # ln A, alpha, E
 # Spread over exponents and offsets that fits of language models meet.
@@ -33,7 +34,8 @@ def fit_power_law(
 ) -> tuple[PowerLaw, float]:
     """The power law through `loss` at (n, d), each of shape (runs,), and the value of the objective.
 
-    ln A, ln B, alpha, beta and E are bounded below by 0, as in the published code; the paper says A, B >= 0.
+    ln A, ln B, alpha, beta and E are bounded below by 0, as in the published code; the paper says A, B >= 0. The upper
+    bounds only keep fits of fewer runs than coefficients finite.
     """
     log_n, log_d, log_loss = np.log(n), np.log(d), np.log(loss)
 
@@ -47,7 +49,7 @@ def fit_power_law(
             [by_first.sum(), by_second.sum(), -(by_first @ log_n), -(by_second @ log_d), slope.sum()]
         )
 
-    fit = minimise(objective, start, [(0.0, None)] * 5)
+    fit = minimise(objective, start, [(0.0, LARGEST_LOG), (0.0, LARGEST_LOG), (0.0, 10.0), (0.0, 10.0), (0.0, None)])
     p = fit.parameters
     law = PowerLaw(A=float(np.exp(p[0])), alpha=float(p[2]), B=float(np.exp(p[1])), beta=float(p[3]), E=float(p[4]))
     return law, fit.objective

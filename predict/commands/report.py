@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     options = command.parser("report", __doc__ or "")
     command.add_ladder(options)
     command.add_target(options)
-    options.add_argument("--method", default="paper", help="paper, or a variant of it")
+    options.add_argument("--method", default="default", help="default, paper, or a variant of it")
     options.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="where to write")
     known, overrides = command.parse(options, argv)
     if known.method not in METHODS:

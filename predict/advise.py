@@ -1,0 +1,176 @@
+"""Which runs to add next: those that shrink the uncertainty of the target's loss most for their compute.
+
+The law of each task is linearised around its fit: a run at (N, D) measures ln L with the noise of a run, the exponents
+carry the default method's prior, and the variance of ln L at the target follows from the information of all runs
+(c-optimal design). Rungs below the smallest one are never proposed: they gain little and often misfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ladder.errors import UserError
+from ladder.rung import Target, rung_name
+from predict.ladders import LadderData
+from predict.laws import PowerLaw
+from predict.members import LOSS_PRIOR
+from predict.points import task_points
+from predict.ridge import fit_ridge
+from predict.tables import Table
+from predict.tasks import Task
+
+SMALLEST_NOISE = 0.004  # of ln L: reruns of AI2's 1xC runs differ by 0.2% to 1.5%
+WORTH_IT = 0.01  # smaller reductions are no reason to train a run
+RELATIVE_PRIOR = np.log(10.0)  # of A, B and E around their fit: within a factor of 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A run that could be added; `reduction` of the target's sd, in [0, 1], if only it were added."""
+
+    name: str
+    n: float
+    d: float
+    flops: float
+    reduction: float
+    chosen: int | None = None
+
+    @property
+    def per_budget(self) -> float:
+        return self.reduction / self.flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """A task's law around its fit: information (5, 5) of the present runs, and the target's gradient (5,)."""
+
+    law: PowerLaw
+    noise: float
+    information: np.ndarray
+    target: np.ndarray
+
+    def sd(self, added: Sequence[tuple[float, float]] = ()) -> float:
+        """Standard deviation of ln L at the target once runs (n, d) are added."""
+        information = self.information
+        for n, d in added:
+            row = gradient(self.law, n, d)
+            information = information + np.outer(row, row) / self.noise**2
+        return float(np.sqrt(self.target @ np.linalg.solve(information, self.target)))
+
+
+def gradient(law: PowerLaw, n: float, d: float) -> np.ndarray:
+    """Of ln L by ln A, ln alpha, ln B, ln beta and ln E."""
+    first, second = law.A / n**law.alpha, law.B / d**law.beta
+    parts = [first, -first * law.alpha * np.log(n), second, -second * law.beta * np.log(d), law.E]
+    return np.array(parts) / (first + second + law.E)
+
+
+def sensitivities(data: LadderData, target: Target, tasks: Sequence[Task]) -> list[Sensitivity]:
+    """For each task whose loss was measured. Raises UserError where that is none."""
+    runs = list(data.rungs)
+    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    n0, d0 = float(np.exp(np.log(n).mean())), float(np.exp(np.log(d).mean()))
+    found = []
+    for task in tasks:
+        loss = task_points(runs, task, data.smoothing).loss
+        if loss is None:
+            continue
+        terms = fit_ridge(n, d, loss, 1 / loss[None, :] ** 2, LOSS_PRIOR, offset=True, log=True)
+        fitted = terms.law(0)
+        # In units of the ladder's middle, A and alpha are hardly correlated.
+        A, B = float(terms.A[0]), float(terms.B[0])
+        law = PowerLaw(A=max(A, 1e-6), alpha=fitted.alpha, B=max(B, 1e-6), beta=fitted.beta, E=max(fitted.E, 1e-6))
+        residual = np.log(terms(n, d)[0] / loss)
+        noise = max(float(np.sqrt((residual**2).sum() / max(len(runs) - 3, 1))), SMALLEST_NOISE)
+        rows = np.array([gradient(law, a / n0, b / d0) for a, b in zip(n, d, strict=True)])
+        prior = np.diag([1 / RELATIVE_PRIOR**2, 1 / LOSS_PRIOR.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
+        information = rows.T @ rows / noise**2 + prior
+        at = gradient(law, target.n / n0, target.d / d0)
+        found.append(Sensitivity(law=law, noise=noise, information=information, target=at))
+    if not found:
+        raise UserError(f"{data.source}: no task loss (rc_bpb) in every rung, which advice is computed from")
+    return found
+
+
+def advise(data: LadderData, target: Target, tasks: Sequence[Task], budget: float) -> list[Candidate]:
+    """Affordable candidates, best per FLOP first; `chosen` numbers those that the budget buys one after another.
+
+    Raises:
+        UserError: no candidate costs as little as the budget.
+    """
+    found = sensitivities(data, target, tasks)
+    runs = list(data.rungs)
+    n0 = float(np.exp(np.mean([np.log(run.n) for run in runs])))
+    d0 = float(np.exp(np.mean([np.log(run.d) for run in runs])))
+    options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
+    if not options:
+        cheapest = min((6 * n * d for _, n, d in candidates(data, target)), default=float("inf"))
+        raise UserError(f"--budget {budget:.3g} buys no further run; the cheapest candidate takes {cheapest:.3g} FLOPs")
+
+    def gain(name: str, added: Sequence[str]) -> float:
+        points = [(options[one][0] / n0, options[one][1] / d0) for one in added]
+        here = (options[name][0] / n0, options[name][1] / d0)
+        return float(np.mean([1 - one.sd([*points, here]) / one.sd(points) for one in found]))
+
+    cost = {name: 6 * n * d for name, (n, d) in options.items()}
+    chosen: list[str] = []
+    left = budget
+    while affordable := [name for name in options if name not in chosen and cost[name] <= left]:
+        best = max(affordable, key=lambda name: gain(name, chosen) / cost[name])
+        if gain(best, chosen) < WORTH_IT:
+            break
+        chosen.append(best)
+        left -= cost[best]
+    listed = [
+        Candidate(
+            name=name, n=n, d=d, flops=cost[name], reduction=gain(name, []),
+            chosen=chosen.index(name) + 1 if name in chosen else None,
+        )
+        for name, (n, d) in options.items()
+    ]  # fmt: skip
+    return sorted(listed, key=lambda candidate: -candidate.per_budget)
+
+
+def candidates(data: LadderData, target: Target) -> list[tuple[str, float, float]]:
+    """(name, N, D) of runs not yet made: known sizes from the ladder's smallest to the target's, at its multiples."""
+    have = {(run.size, round(run.multiple, 2)) for run in data.rungs}
+    sizes = {run.size: run.n for run in data.rungs}
+    if data.ladder is not None:
+        shapes = data.ladder.sizes | data.ladder.larger_sizes
+        smallest = min(sizes.values())
+        sizes |= {size: float(shape.n) for size, shape in shapes.items() if smallest <= shape.n < target.n}
+        multiples = set(data.ladder.multiples) | {run.multiple for run in data.rungs}
+    else:
+        multiples = {round(run.multiple, 2) for run in data.rungs}
+    return [
+        (rung_name(size, multiple), n, 20 * n * multiple)
+        for size, n in sizes.items()
+        for multiple in sorted(multiples)
+        if (size, round(multiple, 2)) not in have and n * 20 * n * multiple < target.n * target.d
+    ]
+
+
+def advice_table(found: Sequence[Candidate], target: Target, budget: float) -> Table:
+    rows = tuple(
+        (
+            one.name,
+            f"{one.flops:.3g}",
+            f"{one.flops / budget:.0%}",
+            f"{-100 * one.reduction:.1f}%",
+            f"{100 * one.per_budget * budget:.1f}",
+            str(one.chosen or ""),
+        )
+        for one in found
+    )
+    return Table(
+        title=f"Runs to add for {target.name} within {budget:.3g} FLOPs, best per FLOP first",
+        headers=("run", "FLOPs", "of budget", "uncertainty", "gain per budget", "order"),
+        rows=rows,
+        notes=(
+            "uncertainty: change of the sd of the target's predicted loss, mean over tasks, if only this run is added",
+            "order: what to train first, second, … until the budget is spent",
+        ),
+    )

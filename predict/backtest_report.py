@@ -1,0 +1,126 @@
+"""Back-tests of every method on the ladder at hand, with the coverage that their intervals would have had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from predict import paper
+from predict.ensemble import Study, TaskStudy
+from predict.intervals import quantile
+from predict.ladders import LadderData
+from predict.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodErrors:
+    """Errors of one method in points, one array (cells,) per task of the study, in its order."""
+
+    name: str
+    errors: tuple[np.ndarray, ...]
+
+
+def method_errors(data: LadderData, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
+    """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
+    found = [MethodErrors(name="default", errors=tuple(100 * study.errors(task) for task in tasks))]
+    if all(data.everywhere(task.task, "rc_bpb") for task in tasks):
+        found.append(
+            MethodErrors(name="paper", errors=tuple(100 * errors for errors in _paper_errors(data, study, tasks)))
+        )
+    names = [name for name in tasks[0].fits if all(name in task.fits for task in tasks)]
+    found += [
+        MethodErrors(name=name, errors=tuple(100 * study.errors(task, (name,)) for task in tasks)) for name in names
+    ]
+    return [*found, MethodErrors(name="last rung", errors=tuple(100 * _last_rung(study, task) for task in tasks))]
+
+
+def _paper_errors(data: LadderData, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
+    errors = [np.zeros(len(task.cells)) for task in tasks]
+    for i, split in enumerate(study.splits):
+        runs = [data.rungs[run] for run in split.train]
+        flops = [data.flops(run.n, run.d) for run in runs]
+        laws = paper.fit(runs, flops, [task.task for task in tasks], "paper", data.smoothing, many_starts=False)
+        for law, task, found in zip(laws, tasks, errors, strict=True):
+            for cell in np.flatnonzero(task.cells[:, 0] == i):
+                run = data.rungs[task.cells[cell, 1]]
+                found[cell] = law.accuracy(run.n, run.d, data.flops(run.n, run.d)) - task.actual[cell]
+    return errors
+
+
+def _last_rung(study: Study, task: TaskStudy) -> np.ndarray:
+    compute = task.points.n * task.points.d
+    last = [max(split.train, key=lambda run: compute[run]) for split in study.splits]
+    return task.points.accuracy[[last[split] for split in task.cells[:, 0]]] - task.actual
+
+
+def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
+    """A row per split: mean |error| by method, and coverage with factors calibrated on the other splits."""
+    covered = coverage(study, tasks)
+    rows, sums = [], []
+    for i, split in enumerate(study.splits):
+        means = [_mean([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(m.errors, tasks, strict=True)]) for m in methods]
+        cover = () if covered is None else tuple(covered[i])
+        sums.append((*means, *cover))
+        rows.append((split.name, str(len(split.train)), str(len(split.test)), *_cells(means, cover)))
+    weights = [len(split.test) for split in study.splits]
+    columns = np.array(sums).T
+    total = np.average(columns[len(methods) :], axis=1, weights=weights)
+    rows.append(("mean", "", "", *_cells(columns[: len(methods)].mean(axis=1), total)))
+    names = ("fitted on", "runs", "held out", *(method.name for method in methods), "in 80%", "in 95%")
+    return Table(
+        title=f"Back-tests: mean error in points over {len(tasks)} tasks, by what was fitted",
+        headers=names,
+        rows=tuple(rows),
+        notes=(
+            "in 80%, in 95%: held-out accuracies inside the default method's intervals, scaled on the other splits",
+        ),
+    )
+
+
+def _cells(means: Iterable[float], cover: Iterable[float]) -> tuple[str, ...]:
+    shares = [f"{100 * value:.0f}%" for value in cover] or ["", ""]
+    return (*(f"{mean:.2f}" for mean in means), *shares)
+
+
+def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
+    """A row per task: mean |error| by method over all cells, the bias of the default, the rank correlation."""
+    rows = [
+        (
+            task.task.title,
+            *(f"{np.abs(method.errors[i]).mean():.2f}" for method in methods),
+            f"{methods[0].errors[i].mean():+.2f}",
+            f"{task.correlation:.2f}",
+        )
+        for i, task in enumerate(tasks)
+    ]
+    return Table(
+        title="Back-tests by task (points)",
+        headers=("task", *(method.name for method in methods), "bias", "follows compute"),
+        rows=tuple(rows),
+        notes=(
+            "bias: mean signed error of the default method; follows compute: rank correlation of accuracy with N·D",
+        ),
+    )
+
+
+def coverage(study: Study, tasks: Sequence[TaskStudy]) -> np.ndarray | None:
+    """(splits, 2): share of cells inside the 80% and 95% intervals whose factors come from the other splits."""
+    if len(study.splits) < 2:
+        return None
+    splits = np.concatenate([task.cells[:, 0] for task in tasks])
+    ratios = np.concatenate([np.abs(study.errors(task)) / study.deviations(task) for task in tasks])
+    found = []
+    for i in range(len(study.splits)):
+        inside, others = ratios[splits == i], ratios[splits != i]
+        found.append([(inside <= quantile(others, level)).mean() for level in (0.8, 0.95)])
+    return np.array(found)
+
+
+def _mean(parts: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate(parts).mean())
+
+
+def without_refused(study: Study) -> Study:
+    return replace(study, tasks=tuple(task for task in study.tasks if not task.refused))

@@ -1,0 +1,36 @@
+"""`python -m predict paper`: every table and figure of the paper from AI2's measurements, beside the printed numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ladder.errors import UserError
+from ladder.files import write_text
+from predict import command
+from predict.ladders import load_ladder
+from predict.plots import save
+from predict.reproduction.figures import all_figures
+from predict.reproduction.study import PaperStudy
+from predict.reproduction.tables import all_tables, differing
+
+
+def main(argv: list[str]) -> None:
+    options = command.parser("paper", __doc__ or "")
+    options.add_argument("--ladder", type=Path, required=True, metavar="DIR", help="AI2's folder of CSV files")
+    options.add_argument("--output", type=Path, default=Path("paper"), metavar="DIR", help="where to write")
+    known, overrides = command.parse(options, argv)
+    if known.output.exists() and not known.output.is_dir():
+        raise UserError(f"{known.output} is a file; give --output a directory")
+    study = PaperStudy(load_ladder(known.ladder, everything=True, overrides=overrides))
+    tables = all_tables(study)
+    for name, table in tables.items():
+        write_text(known.output / f"{name}.csv", table.csv() + "\n")
+    text = "\n\n".join(table.markdown() for table in tables.values())
+    write_text(known.output / "tables.md", f"# The paper's tables, recomputed\n\n{text}\n")
+    figures = all_figures(study)
+    for name, draw in figures.items():
+        save(draw(), known.output / f"{name}.png")
+    print(
+        f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {known.output}; "
+        f"{differing(list(tables.values()))} numbers do not round to what the paper prints, marked and explained there"
+    )

@@ -1,0 +1,118 @@
+"""Two ladders, for example two data mixes: which one's target would be better, task by task, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ladder.errors import UserError
+from ladder.rung import Target
+from predict.curves import Run
+from predict.ladders import LadderData
+from predict.paper import accuracy_curve
+from predict.predictor import predict_target
+from predict.tables import Table
+from predict.tasks import Task
+
+NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Accuracies in [0, 1]; `single` is A minus B at the largest rung that both ladders have, the baseline."""
+
+    task: str
+    title: str
+    a: float
+    b: float
+    probability: float
+    single: float
+    agreed: bool
+
+
+def compare(a: LadderData, b: LadderData, target: Target, names: Sequence[str]) -> tuple[list[Comparison], str]:
+    """Every task that both ladders measured, and the name of the rung of the single-scale baseline.
+
+    The probability that A wins treats the two errors as independent. Both ladders are extrapolated by the same forms,
+    so part of the error is shared and the probability errs towards one half.
+
+    Raises:
+        UserError: no task or no rung in common.
+    """
+    common = (
+        [task.name for task in a.tasks(names) if task.name in {other.name for other in b.tasks()}]
+        if not names
+        else list(names)
+    )
+    if not common:
+        raise UserError(f"{a.source} and {b.source} have no task in common")
+    first, second = largest_common(a, b)
+    rows = []
+    for p, q in zip(predict_target(a, target, tasks=common), predict_target(b, target, tasks=common), strict=True):
+        task = a.tasks([p.task])[0]
+        single = _final(first, a, task) - _final(second, b, b.tasks([p.task])[0])
+        difference = p.accuracy - q.accuracy
+        probability = 0.5
+        if p.low80 is not None and p.high80 is not None and q.low80 is not None and q.high80 is not None:
+            sd = math.hypot(p.high80 - p.low80, q.high80 - q.low80) / 2 / NORMAL_80
+            probability = 0.5 * (1 + math.erf(difference / sd / math.sqrt(2)))
+        rows.append(
+            Comparison(
+                task=p.task, title=p.title, a=p.accuracy, b=q.accuracy, probability=probability, single=single,
+                agreed=bool(np.sign(difference) == np.sign(single)),
+            )
+        )  # fmt: skip
+    return rows, first.name
+
+
+def largest_common(a: LadderData, b: LadderData) -> tuple[Run, Run]:
+    """The dearest pair of rungs of (almost) the same N and D. Raises UserError where there is none."""
+    pairs = [
+        (first, second)
+        for first in a.rungs
+        for second in b.rungs
+        if abs(first.n / second.n - 1) < 0.02 and abs(first.d / second.d - 1) < 0.02
+    ]
+    if not pairs:
+        raise UserError(f"{a.source} and {b.source} have no rung of the same N and D, which the baseline needs")
+    return max(pairs, key=lambda pair: pair[0].compute)
+
+
+def _final(run: Run, data: LadderData, task: Task) -> float:
+    return accuracy_curve(run, task).final(data.smoothing.final_checkpoints)
+
+
+def comparison_table(rows: Sequence[Comparison], target: Target, rung: str) -> Table:
+    cells = [
+        (
+            row.title,
+            f"{100 * row.a:.2f}",
+            f"{100 * row.b:.2f}",
+            f"{100 * (row.a - row.b):+.2f}",
+            f"{row.probability:.2f}",
+            f"{100 * row.single:+.2f}",
+            "yes" if row.agreed else "no",
+        )
+        for row in rows
+    ]
+    mean = (
+        "mean",
+        f"{100 * np.mean([row.a for row in rows]):.2f}",
+        f"{100 * np.mean([row.b for row in rows]):.2f}",
+        f"{100 * np.mean([row.a - row.b for row in rows]):+.2f}",
+        "",
+        f"{100 * np.mean([row.single for row in rows]):+.2f}",
+        "",
+    )
+    return Table(
+        title=f"A against B at {target.name}, predicted accuracy",
+        headers=("task", "A", "B", "A - B", "P(A > B)", f"A - B at {rung}", "agree"),
+        rows=(*cells, mean),
+        notes=(
+            f"A - B at {rung}: the single-scale baseline, which ranks data mixes well and is hard to beat "
+            "(arXiv 2504.11393)",
+        ),
+    )

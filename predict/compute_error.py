@@ -1,0 +1,114 @@
+"""How much of a ladder is needed: the error at a target as sizes, multiples or FLOPs are added (section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ladder.errors import UserError
+from ladder.rung import Target
+from predict import paper
+from predict.curves import Run
+from predict.ensemble import laws_of, study_ladder
+from predict.ladders import LadderData
+from predict.tables import Table
+from predict.tasks import Task
+
+AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A smaller ladder: `flops` all of it, `last` its dearest run; errors by task, signed, relative to the actual."""
+
+    label: str
+    flops: float
+    last: float
+    relative_errors: tuple[float, ...]
+    point_errors: tuple[float, ...]
+
+
+def smaller_ladders(data: LadderData, axis: str) -> list[tuple[str, list[Run]]]:
+    """The ladder's beginnings along one axis, from the smallest to all of it."""
+    if axis == "size":
+        order = sorted({run.n for run in data.rungs})
+        return [(_size(data, n), [run for run in data.rungs if run.n <= n]) for n in order]
+    if axis == "multiple":
+        multiples = sorted({round(run.multiple, 3) for run in data.rungs})
+        return [(f"{m:g}xC", [run for run in data.rungs if round(run.multiple, 3) <= m]) for m in multiples]
+    runs = sorted(data.rungs, key=lambda run: data.flops(run.n, run.d))
+    return [(runs[count - 1].name, runs[:count]) for count in range(1, len(runs) + 1)]
+
+
+def _size(data: LadderData, n: float) -> str:
+    return next(run.size for run in data.rungs if run.n == n)
+
+
+def compute_errors(data: LadderData, target: Target, tasks: Sequence[Task], axis: str, method: str) -> list[Step]:
+    """Errors at the target for each smaller ladder.
+
+    Raises:
+        UserError: the target was not measured.
+    """
+    count = paper.smoothing_of(method, data.smoothing).window
+    actual = [data.actual(target, task, count) for task in tasks]
+    missing = [task.name for task, value in zip(tasks, actual, strict=True) if value is None]
+    if missing:
+        raise UserError(
+            f"{data.source} holds no finished run of {target.name} with {', '.join(missing)} to compare with"
+        )
+    truth = np.array(actual, dtype=float)
+    steps = []
+    for label, runs in smaller_ladders(data, axis):
+        predicted = _predict(
+            replace(data, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d)))), target, tasks, method
+        )
+        if predicted is None:
+            continue
+        costs = [data.flops(run.n, run.d) for run in runs]
+        steps.append(
+            Step(
+                label=label,
+                flops=sum(costs),
+                last=max(costs),
+                relative_errors=tuple(predicted / truth - 1),
+                point_errors=tuple(100 * (predicted - truth)),
+            )
+        )
+    return steps
+
+
+def _predict(data: LadderData, target: Target, tasks: Sequence[Task], method: str) -> np.ndarray | None:
+    """Accuracies (tasks,); None where the method cannot be fitted to so few runs."""
+    runs = list(data.rungs)
+    if method == "default":
+        if len(runs) < 3:
+            return None
+        study = study_ladder(data, tasks)
+        found = [law.predict(target.n, target.d, study.calibration, study.top) for law in laws_of(study)]
+        return np.array([p.accuracy for p in found])
+    flops = [data.flops(run.n, run.d) for run in runs]
+    laws = paper.fit(runs, flops, list(tasks), method, data.smoothing, many_starts=False)
+    at = data.flops(target.n, target.d)
+    return np.array([law.accuracy(target.n, target.d, at) for law in laws])
+
+
+def compute_table(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, method: str) -> Table:
+    rows = [
+        (
+            step.label,
+            f"{step.flops:.3g}",
+            f"{step.flops / target.flops_6nd:.2%}",
+            *(f"{100 * abs(error):.2f}" for error in step.relative_errors),
+            f"{100 * np.mean(np.abs(step.relative_errors)):.2f}",
+            f"{np.mean(np.abs(step.point_errors)):.2f}",
+        )
+        for step in steps
+    ]
+    return Table(
+        title=f"Error at {target.name} by method {method}, ladder {AXES[axis]} (percent of the actual accuracy)",
+        headers=("ladder", "FLOPs", "of target", *(task.title for task in tasks), "mean %", "mean points"),
+        rows=tuple(rows),
+    )

@@ -1,0 +1,223 @@
+"""The paper's tables: each number as this code computes it, as printed, and a mark where they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from predict.compute_error import compute_errors, compute_table
+from predict.laws import PowerLaw, Sigmoid
+from predict.predictor import fit_laws, predict_target
+from predict.reproduction.study import PaperStudy, multiple_choice
+from predict.tables import Table
+from predict.variance import ladder_noise, largest
+
+DIFFERS = "≠"
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
+
+ROUNDING = (
+    f"{DIFFERS}: does not round to the printed number. ARC-Easy, Social IQa, OpenBookQA and MMLU at 13B-5T: the paper "
+    "took differences of rounded numbers."
+)
+SINGLE = (
+    f"{DIFFERS}, single step: CommonsenseQA and OpenBookQA have several optima; the printed numbers depend on the "
+    "SciPy release. Task CE: the printed step 2 stops on a flat ridge, where rounding noise decides the last digit."
+)
+
+
+def beside(ours: float, printed: float | None, digits: int) -> str:
+    """`ours (printed)`, marked where ours does not round to what is printed."""
+    if printed is None:
+        return f"{ours:.{digits + 2}f}"
+    differs = abs(ours - printed) > 0.5 * 10.0**-digits + 1e-9
+    return f"{ours:.{digits + 2}f} ({printed:.{digits}f}){DIFFERS if differs else ''}"
+
+
+def all_tables(study: PaperStudy) -> dict[str, Table]:
+    """File name -> table."""
+    tables = {f"figure2-{target.name}": figure2(study, target.name) for target in study.targets}
+    tables |= {"table4-variance": table4(study), "table5-step1": table5(study), "table6-designs": table6(study)}
+    tables |= {"table7-coefficients": table7(study), "table8-taskce": table8(study)}
+    tables |= {"appendix-b2-multiple-choice": mc_table(study), "appendix-c3-c4-loss": c4_table(study)}
+    for axis, figure in (("flops", 6), ("size", 7), ("multiple", 8)):
+        tables[f"figure{figure}-compute"] = compute(study, axis)
+    return tables
+
+
+def figure2(study: PaperStudy, target: str) -> Table:
+    rows, errors = [], []
+    for p in study.predictions["paper", target]:
+        printed = PUBLISHED["figure2"][target][p.task]
+        error = abs(p.error_points or 0.0)
+        values = (100 * p.accuracy, 100 * (p.actual or 0.0), error, error / (p.actual or 1.0))
+        errors.append(values[2:])
+        rows.append((p.title, *(beside(value, other, 1) for value, other in zip(values, printed, strict=True))))
+    mean = np.mean(errors, axis=0)
+    printed_mean = {"7B-4T": (3.8, 5.9), "13B-5T": (4.2, 6.1)}[target]
+    rows.append(("Average", "", "", beside(mean[0], printed_mean[0], 1), beside(mean[1], printed_mean[1], 1)))
+    return Table(
+        title=f"Figure 2: chained predictions for {target}, ours (as printed)",
+        headers=("task", "predicted", "actual", "error", "% error"),
+        rows=tuple(rows),
+        notes=(ROUNDING,),
+    )
+
+
+def table4(study: PaperStudy) -> Table:
+    tasks = study.ten_tasks
+    laws = {law.task.name: law for law in fit_laws(study.data, "paper", tasks)}
+    names = [task.name for task in tasks]
+    predictions = {p.task: p for p in predict_target(study.data, study.targets[0], "paper", names)}
+    rows, points = [], []
+    for noise in ladder_noise(study.data, tasks):
+        p = predictions[noise.task.name]
+        if noise.loss is None:
+            continue
+        step2 = abs(study.step2_error(laws[p.task], p))
+        points.append((noise.loss.sd, step2))
+        chained = abs(p.error_points or 0.0) / (p.actual or 1.0)
+        noises = (noise.loss.sd, 100 * noise.loss.relative, noise.accuracy.sd, 100 * noise.accuracy.relative)
+        values = (*noises, abs(p.loss_error_percent or 0.0), step2, chained)
+        cells = zip(values, PUBLISHED["table4"][p.task], (4, 2, 4, 2, 1, 1, 1), strict=True)
+        rows.append((p.title, *(beside(value, printed, digits) for value, printed, digits in cells)))
+    sd, error = np.array(points).T
+    without = [name != "Winogrande" for name in (row[0] for row in rows)]
+    r, r_without = np.corrcoef(sd, error)[0, 1], np.corrcoef(sd[without], error[without])[0, 1]
+    return Table(
+        title=f"Table 4: noise of {largest(study.data.rungs).name} and errors for 7B-4T, ours (as printed)",
+        headers=(
+            "task",
+            "loss SD10",
+            "loss %",
+            "acc. SD10",
+            "acc. %",
+            "loss % error",
+            "acc. % error",
+            "chained % error",
+        ),
+        rows=tuple(rows),
+        notes=(
+            f"Pearson r of loss SD10 with the accuracy error: {beside(r, PUBLISHED['pearson']['7B-4T'][0], 3)}. "
+            f"It rests on one task: without Winogrande r = {r_without:.3f}.",
+        ),
+    )
+
+
+def table5(study: PaperStudy) -> Table:
+    def error(method: str, target: str) -> list[float]:
+        return [abs(p.loss_error_percent or 0.0) for p in study.predictions[method, target]]
+
+    return _by_task(study, "Table 5: % error of the predicted task loss, ours (as printed)", "table5", error)
+
+
+def table6(study: PaperStudy) -> Table:
+    def error(method: str, target: str) -> list[float]:
+        return [abs(p.error_points or 0.0) / (p.actual or 1.0) for p in study.predictions[method, target]]
+
+    return _by_task(study, "Table 6: chained % error by design choice, ours (as printed)", "table6", error, (SINGLE,))
+
+
+def _by_task(study: PaperStudy, title: str, key: str, error: Any, notes: tuple[str, ...] = ()) -> Table:
+    rows = []
+    for target in study.targets:
+        for method, printed in PUBLISHED[key][target.name].items():
+            values = zip(study.tasks, error(method, target.name), strict=True)
+            cells = [beside(value, printed[task.name], 1) for task, value in values]
+            rows.append((f"{target.name} {method}", *cells))
+    return Table(title=title, headers=("method", *(task.title for task in study.tasks)), rows=tuple(rows), notes=notes)
+
+
+def table7(study: PaperStudy) -> Table:
+    rows = []
+    for law in study.laws["paper"]:
+        printed = PUBLISHED["table7"][law.task.name]
+        if isinstance(law.step1, PowerLaw) and isinstance(law.step2, Sigmoid):
+            first = [law.step1.A, law.step1.alpha, law.step1.B, law.step1.beta, law.step1.E]
+            second = [law.step2.a, law.step2.k, law.step2.L0, law.step2.b]
+            pairs = zip([*first, *second], [*printed["step1"], *printed["step2"]], strict=True)
+            rows.append((law.task.title, *(beside(value, other, 2) for value, other in pairs)))
+    return Table(
+        title="Table 7: fitted coefficients, ours (as printed)",
+        headers=("task", "A", "alpha", "B", "beta", "E", "a", "k", "L0", "b"),
+        rows=tuple(rows),
+        notes=(
+            f"{DIFFERS}: equal to 7 digits.",
+            "The code behind the paper bounds ln A and ln B below by 0 (A, B >= 1); its text says A, B >= 0.",
+        ),
+    )
+
+
+def table8(study: PaperStudy) -> Table:
+    rows = []
+    for i, task in enumerate(study.tasks):
+        keys = [(method, target.name) for target in study.targets for method in ("paper", "paper-taskce")]
+        values = [abs(study.predictions[key][i].error_points or 0.0) for key in keys]
+        pairs = zip(values, PUBLISHED["table8"][task.name], strict=True)
+        rows.append((task.title, *(beside(value, printed, 1) for value, printed in pairs)))
+    return Table(
+        title="Table 8: absolute error in points, task loss and task cross-entropy, ours (as printed)",
+        headers=("task", "7B-4T task loss", "7B-4T task CE", "13B-5T task loss", "13B-5T task CE"),
+        rows=tuple(rows),
+        notes=(ROUNDING,),
+    )
+
+
+def mc_table(study: PaperStudy) -> Table:
+    rows = []
+    for mc in multiple_choice(study, study.tasks):
+        printed = PUBLISHED["mc"][mc.target.name] if mc.task.name == "mmlu" else {}
+        error = 100 * abs(mc.chained - mc.actual)
+        rows.append(
+            (
+                f"{mc.target.name} {mc.task.title}",
+                f"{100 * mc.actual:.2f}",
+                f"{100 * mc.chained:.2f}",
+                beside(error, printed.get("chained_abs_error_points"), 1),
+                beside(abs(mc.step2_error), printed.get("step2_percent_error"), 1),
+            )
+        )
+    return Table(
+        title="Appendix B.2: accuracy in the multiple-choice format, ours (as printed)",
+        headers=("target and task", "actual", "chained", "error", "step 2 % error"),
+        rows=tuple(rows),
+        notes=("Step 2 is fitted on the middle of each target's own training, step 1 on the ladder.",),
+    )
+
+
+def c4_table(study: PaperStudy) -> Table:
+    rows = []
+    for target in study.targets:
+        p = study.predictions["paper-c4", target.name][0]
+        error = -(p.loss_error_percent or 0.0)
+        printed = PUBLISHED["c4_step1"][target.name]
+        rows.append((target.name, f"{p.loss:.4f}", f"{p.actual_loss:.4f}", beside(error, printed, 1)))
+    return Table(
+        title="Appendix C.3: C4 loss, ours (as printed)",
+        headers=("target", "predicted", "actual", "% underestimated"),
+        rows=tuple(rows),
+    )
+
+
+def compute(study: PaperStudy, axis: str) -> Table:
+    target = study.targets[0]
+    steps = compute_errors(study.data, target, study.tasks, axis, "paper")
+    table = compute_table(steps, target, study.tasks, axis, "paper")
+    figure = {"flops": 6, "size": 7, "multiple": 8}[axis]
+    return Table(
+        title=f"Figure {figure}: {table.title}",
+        headers=table.headers,
+        rows=table.rows,
+        notes=(
+            "FLOPs are those of the whole smaller ladder; the paper's axis shows its last run only, so its 0.1% of the "
+            "target (MMLU error 12%) is 0.4% here. Ladders of fewer than 7 runs, or of one size or multiple, do not "
+            "determine the coefficients: there the published numbers depend on where the solver stops.",
+        ),
+    )
+
+
+def differing(tables: Sequence[Table]) -> int:
+    return sum(cell.endswith(DIFFERS) for table in tables for row in table.rows for cell in row)
