@@ -59,12 +59,14 @@ class Checkpoint:
         return _combine(pair for file in self.safetensors for pair in _tensor_digests(file))
 
 
-def find_checkpoints(directory: Path) -> list[Checkpoint]:
+def find_checkpoints(directory: Path, waiting: bool = False) -> list[Checkpoint]:
     """The checkpoint that `directory` is, or those of the run, ladder or training output directory that it is.
 
     Raises:
-        UserError: there are none.
+        UserError: it is none of these; while `waiting`, an empty or absent directory may still become one.
     """
+    if waiting and (not directory.exists() or not any(directory.iterdir())):
+        return []
     if not directory.exists():
         raise UserError(f"{directory} does not exist; give a checkpoint, a run or a ladder directory")
     if (directory / CONFIG_FILE).exists():
@@ -73,7 +75,7 @@ def find_checkpoints(directory: Path) -> list[Checkpoint]:
     if runs:
         return [Checkpoint(run.checkpoint(step)) for run in runs for step in run.checkpoint_steps()]
     found = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
-    if not found:
+    if not found and not waiting:
         raise UserError(
             f"{directory} is not a checkpoint ({CONFIG_FILE} is missing), nor a directory of runs or of them"
         )

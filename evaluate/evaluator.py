@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from evaluate.lm_loss import RunningText, lm_loss, read_running_text
 from evaluate.metrics import choices_of, task_results
 from evaluate.plan import Plan, cached_plan, plan_key
+from evaluate.processes import Processes
 from evaluate.results import Provenance, ResultFiles
 from evaluate.scorer import Scorer
 from evaluate.tasks import Suite, Task
@@ -55,11 +56,12 @@ def make_job(suite: Suite, encoder: Encoder, context: int, vocabulary: int) -> J
 
 @dataclass(kw_only=True)
 class Evaluator:
-    """Keeps plans in memory between checkpoints.
+    """Keeps plans in memory between checkpoints. Several processes each score every so many batches.
 
     `report` is told what is being done: (task key, tokens done, tokens in all).
     """
 
+    processes: Processes = field(default_factory=Processes)
     report: Callable[[str, int, int], None] = lambda task, done, total: None
     _plans: dict[tuple[str, bool], Plan] = field(default_factory=dict, init=False)
 
@@ -74,20 +76,20 @@ class Evaluator:
         Raises:
             UserError: the model's vocabulary is too small for the tokenizer, or its likelihoods are not numbers.
         """
-        arrays = files.loglikelihoods(provenance) if files else {}
+        arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files else {})
         results = []
         for task in job.suite.tasks:
             plan = self.plan(task, job, scorer.tries)
             if task.key not in arrays:
                 arrays[task.key] = self._score(scorer, task, plan)
-                if files:
+                if files and self.processes.main:
                     files.save_loglikelihoods(provenance, arrays)
             results.extend(task_results(task, choices_of(plan, arrays[task.key])))
         losses = []
         for loss in job.suite.lm_losses:
             self.report(loss.name, 0, loss.tokens)
             length = min(job.max_length, LONGEST_RUNNING_TEXT)
-            losses.append(lm_loss(scorer, loss, job.texts[loss.name], length))
+            losses.append(lm_loss(scorer, self.processes, loss, job.texts[loss.name], length))
         metrics = {
             "schema": SCHEMA_VERSION,
             **origin,
@@ -98,12 +100,16 @@ class Evaluator:
             "git_revision": git_revision(),
             "versions": versions("torch", "transformers", "tokenizers"),
         }
-        return files.save_metrics(metrics, provenance) if files else metrics
+        if files is None:
+            return metrics | {"provenance": asdict(provenance)}
+        return self.processes.agree(lambda: files.save_metrics(metrics, provenance))
 
     def plan(self, task: Task, job: Job, tries: bool) -> Plan:
         key = (job.plans[task.key], tries)
         if key not in self._plans:
-            self._plans[key] = cached_plan(task, job.encoder, job.plans[task.key], job.max_length, tries)
+            self._plans[key] = self.processes.main_first(
+                lambda: cached_plan(task, job.encoder, job.plans[task.key], job.max_length, tries)
+            )
         return self._plans[key]
 
     def _score(self, scorer: Scorer, task: Task, plan: Plan) -> np.ndarray:
@@ -111,11 +117,12 @@ class Evaluator:
 
         def advance(tokens: int) -> None:
             nonlocal done
-            done += tokens
-            self.report(task.key, done, len(plan.tokens))
+            done += tokens * self.processes.count
+            self.report(task.key, min(done, len(plan.tokens)), len(plan.tokens))
 
         self.report(task.key, 0, len(plan.tokens))
-        try:
-            return scorer.loglikelihoods(plan, progress=advance)
-        except UserError as error:
-            raise UserError(f"{task.key}: {error}") from None
+        part = scorer.loglikelihoods(plan, self.processes.rank, self.processes.count, advance)
+        values = self.processes.add(part)
+        if not np.isfinite(values).all():
+            raise UserError(f"{task.key}: log-likelihoods are not finite numbers (NaN or infinite weights?)")
+        return values

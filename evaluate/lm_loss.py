@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evaluate.processes import Processes
 from evaluate.scorer import Scorer, evaluating
 from evaluate.tasks import LmLoss
 from evaluate.tokenizer import Encoder
@@ -58,7 +59,9 @@ def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> Runnin
     )
 
 
-def lm_loss(scorer: Scorer, loss: LmLoss, text: RunningText, sequence_length: int) -> dict[str, Any]:
+def lm_loss(
+    scorer: Scorer, processes: Processes, loss: LmLoss, text: RunningText, sequence_length: int
+) -> dict[str, Any]:
     """Mean loss over sequences of the training length; each sequence's first token is context only.
 
     Bits per byte spread the loss over the text's average bytes per token.
@@ -69,11 +72,12 @@ def lm_loss(scorer: Scorer, loss: LmLoss, text: RunningText, sequence_length: in
     else:
         sequences = torch.from_numpy(text.tokens[: count * sequence_length].reshape(count, sequence_length))
     rows = max(1, scorer.batch_tokens // sequences.shape[1])
-    losses = []
+    per_sequence = np.zeros(len(sequences))
     with evaluating(scorer.model):
-        for batch in sequences.split(rows):
-            losses.append(scorer.sequence_losses(batch.to(scorer.device)))
-    per_sequence = torch.cat(losses).double().cpu().numpy()
+        for start in range(rows * processes.rank, len(sequences), rows * processes.count):
+            losses = scorer.sequence_losses(sequences[start : start + rows])
+            per_sequence[start : start + rows] = losses.double().cpu().numpy()
+    per_sequence = processes.add(per_sequence)
     if not np.isfinite(per_sequence).all():
         raise UserError(f"lm_loss {loss.name} is not a finite number (NaN or infinite weights?)")
     nats = float(per_sequence.mean())

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ladder.errors import UserError
+
+WANDB_MODES = ("off", "offline", "online")
 COLUMNS = ("bpb", "acc_per_char", "acc_per_byte", "acc_raw", "task_ce", "prob_correct")
 
 
 class Progressing:
     """A bar per task on a terminal's standard error; elsewhere a line when a task begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not quiet:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
             self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
 
@@ -49,7 +53,7 @@ class Progressing:
     def line(self, text: str) -> None:
         if self._bar:
             self._bar.console.print(text, highlight=False)
-        else:
+        elif not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
 
@@ -78,3 +82,25 @@ def _align(rows: list[list[str]]) -> list[str]:
         )
         for row in rows
     ]
+
+
+def log_to_wandb(mode: str, project: str, measured: list[dict[str, Any]]) -> None:
+    """One W&B run with a table of all results, a row per (checkpoint, task, format).
+
+    Raises:
+        UserError: W&B cannot be reached.
+    """
+    import wandb
+
+    columns = ["run", "step", "task", "format", "n", "acc", *COLUMNS]
+    rows = [
+        [metrics["run"], metrics["step"], *(row[column] for column in columns[2:])]
+        for metrics in measured
+        for row in metrics["results"]
+    ]
+    chosen: Literal["online", "offline"] = "online" if mode == "online" else "offline"
+    try:
+        with wandb.init(project=project, job_type="evaluate", mode=chosen) as run:
+            run.log({"results": wandb.Table(columns=columns, data=rows)})
+    except wandb.errors.Error as error:
+        raise UserError(f"W&B: {error}; results are on disk, wandb=offline keeps the table here") from None

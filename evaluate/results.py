@@ -56,6 +56,10 @@ class ResultFiles:
     def arrays(self) -> Path:
         return self.path.with_suffix(".npz")
 
+    def beside(self, form: str) -> Path:
+        """A file of another kind for the same checkpoint, such as "samples_{}.jsonl"."""
+        return self.path.with_name(form.format(self.path.stem))
+
     def metrics(self) -> dict[str, Any] | None:
         return read_json(self.path) if self.path.exists() else None
 

@@ -1,69 +1,146 @@
-"""One call of the command: which checkpoints are to be measured, on what, and what is shown of it."""
+"""One call of the command: which checkpoints are measured, on what, with whom, and what is shown of it."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from evaluate.checkpoint import Checkpoint, find_checkpoints, load_config, load_model, resolve_dtype
+from evaluate.checkpoint import Checkpoint, find_checkpoints, load_config, resolve_dtype
+from evaluate.claims import claim
 from evaluate.evaluator import Evaluator, Job, make_job
-from evaluate.report import Progressing, table
-from evaluate.results import ResultFiles, foreign_origin, origin_of
-from evaluate.scorer import Scorer, context_length
+from evaluate.processes import Processes
+from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
+from evaluate.resident import ResidentModel
+from evaluate.results import Provenance, ResultFiles, foreign_origin, origin_of
+from evaluate.samples import harness_results, write_samples
+from evaluate.scorer import context_length
 from evaluate.tasks import Suite, suite_from_config
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
-from ladder.errors import UserError
-from ladder.files import sha256_of
+from ladder.errors import UserError, unknown
+from ladder.files import sha256_of, write_json
+from ladder.rundir import find_runs
+
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A checkpoint, what is wanted of it, and where that goes."""
+
+    checkpoint: Checkpoint
+    job: Job
+    files: ResultFiles | None
+    provenance: Provenance
+    weight_files: dict[str, list[int]]
 
 
 class Session:
     def __init__(
         self, options: argparse.Namespace, config: DictConfig, suite_node: Callable[[Path | None], Any]
     ) -> None:
+        if config.wandb not in WANDB_MODES:
+            raise unknown("wandb", str(config.wandb), WANDB_MODES)
         self.options = options
         self.config = config
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.dtype = resolve_dtype(options.dtype, self.device)
-        self.progress = Progressing()
-        self.evaluator = Evaluator(report=self.progress.advance)
+        self.processes = Processes.launched()
+        self.dtype = resolve_dtype(options.dtype, self.processes.device.type)
+        self.progress = Progressing(quiet=not self.processes.main)
+        self.evaluator = Evaluator(processes=self.processes, report=self.progress.advance)
+        self.resident = ResidentModel(
+            self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
+        )
         self._suite_node = suite_node
         self._suites: dict[Path | None, Suite] = {}
         self._jobs: dict[Any, Job] = {}
+        self._shown: dict[Checkpoint, dict[str, Any]] = {}
 
     def run(self) -> None:
-        """Measures every checkpoint that is not measured yet, in order, and shows each one's metrics."""
-        checkpoints = find_checkpoints(self.options.path)
-        if not checkpoints:
-            raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet")
-        with self.progress:
-            for checkpoint in checkpoints:
-                self.show(checkpoint, self.measure(checkpoint))
+        """Measures every checkpoint that is not measured yet, those that other workers have claimed last.
 
-    def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        files = self.files(checkpoint)
-        job = self.job(checkpoint)
+        With --watch goes on until the last checkpoint of every run is there and measured.
+        """
+        with self.progress:
+            while True:
+                pending = self.processes.agree(self._pending)
+                for place, checkpoint in enumerate(pending):
+                    self._visit(checkpoint, pending[place + 1 : place + 2])
+                if self.processes.agree(self._finished):
+                    break
+                time.sleep(POLL_SECONDS)
+        if self.processes.main and self.config.wandb != "off":
+            log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
+
+    def _pending(self) -> list[Checkpoint]:
+        checkpoints = find_checkpoints(self.options.path, waiting=self.options.watch)
+        if not checkpoints and not self.options.watch:
+            raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
+        return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
+
+    def _finished(self) -> bool:
+        if self._pending():
+            return False
+        if not self.options.watch or Checkpoint(self.options.path) in self._shown:
+            return True
+        runs = find_runs(self.options.path) if self.options.path.is_dir() else []
+        last = [Checkpoint(run.checkpoint(int(run.run_info()["total_steps"]))) for run in runs]
+        return bool(last) and all(checkpoint in self._shown for checkpoint in last)
+
+    def _visit(self, checkpoint: Checkpoint, following: Sequence[Checkpoint]) -> None:
+        """Shows what is measured already; measures it first, unless another worker is at it."""
+        order = self._order(checkpoint)
+        if metrics := self._measured(order):
+            self._show(order, metrics)
+            return
+        with self._claim(order) as mine:
+            if not self.processes.agree(lambda: mine):
+                return
+            metrics = self._measured(order)  # another worker may have finished it just now
+            try:
+                self._show(order, metrics or self._measure(order, following))
+            except UserError as error:
+                text = str(error)
+                raise UserError(text if str(checkpoint.path) in text else f"{checkpoint.path}: {text}") from None
+
+    def _order(self, checkpoint: Checkpoint) -> Order:
+        files, job = self.files(checkpoint), self.job(checkpoint)
         stats = checkpoint.weight_stats()
-        weights = (files.known_weights(stats) if files else None) or checkpoint.weights_sha256()
+        weights = self.processes.agree(
+            lambda: (files.known_weights(stats) if files else None) or checkpoint.weights_sha256()
+        )
         provenance = job.provenance(weights, self.dtype)
-        if files and not self.options.force and files.covers(provenance):
-            return files.metrics() or {}
+        return Order(checkpoint=checkpoint, job=job, files=files, provenance=provenance, weight_files=stats)
+
+    def _measured(self, order: Order) -> dict[str, Any] | None:
+        files = order.files
+        if files is None or self.options.force:
+            return None
+        return self.processes.agree(lambda: files.metrics() if files.covers(order.provenance) else None)
+
+    def _claim(self, order: Order) -> contextlib.AbstractContextManager[bool]:
+        if order.files is None or not self.processes.main:
+            return contextlib.nullcontext(True)
+        return claim(order.files.beside("{}.claim"))
+
+    def _measure(self, order: Order, following: Sequence[Checkpoint]) -> dict[str, Any]:
+        checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
-        options = self.options
-        model = load_model(checkpoint, self.dtype, self.device, options.allow_pickle, options.trust_remote_code)
-        origin = origin_of(checkpoint.rung_info()) if checkpoint.run else foreign_origin(checkpoint.name, model)
-        if files and options.force:
+        scorer = self.resident.scorer(checkpoint)
+        for coming in following:
+            self.resident.prefetch(coming)
+        info = checkpoint.rung_info() if checkpoint.run else None
+        origin = origin_of(info) if info else foreign_origin(checkpoint.name, scorer.model)
+        if files and self.options.force and self.processes.main:
             files.arrays.unlink(missing_ok=True)
-        origin["weight_files"] = stats
-        try:
-            return self.evaluator.evaluate(Scorer(model), job, provenance, origin, files)
-        except UserError as error:
-            raise UserError(f"{checkpoint.path}: {error}") from None
+        origin["weight_files"] = order.weight_files
+        return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files)
 
     def files(self, checkpoint: Checkpoint) -> ResultFiles | None:
         """Where its results lie; None with --limit and no --output: part of a task is no measurement of the run."""
@@ -94,7 +171,15 @@ class Session:
             self._suites[run_config] = suite.select(self.options.tasks, self.options.formats, self.options.limit)
         return self._suites[run_config]
 
-    def show(self, checkpoint: Checkpoint, metrics: dict[str, Any]) -> None:
+    def _show(self, order: Order, metrics: dict[str, Any]) -> None:
+        checkpoint, files = order.checkpoint, order.files
+        self._shown[checkpoint] = metrics
+        if not self.processes.main:
+            return
+        if files and self.options.log_samples:
+            write_samples(files.beside("samples_{}.jsonl"), order.job.suite, files.loglikelihoods(order.provenance))
+        if files and self.options.results_json:
+            write_json(files.beside("results_{}.json"), harness_results(metrics))
         if self.options.json:
             print(json.dumps({"checkpoint": str(checkpoint.path), **metrics}, allow_nan=False), flush=True)
         else:

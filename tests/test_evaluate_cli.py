@@ -181,6 +181,35 @@ def test_part_of_a_task_is_no_measurement_of_the_run(run: RunDirectory, capsys: 
     ]
 
 
+def test_samples_and_harness_results_on_request(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (metrics,) = evaluate(capsys, run.checkpoint(10), "--log-samples", "--results-json")
+    samples = [json.loads(line) for line in (run.metrics / "samples_step-0000010.jsonl").read_text().splitlines()]
+    assert len(samples) == 21
+    pets = [row for row in samples if row["task"] == "pets" and row["format"] == "rc"]
+    right = [int(np.argmax(row["loglikelihoods"])) == row["gold"] for row in pets]
+    assert np.mean(right) == metrics["results"][0]["acc_raw"]
+    assert pets[0]["choices"] == list(documents("rc")[0].choices) and len(pets[0]["contexts"]) == 1
+    results = json.loads((run.metrics / "results_step-0000010.json").read_text())
+    assert results["results"]["pets_rc"]["acc_norm,none"] == metrics["results"][0]["acc_per_char"]
+    assert results["n-samples"]["names_rc"] == {"original": 7, "effective": 7}
+    assert set(read_runs(run.path).step) == {10}  # those files are not taken for metrics
+    with pytest.raises(UserError, match="--output"):
+        main([str(run.checkpoint(10)), "--limit", "1", "--log-samples"])
+
+
+def test_a_table_for_wandb(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(run.path))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    evaluate(capsys, run.path, "wandb=offline")
+    (table,) = run.path.rglob("results_*.table.json")
+    data = json.loads(table.read_text())
+    assert len(data["data"]) == 6 and data["columns"][:4] == ["run", "step", "task", "format"]
+    with pytest.raises(UserError, match='did you mean "offline"'):
+        main([str(run.path), "wandb=ofline"])
+
+
 def test_any_hugging_face_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_checkpoint(tmp_path / "out" / "checkpoint-5", tiny_model("gpt_neox"))
     write_checkpoint(tmp_path / "out" / "checkpoint-20", tiny_model("llama"))

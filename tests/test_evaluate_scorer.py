@@ -181,5 +181,4 @@ def test_bad_models() -> None:
     broken = tiny_model()
     scorer = Scorer(broken)
     broken.lm_head.weight.data[5] = float("nan")
-    with pytest.raises(UserError, match="not finite"):
-        scorer.loglikelihoods(plan)
+    assert not np.isfinite(scorer.loglikelihoods(plan)).any()

@@ -1,0 +1,57 @@
+"""On request: every document with its likelihoods, and the results in lm-evaluation-harness's form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate.tasks import Suite
+from ladder.files import atomic_file
+
+# Our metric -> the harness's. Its acc_norm is per character, its acc_bytes per byte, both without the leading space.
+HARNESS_METRICS = {"acc_raw": "acc", "acc_per_char": "acc_norm", "acc_per_byte": "acc_bytes", "bpb": "bits_per_byte"}
+
+
+def write_samples(path: Path, suite: Suite, arrays: Mapping[str, np.ndarray]) -> None:
+    """One line per document: its texts as scored, and the log-likelihood of each choice in nats."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for task in suite.tasks:
+            start = 0
+            for document in task.documents():
+                stop = start + len(document.choices)
+                row = {
+                    "task": task.name,
+                    "format": task.format,
+                    "doc_id": document.id,
+                    "contexts": document.contexts if len(set(document.contexts)) > 1 else document.contexts[:1],
+                    "choices": document.choices,
+                    "gold": document.gold,
+                    "loglikelihoods": arrays[task.key][start:stop].tolist(),
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                start = stop
+
+
+def harness_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """`results`, `n-samples` and `higher_is_better` keyed as lm-evaluation-harness keys them."""
+    results, counts, better = {}, {}, {}
+    for row in metrics["results"]:
+        name = f"{row['task']}_{row['format']}"
+        results[name] = {"alias": name}
+        for ours, theirs in HARNESS_METRICS.items():
+            results[name] |= {f"{theirs},none": row[ours], f"{theirs}_stderr,none": row["stderr"][ours]}
+        counts[name] = {"original": row["n"], "effective": row["n"]}
+        better[name] = {theirs: theirs != "bits_per_byte" for theirs in HARNESS_METRICS.values()}
+    return {
+        "results": results,
+        "n-samples": counts,
+        "higher_is_better": better,
+        "config": {"model": "hf", "model_dtype": metrics["provenance"]["dtype"]},
+        "model_name": metrics["run"],
+        "git_hash": metrics["git_revision"],
+        "task_hashes": metrics["provenance"]["plans"],
+    }

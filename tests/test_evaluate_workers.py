@@ -1,0 +1,216 @@
+"""Many checkpoints, many workers: following a run, sharing it, dying in the middle, several processes as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
+from omegaconf import OmegaConf
+
+from evaluate import claims
+from evaluate.__main__ import main
+from evaluate.checkpoint import Checkpoint, live_weights_sha256
+from evaluate.claims import claim
+from evaluate.resident import ResidentModel
+from ladder.files import atomic_directory
+from ladder.measurements import read_runs
+from ladder.rundir import RunDirectory
+
+STEPS = (10, 20, 30)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run of three checkpoints, none there yet."""
+    made = RunDirectory(tmp_path / "ladder" / "n1-2xC")
+    made.path.mkdir(parents=True)
+    jsonl = write_jsonl(tmp_path / "pets.jsonl", documents("rc", 40))
+    write_jsonl(tmp_path / "letters.jsonl", documents("mc", 40))
+    tasks = {"pets": {"rc": str(jsonl), "mc": str(tmp_path / "letters.jsonl")}}
+    OmegaConf.save(OmegaConf.create({"suite": {"name": "tiny", "tasks": tasks}}), made.config_file)
+    info = {"run": "n1-2xC", "size": "n1", "n": 28_000, "d": 1000, "total_steps": STEPS[-1]}
+    made.run_file.write_text(json.dumps(info))
+    return made
+
+
+def write_step(run: RunDirectory, step: int) -> None:
+    with atomic_directory(run.checkpoint(step)) as temporary:
+        write_checkpoint(temporary, tiny_model(seed=step), tiny_tokenizer())
+        info = {"run": "n1-2xC", "size": "n1", "n": 28_000, "d": 1000, "step": step, "tokens": step}
+        (temporary / "rung.json").write_text(json.dumps(info))
+
+
+def worker(run: RunDirectory, *words: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
+    environment = os.environ | {"MODEL_LADDER_CACHE": str(run.path.parent.parent / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *launcher, "evaluate", str(run.path.parent), "--json", *words],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.time() + 60
+    while not path.exists():
+        assert time.time() < deadline and process.poll() is None, path
+        time.sleep(0.02)
+
+
+def test_following_a_run_and_being_killed_loses_nothing(run: RunDirectory) -> None:
+    write_step(run, 10)
+    write_step(run, 20)
+    watching = worker(run, "--watch")
+    wait_for(run.metrics_file(10), watching)
+    watching.send_signal(signal.SIGKILL)
+    watching.wait()
+    before = {path: path.read_bytes() for path in run.metrics.glob("*.json")}
+    first, second = worker(run, "--watch"), worker(run, "--watch")
+    wait_for(run.metrics_file(20), first)
+    assert first.poll() is None  # it waits for the last checkpoint
+    write_step(run, 30)
+    shown = [finish(first), finish(second)]
+    for metrics in shown:
+        assert sorted(row["step"] for row in metrics) == list(STEPS)
+    assert sorted(shown[0], key=lambda m: m["step"]) == sorted(shown[1], key=lambda m: m["step"])
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sorted(read_runs(run.path).step.unique()) == list(STEPS)
+    assert not list(run.metrics.glob("*20.claim")) and not list(run.metrics.glob("*30.claim"))
+
+
+def test_two_processes_give_the_numbers_of_one_to_the_last_bit(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in STEPS:
+        write_step(run, step)
+    two = finish(
+        worker(
+            run, "--output", str(run.path / "two"),
+            launcher=("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+                      "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"),
+        )
+    )  # fmt: skip
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(run.path.parent.parent / "cache"))
+    assert torch.get_num_threads() == 1  # as in the two; sums depend on it
+    assert main([str(run.path), "--json", "--output", str(run.path / "one")]) == 0
+    one = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [m["step"] for m in one] == list(STEPS)
+    assert one == two
+    for step in STEPS:
+        name = f"n1-2xC_step-{step:07d}.npz"
+        alone, shared = np.load(run.path / "one" / name), np.load(run.path / "two" / name)
+        for key in ("pets.rc", "pets.mc"):
+            np.testing.assert_array_equal(alone[key], shared[key])
+
+
+def test_a_claim_is_exclusive_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "metrics" / "step.claim"
+    with claim(path) as mine:
+        assert mine
+        with claim(path) as second:
+            assert not second
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_dead_workers_claim_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "step.claim"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    import socket
+
+    path.write_text(json.dumps({"token": "x", "host": socket.gethostname(), "pid": dead.pid}))
+    with claim(path) as mine:
+        assert mine  # on this machine a dead process is known at once
+    path.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1}))
+    with claim(path) as mine:
+        assert not mine
+    os.utime(path, (time.time() - 1000,) * 2)
+    with claim(path) as mine:
+        assert mine
+    path.write_text("")  # cut short while it was written
+    os.utime(path, (time.time() - 1000,) * 2)
+    with claim(path) as mine:
+        assert mine
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_heart_beat_keeps_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "EXPIRY_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "_alive", lambda pid: True)
+    path = tmp_path / "step.claim"
+    with claim(path):
+        time.sleep(1)
+        with claim(path) as second:
+            assert not second
+
+
+def test_of_many_workers_one_takes_over(tmp_path: Path) -> None:
+    path = tmp_path / "step.claim"
+    path.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1}))
+    os.utime(path, (time.time() - 1000,) * 2)
+    start, end, won = threading.Barrier(8), threading.Barrier(8), []
+
+    def work() -> None:
+        start.wait()
+        with claim(path) as mine:
+            won.append(mine)
+            end.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(won) == 1
+
+
+def test_the_resident_model_takes_each_checkpoints_weights(tmp_path: Path) -> None:
+    def resident_model() -> ResidentModel:
+        return ResidentModel("fp32", torch.device("cpu"), allow_pickle=False, trust_remote_code=False)
+
+    made = [Checkpoint(write_checkpoint(tmp_path / str(seed), tiny_model(seed=seed))) for seed in (1, 2)]
+    made.append(Checkpoint(write_checkpoint(tmp_path / "llama", tiny_model("llama", tie_word_embeddings=True))))
+    made.append(Checkpoint(write_checkpoint(tmp_path / "llama2", tiny_model("llama", 3, tie_word_embeddings=True))))
+    resident, tokens = resident_model(), torch.arange(20)[None]
+    models = []
+    for checkpoint, following in zip(made, [*made[1:], None], strict=True):
+        model = resident.scorer(checkpoint).model
+        models.append(model)
+        if following:
+            resident.prefetch(following)
+        expected = resident_model().scorer(checkpoint).model
+        torch.testing.assert_close(model(tokens).logits, expected(tokens).logits, rtol=0, atol=0)
+    assert models[0] is models[1] and models[2] is models[3] and models[1] is not models[2]
+
+
+def test_the_weights_hash_is_of_the_content(tmp_path: Path) -> None:
+    for architecture, changes in (("olmo2", {}), ("llama", {"tie_word_embeddings": True})):
+        model = tiny_model(architecture, **changes)
+        model.save_pretrained(tmp_path / "whole")
+        model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+        assert len(Checkpoint(tmp_path / "sharded").safetensors) > 1
+        whole = Checkpoint(tmp_path / "whole").weights_sha256()
+        assert whole == Checkpoint(tmp_path / "sharded").weights_sha256() == live_weights_sha256(model)
+        with torch.no_grad():
+            next(model.parameters())[0, 0] += 1e-6
+        assert live_weights_sha256(model) != whole
+        for path in (tmp_path / "sharded").iterdir():
+            path.unlink()
