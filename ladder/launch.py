@@ -85,9 +85,10 @@ def run_rungs(
     finished = skipped
     try:
         while todo or running:
-            while todo and len(running) < workers:
-                running.append(_start(todo.pop(0), overrides, directory, gpus, workers))
-                report(f"{running[-1].rung.name} started")
+            while len(running) < workers and (rung := _next(todo, running)):
+                todo.remove(rung)
+                running.append(_start(rung, overrides, directory, gpus, workers))
+                report(f"{rung.name} started")
             time.sleep(0.2)
             for job in [job for job in running if job.process.poll() is not None]:
                 running.remove(job)
@@ -109,6 +110,12 @@ def run_rungs(
             f"{len(failed)} of {len(rungs)} runs failed: {', '.join(rung.name for rung in failed)}; "
             f"{_output(directory, failed[0])} ends with: {''.join(last)}"
         )
+
+
+def _next(todo: Sequence[Rung], running: Sequence[Job]) -> Rung | None:
+    """The first rung that may start: with WSD, shorter runs wait for the longer one of their size to branch from."""
+    busy = {job.rung.size for job in running}
+    return next((rung for rung in todo if rung.hparams.schedule != "wsd" or rung.size not in busy), None)
 
 
 def _workers(config: DictConfig, gpus: int, jobs: int) -> int:
