@@ -18,7 +18,7 @@ from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.files import TEMPORARY_PREFIX, atomic_directory
+from ladder.files import atomic_directory
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
 
@@ -37,7 +37,7 @@ def save_weights(
 ) -> None:
     """A directory that `from_pretrained` of model and tokenizer, vLLM and lm-eval load as it lies."""
     with atomic_directory(path) as temporary:
-        model.save_pretrained(temporary, state_dict=weights)
+        model.save_pretrained(temporary, state_dict=dict(weights))  # it empties the dictionary it is given
         tokenizer.save_pretrained(temporary)
         (temporary / RUNG_FILE).write_text(json.dumps(rung_info, indent=1) + "\n")
 
@@ -63,8 +63,6 @@ def load_resume(directory: Path) -> dict[str, Any] | None:
     """
     if not directory.is_dir():
         return None
-    for leftover in directory.glob(f"{TEMPORARY_PREFIX}*"):  # a write that a kill cut short
-        shutil.rmtree(leftover)
     states = sorted(directory.glob("step-*"))
     return read_state(states[-1]) if states else None
 

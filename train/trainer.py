@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 
 from ladder.errors import UserError
+from ladder.files import remove_leftovers
 from ladder.recipe import Recipe
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
@@ -228,6 +229,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
+        if self.accelerator.is_main_process:
+            for directory in (self.run.path, self.run.checkpoints, self.run.resume):
+                remove_leftovers(directory)
+        self.accelerator.wait_for_everyone()
         state = load_resume(self.run.resume)
         if state is None and self.start_from is not None:
             state = read_state(self.start_from)
