@@ -102,7 +102,7 @@ def ladder_from_config(config: DictConfig) -> Ladder:
     try:
         return Ladder(
             name=str(node.name),
-            recipe=Recipe(**{str(key): _number(f"ladder.recipe.{key}", value) for key, value in node.recipe.items()}),
+            recipe=Recipe(**{str(key): _recipe_value(str(key), value) for key, value in node.recipe.items()}),
             sizes=_shapes(node, "sizes"),
             larger_sizes=_shapes(node, "larger_sizes"),
             multiples=tuple(float(_number("ladder.multiples", multiple)) for multiple in node.multiples),
@@ -116,6 +116,10 @@ def _shapes(node: DictConfig, group: str) -> dict[str, ModelShape]:
         str(size): ModelShape(vocab_size=node.vocab_size, **{str(key): value for key, value in shape.items()})
         for size, shape in node[group].items()
     }
+
+
+def _recipe_value(key: str, value: Any) -> Any:
+    return value if Recipe.__annotations__.get(key) == "str" else _number(f"ladder.recipe.{key}", value)
 
 
 def _number(key: str, value: Any) -> Any:

@@ -19,9 +19,10 @@ from ladder.config import ladder_directory
 from ladder.errors import UserError, unknown
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
-from ladder.status import run_status
+from ladder.status import duration, run_status
 
 TERMINATE_SECONDS = 60  # a trainer that is asked to stop finishes its step and saves
+PROGRESS_SECONDS = 15
 EXIT_PREEMPTED = 75
 
 CPU_FLOPS_LIMIT = 1e16
@@ -83,12 +84,17 @@ def run_rungs(
     failed: list[Rung] = []
     running: list[Job] = []
     finished = skipped
+    next_line = time.monotonic() + PROGRESS_SECONDS
     try:
         while todo or running:
-            while todo and len(running) < workers:
-                running.append(_start(todo.pop(0), overrides, directory, gpus, workers))
-                report(f"{running[-1].rung.name} started")
+            while len(running) < workers and (rung := _next(todo, running)):
+                todo.remove(rung)
+                running.append(_start(rung, overrides, directory, gpus, workers))
+                report(f"{rung.name} started")
             time.sleep(0.2)
+            if time.monotonic() > next_line:
+                next_line = time.monotonic() + PROGRESS_SECONDS
+                report(_progress([job.rung for job in running], directory))
             for job in [job for job in running if job.process.poll() is not None]:
                 running.remove(job)
                 job.output.close()
@@ -109,6 +115,22 @@ def run_rungs(
             f"{len(failed)} of {len(rungs)} runs failed: {', '.join(rung.name for rung in failed)}; "
             f"{_output(directory, failed[0])} ends with: {''.join(last)}"
         )
+
+
+def _next(todo: Sequence[Rung], running: Sequence[Job]) -> Rung | None:
+    """The first rung that may start: with WSD, shorter runs wait for the longer one of their size to branch from."""
+    busy = {job.rung.size for job in running}
+    return next((rung for rung in todo if rung.hparams.schedule != "wsd" or rung.size not in busy), None)
+
+
+def _progress(rungs: Sequence[Rung], directory: Path) -> str:
+    """What runs, how far it is and how long it will take: `n3-8xC 45% ETA 1m5s, n2-8xC 12% ETA 2m`."""
+    parts = []
+    for rung in rungs:
+        status = run_status(rung, RunDirectory(directory / rung.name))
+        eta = "" if status.eta_seconds is None else f" ETA {duration(status.eta_seconds)}"
+        parts.append(f"{rung.name} {status.fraction:.0%}{eta}")
+    return "  running: " + ", ".join(parts)
 
 
 def _workers(config: DictConfig, gpus: int, jobs: int) -> int:

@@ -113,10 +113,21 @@ def read_parquet(path: Path) -> pd.DataFrame:
 def read_runs(directory: Path) -> pd.DataFrame:
     """Every metrics file of the run or of the ladder in `directory`."""
     runs = find_runs(directory)
+    _reject_mixed_schedules(directory, runs)
     frame = table((row for run in runs for row in _run_rows(run)), str(directory))
     if frame.empty:
         raise UserError(f"no measurements in {directory}; run: python -m evaluate {directory}")
     return frame
+
+
+def _reject_mixed_schedules(directory: Path, runs: Iterable[RunDirectory]) -> None:
+    """A law fitted on runs of two schedules would take their difference for an effect of N or D."""
+    found: dict[str, str] = {}
+    for run in runs:
+        found.setdefault(run.run_info().get("hparams", {}).get("schedule", "cosine"), run.name)
+    if len(found) > 1:
+        listed = ", ".join(f"{schedule} (as {name})" for schedule, name in sorted(found.items()))
+        raise UserError(f"{directory} mixes learning-rate schedules: {listed}; keep each in a runs_dir of its own")
 
 
 def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ladder.errors import UserError
+from ladder.errors import UserError, unknown
+
+SCHEDULES = ("cosine", "wsd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class Recipe:
     reference_batch_tokens: float
     batch_multiple_of: int
     warmup_tokens_per_parameter: float
+    schedule: str
+    decay_fraction: float
     final_lr_fraction: float
     floor_steps: int
     checkpoint_min_steps: int
@@ -33,6 +37,10 @@ class Recipe:
     init_std: float
     rope_theta: float
     norm_eps: float
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise unknown("ladder.recipe.schedule", self.schedule, SCHEDULES)
 
     def hparams(self, n: int, multiple: float) -> HParams:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
@@ -51,8 +59,10 @@ class Recipe:
             batch_sequences=batch,
             sequence_length=self.sequence_length,
             peak_lr=self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor,
+            schedule=self.schedule,
             final_lr_fraction=self.final_lr_fraction,
             warmup_steps=round(self.warmup_tokens_per_parameter * n / batch_tokens),
+            decay_start=round(horizon * (1 - self.decay_fraction)) if self.schedule == "wsd" else 0,
             decay_steps=horizon,
             total_steps=horizon + self.floor_steps,
             checkpoint_every=max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple)),
@@ -66,8 +76,10 @@ class HParams:
     batch_sequences: int
     sequence_length: int
     peak_lr: float
+    schedule: str
     final_lr_fraction: float
     warmup_steps: int
+    decay_start: int
     decay_steps: int
     total_steps: int
     checkpoint_every: int
@@ -83,19 +95,27 @@ class HParams:
 
     @property
     def checkpoint_steps(self) -> list[int]:
-        """Every `checkpoint_every` steps, and the last step also where it is off that grid."""
-        steps = list(range(self.checkpoint_every, self.total_steps + 1, self.checkpoint_every))
+        """Every `checkpoint_every` steps, and the last step also where it is off that grid.
+
+        With WSD only those of the decay, which are the run's own: what comes before belongs to all runs of the size.
+        """
+        grid = range(self.checkpoint_every, self.total_steps + 1, self.checkpoint_every)
+        steps = [step for step in grid if step > self.decay_start]
         return steps if steps and steps[-1] == self.total_steps else [*steps, self.total_steps]
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of update `step` (from 1): linear warmup from 0, cosine to the floor, then the floor.
+        """Learning rate of update `step` (from 1): linear warmup from 0, decay to the floor, then the floor.
 
-        Equals the published `optim/learning_rate_group0` columns to double precision.
+        With `cosine` it equals the published `optim/learning_rate_group0` columns to double precision. With `wsd` it
+        is constant up to `decay_start` and falls linearly from there (Hu et al. 2024, arXiv 2404.06395).
         """
         floor = self.peak_lr * self.final_lr_fraction
         if step < self.warmup_steps:
             return self.peak_lr * step / self.warmup_steps
         if step >= self.decay_steps:
             return floor
+        if self.schedule == "wsd":
+            progress = max(0.0, (step - self.decay_start) / (self.decay_steps - self.decay_start))
+            return self.peak_lr + (floor - self.peak_lr) * progress
         progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
         return floor + (self.peak_lr - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -5,6 +5,7 @@
     config.yaml          the configuration as resolved
     log.jsonl            a row every few steps
     resume/              rolling full training state
+    branches/            of a WSD run: states from which shorter runs go on
     checkpoints/step-0000200/   weights in Hugging Face layout, tokenizer, rung.json
     metrics/step-0000200.json   what `evaluate` measured on that checkpoint
 """
@@ -49,6 +50,10 @@ class RunDirectory:
     @property
     def resume(self) -> Path:
         return self.path / "resume"
+
+    def branch(self, step: int) -> Path:
+        """State from which a shorter run of a WSD ladder goes on."""
+        return self.path / "branches" / step_name(step)
 
     @property
     def checkpoints(self) -> Path:

@@ -81,7 +81,9 @@ def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
         return
     before = _flat(run.run_info())
     changed = [
-        f"{key}: {before[key]} there, {value} now" for key, value in _flat(identity).items() if before.get(key) != value
+        f"{key}: {before.get(key, 'absent')} there, {value} now"
+        for key, value in _flat(identity).items()
+        if before.get(key) != value
     ]
     if changed:
         raise UserError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +18,38 @@ from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.files import TEMPORARY_PREFIX, atomic_directory
-from ladder.rundir import RUNG_FILE, step_name
+from ladder.files import atomic_directory
+from ladder.rundir import RUNG_FILE, RunDirectory, step_name
+from ladder.rung import Rung
 
-_STATE_FILE = "state.pt"
+STATE_FILE = "state.pt"
+_ADAM_BYTES = 12  # fp32 weight and two moments per parameter
+_SPARE = 1.05
 disable_progress_bar()  # transformers would draw one per weight file, in the middle of ours
 
 
 def save_weights(
-    path: Path, model: Olmo2ForCausalLM, tokenizer: PreTrainedTokenizerBase, rung_info: dict[str, Any]
+    path: Path,
+    model: Olmo2ForCausalLM,
+    weights: dict[str, torch.Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    rung_info: dict[str, Any],
 ) -> None:
     """A directory that `from_pretrained` of model and tokenizer, vLLM and lm-eval load as it lies."""
     with atomic_directory(path) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=dict(weights))  # it empties the dictionary it is given
         tokenizer.save_pretrained(temporary)
         (temporary / RUNG_FILE).write_text(json.dumps(rung_info, indent=1) + "\n")
 
 
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    with atomic_directory(path) as temporary:
+        torch.save(state, temporary / STATE_FILE)
+
+
 def save_resume(directory: Path, step: int, state: dict[str, Any]) -> None:
     """Writes `directory`/step-…, then removes older states."""
-    with atomic_directory(directory / step_name(step)) as temporary:
-        torch.save(state, temporary / _STATE_FILE)
+    save_state(directory / step_name(step), state)
     for path in directory.iterdir():
         if path.name != step_name(step):
             shutil.rmtree(path)
@@ -50,15 +63,64 @@ def load_resume(directory: Path) -> dict[str, Any] | None:
     """
     if not directory.is_dir():
         return None
-    for leftover in directory.glob(f"{TEMPORARY_PREFIX}*"):  # a write that a kill cut short
-        shutil.rmtree(leftover)
     states = sorted(directory.glob("step-*"))
-    if not states:
-        return None
+    return read_state(states[-1]) if states else None
+
+
+def read_state(path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(states[-1] / _STATE_FILE, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
-            f"{states[-1]} cannot be read ({str(error).splitlines()[0]}); remove it to start the run again from step 1"
+            f"{path} cannot be read ({str(error).splitlines()[0]}); remove it to start the run again from step 1"
         ) from None
     return state
+
+
+def thin_out(run: RunDirectory, keep: int) -> None:
+    """Removes the weights of all but the newest `keep` checkpoints, of those that are measured already."""
+    measured = set(run.measured_steps())
+    for step in run.checkpoint_steps()[:-keep]:
+        if step in measured:
+            shutil.rmtree(run.checkpoint(step))
+
+
+def check_disk(rung: Rung, run: RunDirectory, keep: int | None) -> None:
+    """Raises UserError where what the run still has to write does not fit on its disk."""
+    steps = rung.hparams.checkpoint_steps
+    weights = min(len(steps), keep + 1 if keep else len(steps)) - len(run.checkpoint_steps())
+    bytes_needed = int(
+        _SPARE * rung.shape.total_parameters * (4 * max(0, weights) + _ADAM_BYTES * (1 if run.resume.exists() else 2))
+    )
+    existing = next(path for path in (run.path, *run.path.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if bytes_needed > free:
+        raise UserError(
+            f"{run.path} needs {bytes_needed / 1e9:,.1f} GB more ({max(0, weights)} checkpoints and the resume state), "
+            f"the disk has {free / 1e9:,.1f} GB free; free space, choose another runs_dir, "
+            "or set train.keep_checkpoints=2"
+        )
+
+
+class Writer:
+    """Runs one save at a time, in a thread of its own where `background` is set; errors reach the next caller."""
+
+    def __init__(self, background: bool) -> None:
+        self._pool = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self._pending: Future[None] | None = None
+
+    def submit(self, save: Callable[[], None]) -> None:
+        self.wait()
+        if self._pool is None:
+            save()
+        else:
+            self._pending = self._pool.submit(save)
+
+    def wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    @property
+    def background(self) -> bool:
+        return self._pool is not None

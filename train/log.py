@@ -53,7 +53,7 @@ class Log:
         self._file.write(json.dumps(row) + "\n")
         if self._wandb is not None:
             self._wandb.log(row, step=row["step"])
-        shown = {key: row[key] for key in ("loss", "lr", "grad_norm") if key in row}
+        shown = {key: row[key] for key in ("loss", "lr", "grad_norm") if row[key] is not None}
         self._bar.set_postfix({key: f"{value:.4g}" for key, value in shown.items()}, refresh=False)
         self._bar.update(row["step"] - self._bar.n)
         if self._bar.disable and (row["step"] >= self._next_line or row["step"] == self._total):
@@ -79,9 +79,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(name: str, total: int, row: dict[str, Any]) -> str:
+    loss = f"{row['loss']:.3f}" if row["loss"] is not None else "none (all updates skipped)"
+    norm = f"{row['grad_norm']:.2f}" if row["grad_norm"] is not None else "not finite"
     mfu = f"{row['mfu']:.1%}" if row["mfu"] is not None else "n/a"
     return (
-        f"{name} step {row['step']:,}/{total:,} loss {row['loss']:.3f} lr {row['lr']:.2e} "
-        f"grad norm {row['grad_norm']:.2f} {row['tokens_per_second']:,.0f} tokens/s MFU {mfu} "
+        f"{name} step {row['step']:,}/{total:,} loss {loss} lr {row['lr']:.2e} "
+        f"grad norm {norm} {row['tokens_per_second']:,.0f} tokens/s MFU {mfu} "
         f"ETA {row['eta_seconds']:.0f} s"
     )

@@ -56,18 +56,32 @@ class LossModel(nn.Module):
     with logits as output that would be 1.6 GB for one sequence of 4,096 tokens over 100,352 ids.
     """
 
-    def __init__(self, model: Olmo2ForCausalLM, z_weight: float) -> None:
+    def __init__(self, model: Olmo2ForCausalLM, z_weight: float, document_end: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.z_weight = z_weight
+        self.document_end = document_end
 
     def forward(self, tokens: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Loss and cross-entropy of `tokens` (sequences, length), both summed over positions and times `scale`."""
-        hidden = self.model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
+        mask = None if self.document_end is None else document_mask(tokens, self.document_end)
+        output = self.model.model(input_ids=tokens, attention_mask=mask, use_cache=False)
+        hidden = output.last_hidden_state[:, :-1]
         loss, cross_entropy = linear_cross_entropy(
             hidden.flatten(0, 1), self.model.lm_head.weight, tokens[:, 1:].flatten(), self.z_weight
         )
         return loss * scale, cross_entropy * scale
+
+
+def document_mask(tokens: Tensor, document_end: int) -> Tensor:
+    """Causal attention that stays inside a document: bool, (sequences, 1, length, length), True where visible.
+
+    The end-of-text token belongs to the document it closes. Positions go on counting: RoPE sees only differences.
+    """
+    ends = (tokens == document_end).long()
+    document = ends.cumsum(1) - ends
+    same = document[:, :, None] == document[:, None, :]
+    return same.tril()[:, None]
 
 
 def build_optimizer(model: Olmo2ForCausalLM, recipe: Recipe, hparams: HParams) -> torch.optim.AdamW:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from transformers import AutoTokenizer
 
 from ladder.config import ladder_from_config
 from ladder.errors import UserError, unknown
-from ladder.rundir import RunDirectory
-from ladder.rung import Rung
+from ladder.rundir import RunDirectory, find_runs
+from ladder.rung import Ladder, Rung
 from ladder.shards import TokenShards
+from train.checkpoint import check_disk
 from train.model import LossModel, build_model, model_config
 from train.order import BatchOrder
-from train.trainer import Trainer
+from train.trainer import Settings, Trainer
 
 RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data_fingerprint", "git_revision")
 _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only needs more memory
@@ -25,7 +27,8 @@ _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only need
 
 def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory) -> Trainer:
     """Raises UserError for a precision or W&B mode that does not exist."""
-    recipe = ladder_from_config(config).recipe
+    ladder = ladder_from_config(config)
+    recipe = ladder.recipe
     accelerator = Accelerator(mixed_precision=_precision(config), cpu=not torch.cuda.is_available())
     tokenizer = AutoTokenizer.from_pretrained(shards.tokenizer_directory)
     model = build_model(
@@ -34,6 +37,7 @@ def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunD
     if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
         for block in model.model.layers:
             block.compile()
+    check_disk(rung, run, config.train.keep_checkpoints)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
     micro_batch = config.train.micro_batch or _largest_micro_batch(model, accelerator, share, recipe.sequence_length)
     info = run.run_info()
@@ -46,10 +50,39 @@ def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunD
         order=BatchOrder(shards, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
         rung_info={key: info[key] for key in RUNG_KEYS},
-        micro_batch=int(micro_batch),
-        log_every=int(config.train.log_every),
+        settings=Settings(
+            micro_batch=int(micro_batch),
+            log_every=int(config.train.log_every),
+            keep_checkpoints=config.train.keep_checkpoints,
+            max_skipped=int(config.train.max_skipped),
+            background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
+            profile=bool(config.train.profile),
+        ),
+        document_end=tokenizer.eos_token_id if config.train.document_mask else None,
+        branch_steps=branch_steps(rung, ladder),
+        start_from=find_branch(rung, run, info),
         wandb_run=_start_wandb(config, rung, run, info) if accelerator.is_main_process else None,
     )
+
+
+def branch_steps(rung: Rung, ladder: Ladder) -> tuple[int, ...]:
+    """Where the shorter budgets of this size start to decay; empty unless the schedule is WSD."""
+    if rung.hparams.schedule != "wsd":
+        return ()
+    shorter = [ladder.make_rung(rung.size, multiple) for multiple in ladder.multiples if multiple < rung.multiple]
+    return tuple(other.hparams.decay_start for other in shorter)
+
+
+def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | None:
+    """The state of a longer run that is, up to this rung's first decaying step, the same run."""
+    if rung.hparams.schedule != "wsd":
+        return None
+    same = ("shape", "recipe", "seed", "data_fingerprint")
+    for other in find_runs(run.path.parent):
+        state = other.branch(rung.hparams.decay_start)
+        if state.is_dir() and all(other.run_info()[key] == info[key] for key in same):
+            return state
+    return None
 
 
 def _precision(config: DictConfig) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +18,16 @@ from torch import Tensor
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 
 from ladder.errors import UserError
+from ladder.files import remove_leftovers
 from ladder.recipe import Recipe
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
-from train.checkpoint import load_resume, save_resume, save_weights
+from train.checkpoint import Writer, load_resume, read_state, save_resume, save_state, save_weights, thin_out
 from train.log import Log, peak_flops
+from train.meter import Meter
 from train.model import LossModel, build_optimizer
 from train.order import BatchOrder
+from train.profile import Profile
 
 EXIT_PREEMPTED = 75
 """Exit code of a run that a signal stopped after saving its state (EX_TEMPFAIL): start it again."""
@@ -29,9 +35,31 @@ EXIT_PREEMPTED = 75
 CheckpointHook = Callable[[Olmo2ForCausalLM, PreTrainedTokenizerBase, dict[str, Any], RunDirectory], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run goes about its work; nothing here changes what it computes.
+
+    keep_checkpoints: newest weights to keep, None for all; what is not measured yet is never removed.
+    max_skipped: updates in a row that may be skipped for a gradient that is not finite.
+    background: write checkpoints while training goes on.
+    """
+
+    micro_batch: int
+    log_every: int = 10
+    keep_checkpoints: int | None = None
+    max_skipped: int = 10
+    background: bool = False
+    profile: bool = False
+
+
 @dataclass(kw_only=True)
 class Trainer:
-    """Trains `rung` from its newest resume state, or from step 1, to its last step."""
+    """Trains `rung` from its newest resume state, else from `start_from`, else from step 1, to its last step.
+
+    document_end: the id that closes a document, where attention is to stay inside documents; None for no mask.
+    branch_steps: where shorter runs of a WSD ladder branch off; their states are kept.
+    start_from: the state of a longer WSD run at this run's first decaying step.
+    """
 
     rung: Rung
     recipe: Recipe
@@ -41,8 +69,10 @@ class Trainer:
     order: BatchOrder
     accelerator: Accelerator
     rung_info: dict[str, Any]
-    micro_batch: int
-    log_every: int
+    settings: Settings
+    document_end: int | None = None
+    branch_steps: tuple[int, ...] = ()
+    start_from: Path | None = None
     wandb_run: Any = None
     on_checkpoint: CheckpointHook | None = None
     _stop: bool = field(default=False, init=False)
@@ -54,41 +84,37 @@ class Trainer:
                 f"{self.rung.hparams.batch_sequences} sequences; start at most that many"
             )
         optimizer = build_optimizer(self.model, self.recipe, self.rung.hparams)
-        wrapped = LossModel(self.model, self.recipe.z_loss)
+        wrapped = LossModel(self.model, self.recipe.z_loss, self.document_end)
         self._wrapped, self._optimizer = self.accelerator.prepare(wrapped, optimizer)
         self._step = 0
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        self._loss_steps = 0
+        self._meter = Meter(self.accelerator.device)
+        self._writer = Writer(self.settings.background)
 
     def train(self) -> bool:
         """Runs to the end; False if a signal stopped it after its state was saved."""
         hparams = self.rung.hparams
         self._resume()
-        handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGUSR2)}
-        log = self._open_log()
-        checkpoints = set(hparams.checkpoint_steps)
-        gc.disable()  # its pauses fall on different steps on different ranks, and all wait for the slowest
+        checkpoints, branches = set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
-        self._clock, self._clock_step = time.perf_counter(), self._step
-        try:
+        with self._signals(), self._log() as log, Profile(self.run.path, self.settings.profile) as profile:
+            self._clock, self._clock_step = time.perf_counter(), self._step
             for step in range(self._step + 1, hparams.total_steps + 1):
                 grad_norm = self._update(step)
                 self._step = step
-                if step % self.log_every == 0 or step == hparams.total_steps:
+                profile.step()
+                if step % self.settings.log_every == 0 or step == hparams.total_steps:
                     self._log_row(log, grad_norm)
                 if step % 1000 == 0:
                     gc.collect()
+                if step in branches:
+                    self._save(functools.partial(save_state, self.run.branch(step)))
                 if step in checkpoints:
                     self._checkpoint()
                 if self._should_stop() and step < hparams.total_steps:
-                    self._save_resume()
+                    self._save(functools.partial(save_resume, self.run.resume, step))
+                    self._writer.wait()
                     return False
-        finally:
-            gc.enable()
-            if log is not None:
-                log.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            self._writer.wait()
         return True
 
     def _update(self, step: int) -> Tensor:
@@ -96,114 +122,163 @@ class Trainer:
         hparams, accelerator = self.rung.hparams, self.accelerator
         batch = torch.from_numpy(self.order.batch(step, accelerator.process_index, accelerator.num_processes))
         if accelerator.device.type == "cuda":
+            # The device is still busy with the last step while the host gets here, so this copy costs nothing.
             batch = batch.pin_memory().to(accelerator.device, non_blocking=True)
         # The published runs divide by all positions of the batch, although a sequence has one label fewer. DDP
         # averages gradients over processes; times their number makes it the sum.
         scale = accelerator.num_processes / hparams.batch_tokens
-        parts = batch.split(self.micro_batch)
+        parts = batch.split(self.settings.micro_batch)
+        losses = []
         for index, part in enumerate(parts):
-            if index < len(parts) - 1:
-                with accelerator.no_sync(self._wrapped):
-                    loss, cross_entropy = self._wrapped(part, scale)
-                    loss.backward()
-            else:
+            last = index == len(parts) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self._wrapped):
                 loss, cross_entropy = self._wrapped(part, scale)
                 loss.backward()
-            self._loss_sum += cross_entropy.detach()
-        self._loss_steps += 1
+                losses.append(cross_entropy.detach())
         grad_norm = accelerator.clip_grad_norm_(self._wrapped.parameters(), self.recipe.gradient_clip)
+        finite = torch.isfinite(grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = hparams.lr_at(step)
+        # The fused kernel itself leaves everything as it was where found_inf is set: no wait for the host.
+        self._optimizer.optimizer.found_inf = (~finite).float()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._meter.add(torch.stack(losses).sum(), finite, step)
         return grad_norm
 
     def _log_row(self, log: Log | None, grad_norm: Tensor) -> None:
-        # Mean over processes and steps; cross-entropy per label, of which a sequence has T - 1.
         hparams = self.rung.hparams
-        total = self.accelerator.reduce(self._loss_sum, "mean").item()
+        sums = self._meter.read()
+        self._check_skipped(sums)
+        # Mean over processes and applied updates; cross-entropy per label, of which a sequence has T - 1.
+        share = torch.tensor(sums["loss_sum"] / max(1, sums["steps"]), device=self.accelerator.device)
         labels = (hparams.sequence_length - 1) / hparams.sequence_length
-        loss = total / self._loss_steps / labels
-        self._loss_sum.zero_()
-        self._loss_steps = 0
+        loss = self.accelerator.reduce(share, "mean").item() / labels
         now = time.perf_counter()
         speed = (self._step - self._clock_step) * hparams.batch_tokens / max(now - self._clock, 1e-9)
         self._clock, self._clock_step = now, self._step
-        if not torch.isfinite(torch.tensor(loss)):
-            raise UserError(
-                f"{self.run.path}: loss is {loss} at step {self._step}; lower the learning rate and start again"
-            )
         if log is not None:
             log.write(
                 {
                     "step": self._step,
                     "tokens": self._step * hparams.batch_tokens,
-                    "loss": loss,
+                    "loss": loss if sums["steps"] else None,
                     "lr": hparams.lr_at(self._step),
-                    "grad_norm": float(grad_norm),
+                    "grad_norm": float(grad_norm) if torch.isfinite(grad_norm) else None,
+                    "skipped": int(sums["skipped"]),
                     "tokens_per_second": round(speed, 1),
-                    "mfu": self._mfu(speed),
+                    **self._mfu(speed),
                     "eta_seconds": round((hparams.total_steps - self._step) * hparams.batch_tokens / speed, 1),
                 }
             )
 
-    def _mfu(self, tokens_per_second: float) -> float | None:
-        """Model FLOPs utilisation counting 6N and attention; None where the device's peak is not known."""
-        if self.accelerator.device.type != "cuda":
-            return None
-        peak = peak_flops(torch.cuda.get_device_name())
-        flops = self.rung.shape.flops_per_token_with_attention(self.rung.hparams.sequence_length)
-        return tokens_per_second * flops / peak / self.accelerator.num_processes if peak else None
+    def _check_skipped(self, sums: dict[str, float]) -> None:
+        """Raises UserError after too many skipped updates in a row, naming the last one's data."""
+        if sums["longest_streak"] >= self.settings.max_skipped:
+            step = int(sums["last_skipped"])
+            starts = ", ".join(str(start) for start in self.order.starts(step)[:8])
+            raise UserError(
+                f"{self.run.path}: loss or gradient not finite for {int(sums['longest_streak'])} updates in a row, "
+                f"the last at step {step}, whose sequences start at tokens {starts}, …; the newest resume state is "
+                "from before: look at that data, or lower the learning rate in a new runs_dir"
+            )
+
+    def _mfu(self, tokens_per_second: float) -> dict[str, float | None]:
+        """Model FLOPs utilisation counting 6N and attention, and 6N alone; None where the peak is not known."""
+        cuda = self.accelerator.device.type == "cuda"
+        peak = peak_flops(torch.cuda.get_device_name()) if cuda else None
+        if peak is None:
+            return {"mfu": None, "mfu_6n": None}
+        shape = self.rung.shape
+        share = tokens_per_second / peak / self.accelerator.num_processes
+        attention = shape.flops_per_token_with_attention(self.rung.hparams.sequence_length)
+        return {"mfu": share * attention, "mfu_6n": share * shape.flops_per_token_6n}
 
     def _checkpoint(self) -> None:
+        """Weights, then measurements, then the resume state: a kill in between repeats all three."""
         step, clock = self._step, time.perf_counter()
-        if self.accelerator.is_main_process:
-            info = self.rung_info | {
-                "step": step,
-                "tokens": step * self.rung.hparams.batch_tokens,
-                "lr": self.rung.hparams.lr_at(step),
-            }
-            save_weights(self.run.checkpoint(step), self.model, self.tokenizer, info)
-            if self.on_checkpoint is not None:
-                self.on_checkpoint(self.model, self.tokenizer, info, self.run)
-        self._save_resume()
+        info = self.rung_info | {
+            "step": step,
+            "tokens": step * self.rung.hparams.batch_tokens,
+            "lr": self.rung.hparams.lr_at(step),
+        }
+        if self.accelerator.is_main_process and self.on_checkpoint is not None:
+            self.on_checkpoint(self.model, self.tokenizer, info, self.run)
+
+        def save(state: dict[str, Any]) -> None:
+            save_weights(self.run.checkpoint(step), self.model, state["model"], self.tokenizer, info)
+            save_resume(self.run.resume, step, state)
+            if self.settings.keep_checkpoints:
+                thin_out(self.run, self.settings.keep_checkpoints)
+
+        self._save(save)
         self._clock += time.perf_counter() - clock  # tokens/s is training speed
 
-    def _save_resume(self) -> None:
+    def _save(self, save: Callable[[dict[str, Any]], None]) -> None:
+        """Hands a state to the writer; a copy, where training goes on while it is written."""
         if self.accelerator.is_main_process:
             state = {
                 "step": self._step,
                 "model": self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
-                "loss_sum": self._loss_sum.cpu(),
-                "loss_steps": self._loss_steps,
+                "meter": self._meter.state_dict(),
             }
-            save_resume(self.run.resume, self._step, state)
+            if self._writer.background:
+                state = _copy_to_cpu(state)
+            self._writer.submit(lambda: save(state))
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
+        if self.accelerator.is_main_process:
+            for directory in (self.run.path, self.run.checkpoints, self.run.resume):
+                remove_leftovers(directory)
+        self.accelerator.wait_for_everyone()
         state = load_resume(self.run.resume)
+        if state is None and self.start_from is not None:
+            state = read_state(self.start_from)
         if state is None:
             return
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._step, self._loss_steps = state["step"], state["loss_steps"]
-        if self.accelerator.is_main_process:
-            self._loss_sum.copy_(state["loss_sum"])
+        self._step = state["step"]
+        if self.accelerator.is_main_process or self.accelerator.num_processes == 1:
+            self._meter.load_state_dict(state["meter"])
 
-    def _open_log(self) -> Log | None:
+    @contextlib.contextmanager
+    def _log(self) -> Iterator[Log | None]:
         if not self.accelerator.is_main_process:
-            return None
-        return Log(
+            yield None
+            return
+        log = Log(
             self.run.log_file,
             name=self.rung.name,
             total_steps=self.rung.hparams.total_steps,
             resumed_step=self._step,
             wandb_run=self.wandb_run,
         )
+        try:
+            yield log
+        finally:
+            log.close()
 
-    def _on_signal(self, *_: Any) -> None:
-        self._stop = True
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGUSR2 end the run after the step; garbage collection only every 1,000 steps.
+
+        Its pauses would fall on different steps on different processes, and all wait for the slowest.
+        """
+
+        def on_signal(*_: Any) -> None:
+            self._stop = True
+
+        handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGUSR2)}
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def _should_stop(self) -> bool:
         """Whether any process got the signal; asked of the others only every 10 steps."""
@@ -213,3 +288,13 @@ class Trainer:
             return False
         flag = torch.tensor(int(self._stop), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item())
+
+
+def _copy_to_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy_to_cpu(item) for item in value]
+    return value

@@ -1,0 +1,202 @@
+"""What a run can do besides the published recipe: skip bad updates, branch, mask, profile, keep less, log elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import assert_user_error, run_module
+from safetensors.torch import load_file
+from test_train_run import log_rows, words
+
+from ladder.config import ladder_from_config, load_config
+from ladder.errors import UserError
+from ladder.files import write_json
+from ladder.measurements import read_runs
+from ladder.rundir import RunDirectory
+from ladder.shards import TokenShards
+from train.checkpoint import Writer, check_disk
+from train.model import LossModel, build_model, model_config
+from train.setup import RUNG_KEYS, build_trainer
+
+SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "rung=n0-1xC"]
+
+
+def make_trainer(corpus: Path, directory: Path, *more: str):
+    config = load_config([*SMALL, f"data.directory={corpus}", f"runs_dir={directory}", *more])
+    rung = ladder_from_config(config).rung("n0-1xC")
+    run = RunDirectory(directory / "nano" / rung.name)
+    write_json(run.run_file, dict.fromkeys((*RUNG_KEYS, "shape", "recipe", "seed"), 0))
+    return build_trainer(config, rung, TokenShards(corpus, "train"), run)
+
+
+def poison(trainer, steps: range) -> None:
+    """Makes the loss of those updates NaN."""
+    forward = trainer._wrapped.forward
+    calls = {"step": 0}
+
+    def poisoned(tokens: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        calls["step"] += 1
+        loss, cross_entropy = forward(tokens, scale)
+        return (loss * math.nan, cross_entropy * math.nan) if calls["step"] in steps else (loss, cross_entropy)
+
+    trainer._wrapped.forward = poisoned
+
+
+def test_updates_that_are_not_finite_are_skipped_and_counted(corpus: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(corpus, tmp_path, "train.log_every=1")
+    poison(trainer, range(3, 5))
+    for step in (1, 2):
+        trainer._update(step)
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    moments = [state["exp_avg"].clone() for state in trainer._optimizer.state.values()]
+    for step in (3, 4):
+        trainer._update(step)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    after = [state["exp_avg"] for state in trainer._optimizer.state.values()]
+    assert all(torch.equal(a, b) for a, b in zip(moments, after, strict=True))
+    trainer._update(5)
+    assert not torch.equal(before[0], next(trainer.model.parameters()))
+    sums = trainer._meter.read()
+    assert (sums["steps"], sums["skipped"], sums["streak"], sums["longest_streak"]) == (3, 2, 0, 2)
+    assert math.isfinite(sums["loss_sum"])
+
+
+def test_too_many_skipped_updates_stop_the_run(corpus: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(corpus, tmp_path, "train.max_skipped=5")
+    poison(trainer, range(12, 17))
+    with pytest.raises(
+        UserError, match="not finite for 5 updates in a row, the last at step 16, whose sequences start"
+    ):
+        trainer.train()
+    start = str(trainer.order.starts(16)[0])
+    trainer = make_trainer(corpus, tmp_path / "b", "train.max_skipped=5")
+    poison(trainer, range(12, 17))
+    with pytest.raises(UserError, match=start):
+        trainer.train()
+
+
+def test_wsd_schedule() -> None:
+    ladder = ladder_from_config(load_config(["ladder=olmo2", "ladder.recipe.schedule=wsd"]))
+    short, long = (ladder.rung(name).hparams for name in ("190M-2xC", "190M-10xC"))
+    rates = [short.lr_at(step) for step in range(1, short.total_steps + 1)]
+    assert rates[: short.decay_start] == [long.lr_at(step) for step in range(1, short.decay_start + 1)]
+    assert rates[short.warmup_steps - 1 : short.decay_start] == [short.peak_lr] * (
+        short.decay_start - short.warmup_steps + 1
+    )
+    assert rates[-1] == pytest.approx(0.1 * short.peak_lr)
+    assert all(a > b for a, b in zip(rates[short.decay_start :], rates[short.decay_start + 1 : -10], strict=False))
+    own = [rung.hparams.total_steps - (0 if rung.multiple == 10 else rung.hparams.decay_start) for rung in ladder.rungs]
+    share = sum(own[:4]) / sum(rung.hparams.total_steps for rung in ladder.rungs[:4])
+    assert 0.53 < share < 0.61  # of the compute of four cosine runs
+    with pytest.raises(UserError, match='did you mean "cosine"'):
+        ladder_from_config(load_config(["ladder.recipe.schedule=cosin"]))
+
+
+def test_a_wsd_branch_equals_the_run_from_step_1(corpus: Path, tmp_path: Path) -> None:
+    wsd = ["ladder.recipe.schedule=wsd", "ladder.multiples=[1,2]"]
+    trunk = run_module(*words(corpus, tmp_path / "a", *wsd, "rung=n0-2xC"))
+    assert trunk.returncode == 0, trunk.stderr
+    for runs in ("a", "b"):  # b has no trunk
+        done = run_module(*words(corpus, tmp_path / runs, *wsd))
+        assert done.returncode == 0, done.stderr
+    branch, alone = (RunDirectory(tmp_path / runs / "nano" / "n0-1xC") for runs in ("a", "b"))
+    start = branch.run_info()["hparams"]["decay_start"]
+    assert log_rows(branch)[0]["step"] > start
+    assert log_rows(branch)[1:] == log_rows(alone)[-len(log_rows(branch)) + 1 :]
+    assert branch.checkpoint_steps() == alone.checkpoint_steps()
+    for step in branch.checkpoint_steps():
+        ours, theirs = (load_file(run.checkpoint(step) / "model.safetensors") for run in (branch, alone))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_fit_never_mixes_schedules(tmp_path: Path) -> None:
+    for name, schedule in (("n0-1xC", "cosine"), ("n0-2xC", "wsd")):
+        write_json(tmp_path / name / "run.json", {"hparams": {"schedule": schedule}})
+    with pytest.raises(UserError, match=r"mixes learning-rate schedules: cosine .* wsd"):
+        read_runs(tmp_path)
+
+
+def test_document_mask_makes_documents_independent() -> None:
+    ladder = ladder_from_config(load_config(SMALL))
+    model = build_model(model_config(ladder.sizes["n3"], ladder.recipe), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        torch.randint(1, 512, (1, 9), generator=generator),
+        torch.randint(1, 512, (1, 6), generator=generator),
+    )
+    joined = torch.cat([first, torch.zeros(1, 1, dtype=torch.long), second], dim=1)
+    masked, open_ = LossModel(model, 0.0, document_end=0), LossModel(model, 0.0)
+    apart = open_(joined[:, :10], 1.0)[0] + open_(second, 1.0)[0]
+    hidden = model.model(input_ids=joined[:, 9:10]).last_hidden_state  # the border: one label predicted from the end id
+    assert hidden.shape[1] == 1
+    with torch.no_grad():
+        logits = model(input_ids=joined[:, :10]).logits[0, 9]
+        border = torch.nn.functional.cross_entropy(logits[None], joined[:, 10])
+        assert masked(joined, 1.0)[0].item() == pytest.approx((apart + border).item(), rel=1e-5)
+        assert open_(joined, 1.0)[0].item() != pytest.approx((apart + border).item(), rel=1e-5)
+
+
+def test_disk_guard(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung = ladder_from_config(load_config(["ladder=olmo2"])).rung("1.3B-10xC")
+    run = RunDirectory(tmp_path / "runs" / "none")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("train.checkpoint.shutil.disk_usage", lambda _: usage._replace(free=500 * 10**9))
+    with pytest.raises(UserError, match=r"needs 1,0\d\d\.\d GB more \(163 checkpoints .* 500\.0 GB free"):
+        check_disk(rung, run, keep=None)
+    check_disk(rung, run, keep=2)
+
+
+def test_weights_are_thinned_out_only_once_measured(corpus: Path, tmp_path: Path) -> None:
+    done = run_module(*words(corpus, tmp_path, "train.keep_checkpoints=1"))
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    assert run.checkpoint_steps() == run.run_info()["checkpoint_steps"]  # nothing is measured: all stay
+    done = run_module(*words(corpus, tmp_path / "b", "train.keep_checkpoints=1", "train.evaluate=true"))
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "b" / "nano" / "n0-1xC")
+    assert run.checkpoint_steps() == run.run_info()["checkpoint_steps"][-1:]
+    assert run.measured_steps() == run.run_info()["checkpoint_steps"]
+
+
+def test_profile_and_wandb_offline(corpus: Path, tmp_path: Path) -> None:
+    done = run_module(*words(corpus, tmp_path, "train.profile=true", "wandb=offline"))
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    assert "traceEvents" in json.loads((run.path / "profile.json").read_text())
+    assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
+    assert_user_error(run_module(*words(corpus, tmp_path / "b", "wandb=on")), "wandb", "offline")
+
+
+def test_background_writer_keeps_order_and_passes_errors_on() -> None:
+    seen: list[int] = []
+    writer = Writer(background=True)
+    for number in range(5):
+        writer.submit(lambda number=number: seen.append(number))
+    writer.wait()
+    assert seen == list(range(5))
+
+    def fail() -> None:
+        raise UserError("disk full")
+
+    writer.submit(fail)
+    with pytest.raises(UserError, match="disk full"):
+        writer.submit(lambda: None)
+
+
+def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> None:
+    runs = []
+    for background in (False, True):
+        trainer = make_trainer(corpus, tmp_path / str(background))
+        object.__setattr__(trainer.settings, "background", background)
+        trainer._writer = Writer(background)
+        assert trainer.train()
+        runs.append(trainer.run)
+    for step in runs[0].checkpoint_steps():
+        ours, theirs = (load_file(run.checkpoint(step) / "model.safetensors") for run in runs)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [path.name for path in runs[1].resume.iterdir()] == [path.name for path in runs[0].resume.iterdir()]

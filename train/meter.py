@@ -1,0 +1,51 @@
+"""Running sums of a run that live on the device, so that no step waits for the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Loss and skipped updates since the last `read`, kept as tensors.
+
+    An update whose gradient norm is not finite is skipped; `add` counts it and remembers where the streak ended.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._state = {
+            "loss_sum": torch.zeros((), dtype=torch.float64, device=device),
+            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "skipped": torch.zeros((), dtype=torch.int64, device=device),  # of the whole run
+            "streak": torch.zeros((), dtype=torch.int64, device=device),
+            "longest_streak": torch.zeros((), dtype=torch.int64, device=device),
+            "last_skipped": torch.zeros((), dtype=torch.int64, device=device),
+        }
+
+    def add(self, loss: Tensor, finite: Tensor, step: int) -> None:
+        """Counts update `step`: `loss` its mean loss on this process, `finite` whether it was applied."""
+        state = self._state
+        state["loss_sum"] += torch.where(finite, loss, 0.0)
+        state["steps"] += finite
+        state["skipped"] += ~finite
+        state["streak"].add_(1).mul_(~finite)
+        torch.maximum(state["longest_streak"], state["streak"], out=state["longest_streak"])
+        state["last_skipped"].copy_(torch.where(finite, state["last_skipped"], step))
+
+    def read(self) -> dict[str, float]:
+        """The sums as numbers (the one wait for the device); starts new ones for loss and steps."""
+        names = list(self._state)
+        values = torch.stack([value.double() for value in self._state.values()]).tolist()
+        self._state["loss_sum"].zero_()
+        self._state["steps"].zero_()
+        self._state["longest_streak"].zero_()
+        return dict(zip(names, values, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: value.cpu() for name, value in self._state.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            self._state[name].copy_(value)
