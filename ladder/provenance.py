@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@functools.cache
 def git_revision() -> str:
     """The checkout's commit, with `+changes` where the tree differs from it; "unknown" outside a git checkout."""
 

@@ -112,14 +112,14 @@ def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.Cap
 def test_the_hook_measures_the_same_as_the_checkpoint(
     run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hook = make_hook(OmegaConf.load(run.config_file))
     model = tiny_model(seed=10).train()
-    hook(model, tiny_tokenizer(), rung_info(10), run)
+    hook = make_hook(OmegaConf.load(run.config_file), model, tiny_tokenizer())
+    hook(rung_info(10), run)
     live = json.loads(run.metrics_file(10).read_text())
     with torch.no_grad():
         for mine, other in zip(model.parameters(), tiny_model(seed=20).parameters(), strict=True):
             mine.copy_(other)  # the same live object, trained on
-    hook(model, tiny_tokenizer(), rung_info(20), run)
+    hook(rung_info(20), run)
     assert model.training
     calls = scored(monkeypatch)
     assert [m["results"] for m in evaluate(capsys, run.path)] == [

@@ -110,7 +110,7 @@ def train(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory
     if config.train.evaluate:
         from evaluate.hook import make_hook
 
-        trainer.on_checkpoint = make_hook(config)
+        trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)
     return 0 if trainer.train() else EXIT_PREEMPTED
 
 

@@ -32,7 +32,7 @@ from train.profile import Profile
 EXIT_PREEMPTED = 75
 """Exit code of a run that a signal stopped after saving its state (EX_TEMPFAIL): start it again."""
 
-CheckpointHook = Callable[[Olmo2ForCausalLM, PreTrainedTokenizerBase, dict[str, Any], RunDirectory], None]
+CheckpointHook = Callable[[dict[str, Any], RunDirectory], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ class Trainer:
             "lr": self.rung.hparams.lr_at(step),
         }
         if self.accelerator.is_main_process and self.on_checkpoint is not None:
-            self.on_checkpoint(self.model, self.tokenizer, info, self.run)
+            self.on_checkpoint(info, self.run)
 
         def save(state: dict[str, Any]) -> None:
             save_weights(self.run.checkpoint(step), self.model, state["model"], self.tokenizer, info)
