@@ -58,6 +58,8 @@ def compute_figure(steps: Sequence[Step], target: Target, tasks: Sequence[Task],
                 at = (x, 100 * abs(step.relative_errors[i]))
                 panel.annotate(step.label, at, xytext=(0, 6), textcoords="offset points", fontsize=7.5, ha="center")
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
         panel.margins(x=0.1, y=0.2)
         panel.set_ylim(bottom=0)
         panel.set_title(task.title, fontsize=9.5)

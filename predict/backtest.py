@@ -10,6 +10,7 @@ import numpy as np
 from predict.curves import Run
 
 MINIMUM_TRAIN = 5
+SPARSE = 2  # of a grid's cells per run: with more gaps than that it is no grid
 BEYOND = 1.2  # a held-out run counts where it takes at least this times the compute of every run that was fitted
 
 
@@ -35,14 +36,16 @@ def splits(runs: Sequence[Run]) -> list[Split]:
     """
     sizes = sorted({run.n for run in runs})
     multiples = sorted({round(run.multiple, 2) for run in runs})
+    if len(sizes) * len(multiples) > SPARSE * len(runs):
+        return _by_compute(runs)
     found = []
     for size in sizes[1:]:
         for multiple in multiples[1:]:
             train = [i for i, run in enumerate(runs) if run.n <= size and round(run.multiple, 2) <= multiple]
             name = f"up to {_size_name(runs, size)}, {multiple:g}xC"
             found.append(_split(runs, name, train))
-    kept = [split for split in found if split is not None]
-    return kept or _by_compute(runs)
+    kept = {split.train: split for split in reversed(found) if split is not None}  # a gap makes two cuts the same
+    return list(kept.values())[::-1] or _by_compute(runs)
 
 
 def _by_compute(runs: Sequence[Run]) -> list[Split]:

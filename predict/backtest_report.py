@@ -97,11 +97,9 @@ def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Metho
     ]
     return Table(
         title="Back-tests by task (points)",
-        headers=("task", *(method.name for method in methods), "bias", "follows compute"),
+        headers=("task", *(method.name for method in methods), "bias", "follows scale"),
         rows=tuple(rows),
-        notes=(
-            "bias: mean signed error of the default method; follows compute: rank correlation of accuracy with N·D",
-        ),
+        notes=("bias: mean signed error of the default method; follows scale: rank correlation of accuracy with it",),
     )
 
 

@@ -42,6 +42,7 @@ def compare(a: LadderData, b: LadderData, target: Target, names: Sequence[str]) 
     Raises:
         UserError: no task or no rung in common.
     """
+    a, b = a.below(target), b.below(target)
     common = (
         [task.name for task in a.tasks(names) if task.name in {other.name for other in b.tasks()}]
         if not names

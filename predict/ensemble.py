@@ -19,6 +19,7 @@ from predict.tasks import Task
 
 ENOUGH_TASKS = 4  # to compare members over tasks
 CLEAR_GAIN = 2.0  # standard errors by which a subset of the members must win to displace all of them
+LARGE_GAIN = 0.4  # or the share of the error that it must save, where tasks are too few for standard errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def study_task(points: TaskPoints, weights: np.ndarray, found: Sequence[Split]) 
     return TaskStudy(
         points=points,
         fits=fits,
-        correlation=monotony(points.n, points.d, points.accuracy),
+        correlation=monotony(points),
         cells=cells,
         predicted=predicted,
         actual=points.accuracy[cells[:, 1]],
@@ -123,22 +124,25 @@ def subset_errors(studies: Sequence[TaskStudy]) -> dict[tuple[str, ...], np.ndar
 
 
 def choose_members(studies: Sequence[TaskStudy]) -> tuple[str, ...]:
-    """All members, unless leaving some out wins the back-tests clearly, compared task by task.
+    """All members, unless leaving some out wins the back-tests clearly: task by task, or by a large part of the error.
 
     Averages of forms that fail differently are the safer bet: ladders are too small to tell members apart finely.
     """
     everything = tuple(name for name in MEMBERS if any(name in study.fits for study in studies))
-    comparable = len(studies) >= ENOUGH_TASKS and all(len(study.cells) for study in studies)
-    errors = subset_errors(studies) if comparable else {}
+    errors = subset_errors(studies) if studies and all(len(study.cells) for study in studies) else {}
     if everything not in errors:
         return everything
-    best, best_score = everything, 0.0
+    best, saved = everything, 0.0
     for subset, values in errors.items():
         gains = errors[everything] - values
-        score = float(gains.mean() / max(gains.std(ddof=1) / np.sqrt(len(gains)), 1e-9))
-        if subset != everything and score > CLEAR_GAIN and gains.mean() > best_score:
-            best, best_score = subset, float(gains.mean())
+        if gains.mean() > saved and (_clear(gains) or gains.mean() > LARGE_GAIN * errors[everything].mean()):
+            best, saved = subset, float(gains.mean())
     return best
+
+
+def _clear(gains: np.ndarray) -> bool:
+    """Whether the mean gain over tasks is more than chance."""
+    return len(gains) >= ENOUGH_TASKS and gains.mean() > CLEAR_GAIN * gains.std(ddof=1) / np.sqrt(len(gains))
 
 
 def laws_of(study: Study) -> list[EnsembleLaw]:

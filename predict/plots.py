@@ -85,7 +85,8 @@ class Look:
             if any(p.actual is not None for p in predictions):
                 handles.append(dot("o", colour, f"{target.name}, measured"))
             handles.append(dot("x", colour, f"{target.name}, predicted"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 12), fontsize=8)
+        columns = max(int(1.1 * figure.get_figwidth()), 3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def step1_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
@@ -214,7 +215,8 @@ def _annotate(axis: Axes, x: float, y: float, text: str, colour: str) -> None:
     """A label beside a point, on the side where the panel has room."""
     low, high = axis.get_xlim()
     right = x > (np.sqrt(low * high) if axis.get_xscale() == "log" else (low + high) / 2)
-    place, side = ((-7, 5), "right") if right else ((7, 5), "left")
+    up = 5 if colour == TARGET_COLOURS[0] else -11  # two targets often lie close together
+    place, side = ((-7, up), "right") if right else ((7, up), "left")
     axis.annotate(text, (x, y), xytext=place, textcoords="offset points", ha=side, fontsize=8, color=colour)
 
 

@@ -80,7 +80,7 @@ def prediction_table(predictions: list[Prediction], title: str, notes: Sequence[
 
 
 def _paper_error(predictions: list[Prediction]) -> str:
-    pairs = [(p.paper_accuracy, p.actual) for p in predictions]
+    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.refused]
     errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
     return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
 

@@ -86,7 +86,7 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
     page = (out / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>a</b>" not in page
     assert "http://" not in page and "https://" not in page
-    assert {file.name for file in out.glob("*.png")} == {"step1.png", "step2.png", "chained.png"}
+    assert {"step1.png", "step2.png", "chained.png"} <= {file.name for file in out.glob("*.png")}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`python -m predict paper`: every table and figure of the paper from AI2's measurements, beside the printed numbers."""
+"""`python -m predict paper`: the paper's tables and figures from AI2's measurements, beside the printed numbers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,136 @@
+"""The analyses around a prediction, on a simulated ladder and on AI2's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from simulated_ladder import simulated, write
+
+from ladder.config import load_target
+from ladder.errors import UserError
+from predict.__main__ import main
+from predict.advise import advise
+from predict.compute_error import compute_errors
+from predict.ladders import LadderData, load_ladder
+from predict.reproduction.study import PaperStudy
+from predict.reproduction.tables import all_tables
+from predict.variance import ladder_noise
+
+RUNGS = ["--sizes", "190M,370M,760M,1.3B"]
+TARGET = ["--n", "7e9", "--d", "2.8e12"]
+
+
+@pytest.fixture(scope="module")
+def everything(shared: Path) -> LadderData:
+    return load_ladder(shared / "olmo-ladder" / "runs", everything=True)
+
+
+@pytest.fixture(scope="module")
+def tables(everything: LadderData):  # type: ignore[no-untyped-def]
+    return all_tables(PaperStudy(everything))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, list[dict[str, str]]]]:
+    capsys.readouterr()
+    main([*words, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_number_of_the_paper_comes_out_but_for_its_own_slips(tables) -> None:  # type: ignore[no-untyped-def]
+    marked = {(name, row[0]) for name, t in tables.items() for row in t.rows if any(c.endswith("≠") for c in row)}
+    slips = {
+        ("figure2-13B-5T", "ARC-Easy"), ("figure2-13B-5T", "Social IQa"), ("figure2-13B-5T", "OpenBookQA"),
+        ("figure2-13B-5T", "Average"), ("table8-taskce", "ARC-Challenge"), ("table8-taskce", "ARC-Easy"),
+        ("table8-taskce", "Social IQa"), ("table8-taskce", "OpenBookQA"), ("table7-coefficients", "ARC-Challenge"),
+        ("table7-coefficients", "ARC-Easy"), ("table6-designs", "13B-5T paper-single"),
+        ("table6-designs", "7B-4T paper-single"),
+    }  # fmt: skip
+    assert marked <= slips
+    assert not any(name in ("table4-variance", "table5-step1", "figure2-7B-4T") for name, _ in marked)
+    assert len(tables["table4-variance"].rows) == 10
+
+
+def test_compute_curves_equal_the_reference(tables) -> None:  # type: ignore[no-untyped-def]
+    means = {row[0]: row[-2] for row in tables["figure7-compute"].rows}
+    assert (means["760M"], means["1.3B"]) == ("11.89", "5.85")
+    assert [row[-2] for row in tables["figure8-compute"].rows][1:] == ["7.45", "7.21", "5.85"]
+    by_flops = {row[0]: row[-2] for row in tables["figure6-compute"].rows}
+    assert (by_flops["760M-1xC"], by_flops["760M-2xC"], by_flops["1.3B-5xC"]) == ("24.82", "15.40", "7.35")
+
+
+def test_noise_between_reruns_is_measured(everything: LadderData) -> None:
+    noise = {one.task.name: one for one in ladder_noise(everything, everything.tasks())}
+    assert noise["mmlu"].loss is not None and noise["mmlu"].loss.rerun == pytest.approx(0.0059, abs=2e-4)
+    assert noise["openbookqa"].accuracy.rerun == pytest.approx(0.0068, abs=1e-4)
+
+
+def test_advice_ranks_size_over_length_and_goes_no_smaller(shared: Path) -> None:
+    path = shared / "olmo-ladder" / "runs"
+    data = load_ladder(path, sizes=["190M", "370M", "760M"], multiples=[1, 2, 5])
+    found = {one.name: one for one in advise(data, load_target("7B-4T"), data.tasks(), 3e21)}
+    order = sorted(found, key=lambda name: -found[name].reduction)
+    assert order[0] == "1.3B-10xC" and order.index("1.3B-5xC") < order.index("760M-10xC") < order.index("190M-10xC")
+    assert found["1.3B-10xC"].reduction == pytest.approx(0.40, abs=0.02)
+    assert all(one.n >= 190e6 for one in found.values())
+    assert sum(one.flops for one in found.values() if one.chosen) <= 3e21
+    assert found["190M-10xC"].chosen is None
+
+
+def test_a_budget_that_buys_nothing_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", simulated())
+    with pytest.raises(UserError, match="buys no further run; the cheapest"):
+        main(["advise", "--ladder", str(path), "--sizes", "190M,370M", *TARGET, "--budget", "1e9"])
+
+
+def test_subcommands_print_tables_and_write_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(write(tmp_path / "mine.csv", simulated(noise=0.003)))
+    split, task = shown(capsys, "backtest", "--ladder", path, *RUNGS, "--plot", str(tmp_path / "backtest.png"))
+    assert len(split["rows"]) == 8 and float(task["rows"][0]["default"]) < 2
+    (noise,) = shown(capsys, "variance", "--ladder", path, "--plot", str(tmp_path / "variance.png"))
+    assert 0.0 < float(noise["rows"][0]["accuracy SD"]) < 0.01
+    (compute,) = shown(
+        capsys, "compute", "--ladder", path, *TARGET, "--by", "size", "--plot", str(tmp_path / "compute.png")
+    )
+    assert [row["ladder"] for row in compute["rows"]] == ["190M", "370M", "760M", "1.3B"]
+    words = ["--sizes", "190M,370M,760M", *TARGET, "--budget", "1e21", "--plot", str(tmp_path / "advise.png")]
+    with pytest.raises(UserError, match="buys no further run"):
+        main(["advise", "--ladder", path, *words])  # every rung of these sizes is there already
+    for name in ("backtest", "variance", "compute"):
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(UserError, match=r"must end in \.png"):
+        main(["variance", "--ladder", path, "--plot", str(tmp_path / "x.pdf")])
+
+
+def test_the_better_mix_wins_beside_its_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    better = str(write(tmp_path / "a.csv", simulated(noise=0.002, shift=0.04)))
+    worse = str(write(tmp_path / "b.csv", simulated(noise=0.002, seed=1)))
+    (table,) = shown(capsys, "compare", better, worse, *TARGET, "--plot", str(tmp_path / "compare.png"))
+    row = table["rows"][0]
+    assert float(row["A - B"]) > 0 and float(row["P(A > B)"]) > 0.5 and row["agree"] == "yes"
+    assert float(row["A - B at 1.3B-10xC"]) == pytest.approx(4.0, abs=0.8)
+    (mirrored,) = shown(capsys, "compare", worse, better, *TARGET)
+    assert float(mirrored["rows"][0]["P(A > B)"]) == pytest.approx(1 - float(row["P(A > B)"]), abs=0.011)
+    with pytest.raises(UserError, match="compare takes two ladders"):
+        main(["compare", better, *TARGET])
+
+
+def test_two_corpora_of_one_file_are_two_ladders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    a, b = simulated(noise=0.002, shift=0.03), simulated(noise=0.002, seed=1)
+    both = pd.concat([a.assign(ladder="books"), b.assign(ladder="web")])
+    path = str(write(tmp_path / "both.csv", both))
+    with pytest.raises(UserError, match=r"holds 2 ladders; choose one with --corpus: books, web"):
+        main(["--ladder", path, *TARGET])
+    main(["--ladder", path, "--corpus", "web", *TARGET, "--json"])
+    assert len(json.loads(capsys.readouterr().out)["predictions"]) == 1
+    (table,) = shown(capsys, "compare", path, "--corpora", "books,web", *TARGET)
+    assert float(table["rows"][0]["A - B"]) > 0
+
+
+def test_errors_need_a_measured_target(everything: LadderData) -> None:
+    target = load_target("n5-8xC")
+    with pytest.raises(UserError, match="holds no finished run of n5-8xC"):
+        compute_errors(everything, target, everything.tasks(), "size", "paper")

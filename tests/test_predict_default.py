@@ -1,0 +1,184 @@
+"""The default method: its fits, its choices, its intervals and its refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+from simulated_ladder import ACCURACY, LOSS, rows_of, simulated
+
+from ladder.config import load_target
+from ladder.measurements import table
+from ladder.rung import Target
+from predict.backtest import splits
+from predict.curves import Smoothing
+from predict.ensemble import laws_of, study_ladder
+from predict.gate import verdict
+from predict.intervals import quantile
+from predict.ladders import LadderData, ladder_data, load_ladder
+from predict.lawfile import SHIPPED, read_laws
+from predict.prediction import Prediction, mean_error
+from predict.predictor import predict_target, predict_with_notes
+from predict.ridge import EXPONENTS, Prior, fit_ridge
+from predict.sigmoid_batch import fit_sigmoids
+from predict.step2 import fit_sigmoid
+
+TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
+FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)
+
+
+def data_of(frame) -> LadderData:  # type: ignore[no-untyped-def]
+    return ladder_data(frame, "simulated", name="simulated", smoothing=FINAL, ladder=None)
+
+
+@pytest.fixture(scope="module")
+def olmo(shared: Path) -> LadderData:
+    return load_ladder(shared / "olmo-ladder" / "runs")
+
+
+def errors(data: LadderData, target: str) -> tuple[float, list[Prediction]]:
+    predictions = predict_target(data, load_target(target))
+    error = mean_error(predictions)
+    assert error is not None
+    return error, predictions
+
+
+def test_it_halves_the_papers_error_and_its_intervals_hold(olmo: LadderData) -> None:
+    cells: list[Prediction] = []
+    for target, limit in (("7B-4T", 2.0), ("13B-5T", 2.5)):
+        error, predictions = errors(olmo, target)
+        assert error < limit
+        cells += predictions
+    inside80 = [p.low80 <= p.actual <= p.high80 for p in cells]  # type: ignore[operator]
+    inside95 = [p.low95 <= p.actual <= p.high95 for p in cells]  # type: ignore[operator]
+    assert np.mean(inside80) >= 0.75 and np.mean(inside95) >= 0.9
+    assert np.mean([p.high80 - p.low80 for p in cells]) / 2 < 0.038  # type: ignore[operator]
+    assert np.mean([p.high95 - p.low95 for p in cells]) / 2 < 0.082  # type: ignore[operator]
+
+
+def test_a_ladder_up_to_760m_is_nearly_as_good(shared: Path) -> None:
+    data = load_ladder(shared / "olmo-ladder" / "runs", sizes=["190M", "370M", "760M"])
+    assert errors(data, "7B-4T")[0] < 2.7 and errors(data, "13B-5T")[0] < 2.9
+
+
+def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: LadderData) -> None:
+    names = [task.name for task in olmo.tasks()]
+    found = {p.task: p for p in predict_target(olmo, load_target("7B-4T"), tasks=[*names, "boolq", "winogrande"])}
+    assert all(not found[name].flags for name in names)
+    assert found["boolq"].refused and found["boolq"].low80 is None
+    last = olmo.rungs[-1].curve(olmo.tasks(["boolq"])[0], "rc_acc").final(5)
+    assert found["boolq"].accuracy == pytest.approx(last)
+    assert found["winogrande"].flags and not found["winogrande"].refused
+
+
+def test_shipped_laws_are_what_this_code_fits(olmo: LadderData) -> None:
+    shipped, target = read_laws(SHIPPED), load_target("13B-5T")
+    for p, q in zip(shipped.predict(target, "default", []), predict_target(olmo, target), strict=True):
+        assert (p.task, p.actual) == (q.task, pytest.approx(q.actual))
+        assert (p.accuracy, p.low80, p.high95) == pytest.approx((q.accuracy, q.low80, q.high95), abs=1e-5)
+
+
+def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: LadderData) -> None:
+    target = load_target("7B-4T")
+    alone = predict_target(olmo, target, tasks=["mmlu"])[0]
+    among = predict_target(olmo, target)[0]
+    assert (alone.low80, alone.high95) == pytest.approx((among.low80, among.high95))
+
+
+def test_a_known_ladder_is_predicted_within_its_interval() -> None:
+    (p,) = predict_target(data_of(simulated(noise=0.004)), TARGET)
+    truth = float(ACCURACY(LOSS(TARGET.n, TARGET.d)))
+    assert p.low95 is not None and p.high95 is not None and p.low80 is not None
+    assert p.low95 < truth < p.high95 and abs(p.accuracy - truth) < 0.03
+    assert p.low95 < p.low80 < p.accuracy
+
+
+def test_members_drop_out_with_their_features() -> None:
+    frame = simulated(noise=0.003)
+    for missing, members in (
+        ("lm_loss", {"task loss", "direct"}),
+        ("rc_bpb", {"LM loss", "direct"}),
+        (("rc_bpb", "lm_loss"), {"direct"}),
+    ):
+        kept = frame[~frame.metric.isin([missing] if isinstance(missing, str) else missing)]
+        outcome = predict_with_notes(data_of(kept), TARGET, "default")
+        assert {name for name, _ in outcome.predictions[0].members} == members
+        (p,) = outcome.predictions
+        assert p.low95 is not None and p.high95 is not None and p.actual is not None
+        assert p.low95 < p.actual < p.high95
+
+
+def test_final_checkpoints_alone_are_enough() -> None:
+    frame = simulated(noise=0.003, checkpoints=1)
+    (p,) = predict_target(data_of(frame), TARGET)
+    assert abs(p.error_points or 99.0) < 6
+
+
+def test_a_task_at_chance_level_zero_works() -> None:
+    frame = simulated(noise=0.003)
+    frame["chance"] = frame.chance.where(frame.chance.isna(), 0.0)
+    (p,) = predict_target(data_of(frame), TARGET)
+    assert 0.3 < p.accuracy < 1
+
+
+def test_refusal_needs_a_bad_task_and_enough_runs() -> None:
+    assert verdict(0.99, 16) == (False, ())
+    assert verdict(0.88, 16)[0] is False and verdict(0.88, 16)[1]
+    assert verdict(0.5, 16)[0] is True and verdict(0.5, 6)[0] is False
+
+
+def test_splits_hold_out_what_lies_beyond() -> None:
+    runs = data_of(simulated(checkpoints=1)).below(TARGET).rungs
+    found = splits(runs)
+    assert len(found) == 7
+    for split in found:
+        top = max(runs[i].compute for i in split.train)
+        assert len(split.train) >= 5 and not set(split.train) & set(split.test)
+        assert all(runs[i].compute > top for i in split.test)
+
+
+def test_ladders_without_a_grid_are_split_by_compute() -> None:
+    rows = [row for i in range(9) for row in rows_of(f"run{i}", f"s{i}", 1e8 * 1.7**i, 2e9 * 1.9**i, checkpoints=4)]
+    data = data_of(table(rows, "diagonal"))
+    assert [len(split.train) for split in splits(data.rungs)] == [5, 6, 7, 8]
+    (law,) = laws_of(study_ladder(data, data.tasks()))
+    assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.refused
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.booleans())
+def test_the_ridge_solves_the_non_negative_least_squares(seed: int, offset: bool) -> None:
+    random = np.random.default_rng(seed)
+    n, d = np.exp(random.uniform(18, 22, 12)), np.exp(random.uniform(22, 27, 12))
+    z, w = random.uniform(0.5, 2.0, 12), random.uniform(0.5, 2.0, (1, 12))
+    terms = fit_ridge(n, d, z, w, Prior(centre=0.3, width=1.0), offset=offset, log=False)
+    i, j = np.abs(EXPONENTS - terms.alpha).argmin(), np.abs(EXPONENTS - terms.beta).argmin()
+    columns = [(n / terms.n0) ** -EXPONENTS[i], (d / terms.d0) ** -EXPONENTS[j], *([np.ones(12)] if offset else [])]
+    root = np.sqrt(w[0])
+    expected, _ = nnls(np.stack(columns, axis=1) * root[:, None], z * root)
+    assert [terms.A[0], terms.B[0], *([terms.E[0]] if offset else [])] == pytest.approx(list(expected), abs=1e-6)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.floats(3, 10), st.floats(0.7, 1.0), st.floats(0.002, 0.01), st.integers(0, 1000))
+def test_sigmoids_in_a_batch_equal_those_one_by_one(k: float, middle: float, noise: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.uniform(0.9, 1.6, 200)
+    y = -0.75 / (1 + np.exp(-k * (x - middle))) + 1 + noise * random.standard_normal(200)
+    weights = np.ones((2, 200))
+    weights[1, 120:] = 0
+    batch = fit_sigmoids(x, y, weights, 0.25)
+    for row, count in enumerate((200, 120)):
+        one = fit_sigmoid(x[:count], y[:count], 0.25)
+        at = np.array([[0.8, 1.0, 1.4]])
+        assert batch(np.repeat(at, 2, axis=0))[row] == pytest.approx(one(at[0]), abs=2e-3)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.floats(0.5, 0.95))
+def test_the_conformal_quantile_covers_at_least_its_level(ratios: list[float], level: float) -> None:
+    bound = quantile(np.array(ratios), level)
+    assert np.mean(np.array(ratios) <= bound) >= level or bound == max(ratios)
