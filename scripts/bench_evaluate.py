@@ -1,0 +1,241 @@
+"""The evaluator against the padded per-choice way and lm-evaluation-harness: same requests, same model, one run.
+
+    python scripts/bench_evaluate.py --output benchmarks/evaluate_cpu.json [--peer PYTHON] [--quick]
+
+Each way runs in a process of its own, one thread, fp32, task after task in turn; seconds are the process's CPU time,
+which another process on the machine disturbs least. The padded way is that of AI2's in-loop evaluator: every (prompt,
+choice) on its own, in file order, padded to a multiple of 128 tokens, logits for every position. PYTHON is one of an
+environment that has lm-eval; without it that column is left out. Models are random: times count, accuracies do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Olmo2Config, Olmo2ForCausalLM
+
+from evaluate.evaluator import Evaluator, make_job
+from evaluate.plan import make_plan
+from evaluate.scorer import Scorer
+from evaluate.tasks import Document, suite_from_config
+from evaluate.tokenizer import Encoder, load_tokenizer
+from ladder.config import load_config
+from ladder.files import write_json
+from ladder.provenance import git_revision, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCABULARY, CONTEXT, LAYERS = 100352, 4096, 8
+PADDED_BATCH, PADDED_MULTIPLE = 4, 128
+# (width, task, format, first documents); None: all of them
+SUBSETS: tuple[tuple[int, str, str, int | None], ...] = (
+    (256, "arc_challenge", "rc", 30),
+    (256, "hellaswag", "rc", 10),
+    (256, "piqa", "rc", 30),
+    (256, "csqa", "rc", 30),
+    (256, "socialiqa", "rc", 20),
+    (256, "mmlu", "rc", 24),
+    (256, "arc_challenge", "mc", 20),
+    (256, "hellaswag", "mc", 5),
+    (512, "arc_challenge", "rc", 12),
+    (512, "csqa", "rc", 12),
+    (512, "mmlu", "rc", 8),
+    (512, "hellaswag", "rc", 4),
+    (512, "arc_challenge", "mc", 6),
+)
+WHOLE_TASK = (256, "openbookqa", "rc", None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--peer", default=os.environ.get("MODEL_LADDER_PEER_PYTHON"), help="a Python with lm-eval")
+    parser.add_argument("--quick", action="store_true", help="two small subsets, no whole task, no suite")
+    parser.add_argument("--worker", choices=("tries", "padded"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.worker)
+        return
+    cases = [SUBSETS[3], SUBSETS[9]] if options.quick else [*SUBSETS, WHOLE_TASK]
+    result: dict[str, Any] = {"machine": machine(), "git_revision": git_revision()}
+    result["versions"] = versions("torch", "transformers", "tokenizers", "numpy")
+    result["suite"] = None if options.quick else bench_suite()
+    with tempfile.TemporaryDirectory() as scratch:
+        result["cases"] = list(bench_cases(cases, Path(scratch), options.peer))
+    result["sums"] = [sums(result["cases"], width) for width in (256, 512)]
+    print(json.dumps(result["sums"], indent=1))
+    if options.output:
+        write_json(options.output, result)
+
+
+def bench_suite() -> dict[str, Any]:
+    """Planning the paper's suite (8 tasks, RC and MC), and loading the cached plans; CPU and wall seconds."""
+    suite = suite_from_config(load_config().suite)
+    tokenizer = load_tokenizer(Path("none"), VOCABULARY)
+    job = make_job(suite, Encoder(tokenizer), CONTEXT, VOCABULARY)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["MODEL_LADDER_CACHE"] = cache  # plans only: wheel and tokenizer are found already
+        planned, loaded = timed_plans(suite.tasks, job), timed_plans(suite.tasks, job)
+        size = sum(path.stat().st_size for path in Path(cache).rglob("*.npz"))
+        del os.environ["MODEL_LADDER_CACHE"]
+    summary = {"planning": planned["seconds"], "loading": loaded["seconds"], "bytes": size} | planned["counts"]
+    print(json.dumps(summary), flush=True)
+    return summary
+
+
+def timed_plans(tasks: Any, job: Any) -> dict[str, Any]:
+    evaluator, wall, cpu = Evaluator(), time.perf_counter(), time.process_time()
+    plans = [evaluator.plan(task, job, True) for task in tasks]
+    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    processed, limit = sum(plan.processed_tokens for plan in plans), sum(int(plan.limit[0]) for plan in plans)
+    heads = sum(len(plan.heads) for plan in plans)
+    counts = {"tokens": processed, "limit": limit, "ratio": processed / limit, "projected_positions": heads}
+    return {"seconds": seconds, "counts": counts}
+
+
+def bench_cases(cases: Any, scratch: Path, peer: str | None) -> Iterator[dict[str, Any]]:
+    workers = {way: start([sys.executable, __file__, "--worker", way], ROOT) for way in ("tries", "padded")}
+    if peer:
+        workers["lm_eval"] = start([peer, str(ROOT / "scripts" / "peer_lm_eval.py")], scratch)
+    for width, task, form, count in cases:
+        checkpoint = scratch / str(width)
+        if not checkpoint.exists():
+            write_model(checkpoint, width)
+        documents = read_documents(task, form, count)
+        pairs = [pair for document in documents for pair in zip(document.contexts, document.choices, strict=True)]
+        job = json.dumps({"checkpoint": str(checkpoint), "requests": pairs, "batch_size": PADDED_BATCH})
+        answers = {way: ask(worker, job) for way, worker in workers.items()}
+        scores = {way: np.array(answer.pop("loglikelihoods")) for way, answer in answers.items()}
+        case = {"width": width, "task": task, "format": form, "documents": len(documents), "requests": len(pairs)}
+        for way, answer in answers.items():
+            case[way] = answer
+            if way != "tries":
+                answer["times_slower"] = answer["cpu_seconds"] / answers["tries"]["cpu_seconds"]
+                answer["largest_difference"] = float(np.abs(scores[way] - scores["tries"]).max())
+        print(json.dumps(case), flush=True)
+        yield case
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
+
+
+def sums(cases: list[dict[str, Any]], width: int) -> dict[str, Any]:
+    """CPU seconds over the subsets of one width, and the whole task beside them."""
+    mine = [case for case in cases if case["width"] == width and case["task"] != WHOLE_TASK[1]]
+    ways = [way for way in ("tries", "padded", "lm_eval") if mine and way in mine[0]]
+    seconds = {way: sum(case[way]["cpu_seconds"] for case in mine) for way in ways}
+    ratios = {f"{way}_times_slower": seconds[way] / seconds["tries"] for way in ways[1:]}
+    return {"width": width, "subsets": len(mine), "cpu_seconds": seconds} | ratios
+
+
+def read_documents(task: str, form: str, count: int | None) -> list[Document]:
+    suite = suite_from_config(load_config().suite).select([task], [form], count)
+    return suite.tasks[0].documents()
+
+
+def write_model(path: Path, width: int) -> None:
+    """A random OLMo 2 with dolma2's tokenizer; weights are doubled, so that logits are not nearly flat."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
+    config = Olmo2Config(
+        vocab_size=VOCABULARY, num_hidden_layers=LAYERS, max_position_embeddings=CONTEXT, rope_theta=500000.0,
+        pad_token_id=100277, bos_token_id=None, eos_token_id=100257, **shape,
+    )  # fmt: skip
+    model = Olmo2ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2 if parameter.ndim > 1 else 1)
+    model.save_pretrained(path)
+    load_tokenizer(Path("none"), VOCABULARY).save_pretrained(path)
+
+
+def start(command: list[str], directory: Path) -> Any:
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    return subprocess.Popen(
+        command, cwd=directory, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def ask(worker: Any, job: str) -> dict[str, Any]:
+    print(job, file=worker.stdin, flush=True)
+    answer = worker.stdout.readline()
+    if not answer:
+        raise SystemExit(f"a worker ended early: {worker.args}")
+    return json.loads(answer)
+
+
+def work(way: str) -> None:
+    torch.set_num_threads(1)
+    loaded: tuple[str, Any, Any] | None = None
+    for line in sys.stdin:
+        job = json.loads(line)
+        if loaded is None or loaded[0] != job["checkpoint"]:
+            tokenizer = AutoTokenizer.from_pretrained(job["checkpoint"])
+            model = AutoModelForCausalLM.from_pretrained(job["checkpoint"]).eval()
+            loaded = job["checkpoint"], Encoder(tokenizer), Scorer(model) if way == "tries" else model
+        answer = (tries if way == "tries" else padded)(loaded[1], loaded[2], job["requests"])
+        answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(answer), flush=True)
+
+
+def tries(encoder: Encoder, scorer: Scorer, requests: list[tuple[str, str]]) -> dict[str, Any]:
+    """This project's way; the plan is timed apart, because a ladder's checkpoints share it."""
+    start = time.process_time()
+    contexts, choices = zip(*requests, strict=True)
+    plan = make_plan([Document(id="", contexts=contexts, choices=choices, gold=0)], encoder, CONTEXT, True)
+    planned = time.process_time()
+    scores = scorer.loglikelihoods(plan)
+    return {
+        "loglikelihoods": scores.tolist(),
+        "cpu_seconds": time.process_time() - planned,
+        "planning_cpu_seconds": planned - start,
+        "tokens": plan.processed_tokens,
+        "limit": int(plan.limit[0]),
+    }
+
+
+def padded(encoder: Encoder, model: Any, requests: list[tuple[str, str]]) -> dict[str, Any]:
+    start, tokens, scores = time.process_time(), 0, []
+    encoded = encoder.encode_pairs([(context, choice) for context, choice in requests])
+    for first in range(0, len(encoded), PADDED_BATCH):
+        batch = encoded[first : first + PADDED_BATCH]
+        longest = max(len(context) + len(choice) - 1 for context, choice in batch)
+        inputs = torch.zeros(len(batch), -(-longest // PADDED_MULTIPLE) * PADDED_MULTIPLE, dtype=torch.long)
+        for row, (context, choice) in enumerate(batch):
+            sequence = np.concatenate([context, choice[:-1]]).astype(np.int64)
+            inputs[row, : len(sequence)] = torch.from_numpy(sequence)
+        tokens += inputs.numel()
+        with torch.no_grad():
+            logits = model(input_ids=inputs, use_cache=False).logits
+        for row, (context, choice) in enumerate(batch):
+            wanted = torch.from_numpy(choice.astype(np.int64))
+            predicted = logits[row, len(context) - 1 : len(context) + len(choice) - 1]
+            scores.append(-float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum")))
+    return {"loglikelihoods": scores, "cpu_seconds": time.process_time() - start, "tokens": tokens}
+
+
+def machine() -> dict[str, Any]:
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads_used": 1}
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
