@@ -220,7 +220,7 @@ def _configuration(path: Path, overrides: Sequence[str]) -> Any:
     """The configuration the runs were made with where they carry one, else the one composed from `overrides`."""
     from omegaconf import OmegaConf
 
-    from ladder.config import load_config
+    from ladder.config import load_config, options
     from ladder.rundir import find_runs
 
     stored = [run.config_file for run in find_runs(path)] if path.is_dir() else []
@@ -228,7 +228,20 @@ def _configuration(path: Path, overrides: Sequence[str]) -> Any:
     if not stored:
         return load_config(overrides)
     config = OmegaConf.load(stored[0])
-    return load_config([f"ladder={config.ladder.name}", *overrides]) if overrides else config
+    if config.ladder.name not in options("ladder"):
+        return config
+    words = [f"ladder={config.ladder.name}"]
+    changed = load_config([*words, *overrides])  # checks the overrides
+    merged = OmegaConf.create(OmegaConf.to_container(load_config(words)))  # as a plain, open node
+    known = merged.ladder.recipe
+    for name, value in config.ladder.items():
+        merged.ladder[name] = value
+    # Runs may be older than the code: keys that the recipe has gained or lost since take the present form.
+    merged.ladder.recipe = {key: config.ladder.recipe.get(key, value) for key, value in known.items()}
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        OmegaConf.update(merged, key, OmegaConf.select(changed, key), force_add=True)
+    return merged
 
 
 def _ladder_of(config: Any) -> Ladder:
