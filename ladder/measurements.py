@@ -96,18 +96,9 @@ def _reject(frame: pd.DataFrame, bad: pd.Series, source: str, what: str) -> None
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Stores a table; `read_parquet` gives it back unchanged."""
+    """Stores a table, to be read by `predict` as any other measurement file."""
     with atomic_file(path) as temporary:
         frame.to_parquet(temporary, compression="zstd", index=False)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A table stored by `write_parquet`, checked again."""
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a Parquet file: {error}") from None
-    return check(frame, str(path))
 
 
 def read_runs(directory: Path) -> pd.DataFrame:

@@ -38,6 +38,7 @@ def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
     )
     add_narrowing(options)
     options.add_argument("--corpus", help="which ladder of a file that holds several")
+    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of a file")
 
 
 def add_narrowing(options: argparse.ArgumentParser) -> None:
@@ -93,6 +94,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything
         multiples=options.multiples,
         overrides=overrides,
         corpus=options.corpus,
+        mapping=options.mapping,
     )
 
 

@@ -177,12 +177,13 @@ def load_ladder(
     multiples: Sequence[float] = (),
     overrides: Sequence[str] = (),
     corpus: str | None = None,
+    mapping: Path | None = None,
 ) -> LadderData:
-    """Reads a directory of our runs, AI2's CSV folder or a measurement file, and chooses its rungs.
+    """Reads whatever `predict.readers.read_measurements` knows, and chooses the rungs.
 
     Of AI2's folder only rungs and targets are read, unless `everything` is wanted: reruns and larger sizes.
     """
-    from predict.readers import read_measurements
+    from predict.readers import is_run_folder, read_measurements
     from predict.readers.ai2 import is_ai2_folder
 
     config = _configuration(path, overrides)
@@ -191,8 +192,8 @@ def load_ladder(
         wanted = set(sizes) | set(multiples)
         table = read_measurements(path, rungs=None if wanted or everything else [rung.name for rung in ladder.rungs])
     else:
-        table = read_measurements(path)
-    known = ladder if path.is_dir() else None
+        table = read_measurements(path, mapping=mapping)
+    known = ladder if path.is_dir() and (is_ai2_folder(path) or is_run_folder(path)) else None
     table = _one_corpus(table, corpus, path)
     return ladder_data(
         table,

@@ -9,7 +9,7 @@ import pytest
 from simulated_ladder import rows_of, simulated, write
 
 from ladder.errors import UserError
-from ladder.measurements import check, read_parquet, table, write_parquet
+from ladder.measurements import check, table, write_parquet
 from predict.readers import read_measurements
 from predict.readers.ai2 import read_ai2
 
@@ -17,7 +17,7 @@ from predict.readers.ai2 import read_ai2
 def test_a_table_survives_files(tmp_path: Path) -> None:
     frame = simulated(noise=0.01, checkpoints=3)
     write_parquet(frame, tmp_path / "table.parquet")
-    pd.testing.assert_frame_equal(read_parquet(tmp_path / "table.parquet"), frame)
+    pd.testing.assert_frame_equal(read_measurements(tmp_path / "table.parquet"), frame)
     pd.testing.assert_frame_equal(read_measurements(write(tmp_path / "table.csv", frame)), frame)
 
 
@@ -55,8 +55,8 @@ def test_conflicts_are_refused_and_repetitions_dropped() -> None:
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = tmp_path / "short.csv"
-    simulated(checkpoints=1).drop(columns=["tokens"]).to_csv(path, index=False)
-    with pytest.raises(UserError, match=r"short\.csv: missing column tokens"):
+    simulated(checkpoints=1).drop(columns=["n"]).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"short\.csv: missing column n"):
         read_measurements(path)
 
 

@@ -15,6 +15,7 @@ def main(argv: list[str]) -> None:
     options.add_argument("ladders", type=Path, nargs="*", metavar="LADDER", help="two directories or measurement files")
     options.add_argument("--corpora", type=command.words, default=[], help="two ladders of one file, such as c4,dolma")
     command.add_narrowing(options)
+    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of the files")
     command.add_target(options)
     command.add_format(options)
     command.add_plot(options)

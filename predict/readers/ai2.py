@@ -93,7 +93,7 @@ def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
     else:
         steps = _column(wide, "_step", path)
         tokens = steps * batch
-    keys = [(name, _parse(name)) for name in wide.columns]
+    keys = [(name, parse_column(name)) for name in wide.columns]
     columns = [(name, key) for name, key in keys if key]
     if not any(metric == "rc_bpb" for _, (_, _, metric) in columns) or not any(
         m == "rc_acc" for _, (_, _, m) in columns
@@ -113,8 +113,8 @@ def _column(wide: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     return wide[name].to_numpy(dtype=float)
 
 
-def _parse(column: str) -> tuple[str, str, str] | None:
-    """(task, split, metric) of a column name."""
+def parse_column(column: str) -> tuple[str, str, str] | None:
+    """(task, split, metric) of a column that AI2's evaluator writes; None for any other."""
     if match := _LM_LOSS.fullmatch(column):
         return match["task"].replace("-", "_"), "val", "lm_loss"
     match = _TASK.fullmatch(column)
