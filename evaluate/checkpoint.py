@@ -26,15 +26,23 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """Unique among the checkpoints of a run or of a training output directory."""
-        return f"{self.run.name}_{self.path.name}" if self.run else f"{self.path.parent.name}_{self.path.name}"
+        path = self.path.absolute()
+        return f"{self.run.name if self.run else path.parent.name}_{path.name}"
 
     @property
     def run(self) -> RunDirectory | None:
-        """The run it belongs to, if `train` wrote it."""
-        return RunDirectory(self.path.parent.parent) if (self.path / RUNG_FILE).exists() else None
+        """The run that it lies in, if it lies in one."""
+        run = RunDirectory(self.path.absolute().parent.parent)
+        return (
+            run
+            if self.rung_info() and run.run_file.exists() and run.checkpoints == self.path.absolute().parent
+            else None
+        )
 
-    def rung_info(self) -> dict[str, Any]:
-        return read_json(self.path / RUNG_FILE)
+    def rung_info(self) -> dict[str, Any] | None:
+        """What `train` says of it; None for other models."""
+        path = self.path / RUNG_FILE
+        return read_json(path) if path.exists() else None
 
     @property
     def safetensors(self) -> list[Path]:
@@ -48,9 +56,9 @@ class Checkpoint:
         return files
 
     def weight_stats(self) -> dict[str, list[int]]:
-        """Size and modification time of each weight file: while these stay, so do the contents."""
+        """Size and change time of each weight file: while these stay, so do the contents."""
         stats = {file.name: file.stat() for file in self.weight_files()}
-        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        return {name: [stat.st_size, stat.st_ctime_ns] for name, stat in stats.items()}
 
     def weights_sha256(self) -> str:
         """Hash of names, types, shapes and values, the same for a live model and for any file layout."""

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ladder.errors import UserError
 
@@ -41,37 +42,52 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def _acquire(path: Path, token: str) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and _expired(path):
-        aside = path.with_name(f"{path.name}.{token}")
-        with contextlib.suppress(FileNotFoundError):  # another worker was faster
-            path.rename(aside)  # of several workers, one succeeds
-            aside.unlink()
+    mine = path.with_name(f".tmp-{token}")
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text(json.dumps({"token": token, "host": socket.gethostname(), "pid": os.getpid()}))
+        try:
+            os.link(mine, path)  # unlike a rename, fails where there is one
+            return True
+        except FileExistsError:
+            return _take_over(path, mine)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; name another directory with --output") from error
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"token": token, "host": socket.gethostname(), "pid": os.getpid()}, file)
-    return True
+    finally:
+        mine.unlink(missing_ok=True)
 
 
-def _expired(path: Path) -> bool:
+def _take_over(path: Path, mine: Path) -> bool:
+    """Replaces an expired claim; who holds the marker named after its token may, and no one else."""
     owner = _owner(path)
+    if not _expired(path, owner):
+        return False
+    marker = path.with_name(f"{path.name}.{owner.get('token', 'damaged')}")
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        if _age(marker) > EXPIRY_SECONDS:  # whoever made it died at once
+            marker.unlink(missing_ok=True)
+        return False
+    try:
+        if _owner(path) != owner or not _expired(path, owner):  # another worker was faster
+            return False
+        mine.replace(path)
+        return True
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _expired(path: Path, owner: dict[str, Any]) -> bool:
     if owner.get("host") == socket.gethostname() and not _alive(int(owner["pid"])):
         return True
-    try:
-        return _file_system_now(path.parent) - path.stat().st_mtime > EXPIRY_SECONDS
-    except FileNotFoundError:
-        return False
+    return _age(path) > EXPIRY_SECONDS
 
 
-def _owner(path: Path) -> dict[str, str]:
+def _owner(path: Path) -> dict[str, Any]:
     try:
         owner = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):  # gone, or just being written
+    except (OSError, json.JSONDecodeError):  # gone or damaged
         return {}
     return owner if isinstance(owner, dict) else {}
 
@@ -86,12 +102,14 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _file_system_now(directory: Path) -> float:
-    """The time as the file system stamps it, which on a shared one is not this machine's."""
-    probe = directory / f".tmp-{uuid.uuid4().hex}"
+def _age(path: Path) -> float:
+    """Seconds since the file was touched, by the clock of its file system, which may not be this machine's."""
+    probe = path.with_name(f".tmp-{uuid.uuid4().hex}")
     probe.touch()
     try:
-        return probe.stat().st_mtime
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except FileNotFoundError:  # released just now
+        return 0.0
     finally:
         probe.unlink()
 

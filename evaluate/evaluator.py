@@ -40,8 +40,12 @@ class Job:
         return Provenance(weights=weights, tokenizer=self.tokenizer_sha256, dtype=dtype, plans=self.plans, texts=texts)
 
 
-def make_job(suite: Suite, encoder: Encoder, context: int, vocabulary: int) -> Job:
-    max_length = min(context, suite.max_length or context)
+def make_job(suite: Suite, encoder: Encoder, context: int | None, vocabulary: int) -> Job:
+    """Raises UserError where neither the model nor the suite says how long an input may be, or a text is not there."""
+    lengths = [length for length in (context, suite.max_length) if length]
+    if not lengths:
+        raise UserError("the model's configuration names no context length; set suite.max_length=TOKENS")
+    max_length = min(lengths)
     fingerprint = encoder.fingerprint()
     return Job(
         suite=suite,

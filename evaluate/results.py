@@ -81,6 +81,12 @@ class ResultFiles:
         metrics = self.metrics() or {}
         return metrics.get(_META, {}).get("weights") if metrics.get("weight_files") == stats else None
 
+    def remember_weights(self, stats: Mapping[str, list[int]]) -> None:
+        """Notes which state of the weight files the metrics are of, once their contents have been compared."""
+        metrics = self.metrics()
+        if metrics is not None and metrics.get("weight_files") != stats:
+            write_json(self.path, metrics | {"weight_files": dict(stats)})
+
     def loglikelihoods(self, wanted: Provenance) -> dict[str, np.ndarray]:
         """Arrays by "task.format" that were measured on exactly what is wanted now."""
         if not self.arrays.exists():

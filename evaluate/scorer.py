@@ -19,7 +19,7 @@ from evaluate.plan import Plan
 from ladder.errors import UserError
 
 # What a batch may hold, by device type. A batch of the CPU's size fits its caches; a GPU wants to be filled.
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 MASK_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}  # queries x keys
 LOGIT_ELEMENTS = {"cpu": 2**20, "cuda": 2**28}  # positions x vocabulary, in fp32
 
@@ -47,13 +47,11 @@ class PrefixCache(DynamicCache):
         return keys, values
 
 
-def context_length(config: Any) -> int:
-    """Input tokens that a model of this Hugging Face configuration was made for."""
+def context_length(config: Any) -> int | None:
+    """Input tokens that a model of this Hugging Face configuration was made for; None where it does not say."""
     text = config.get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "seq_length", "n_ctx"):
-        if getattr(text, name, None):
-            return int(getattr(text, name))
-    raise UserError(f"the {text.model_type} configuration names no context length; set suite.max_length=TOKENS")
+    names = ("max_position_embeddings", "n_positions", "seq_length", "n_ctx")
+    return next((int(getattr(text, name)) for name in names if getattr(text, name, None)), None)
 
 
 @contextlib.contextmanager

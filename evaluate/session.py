@@ -97,6 +97,8 @@ class Session:
         """Shows what is measured already; measures it first, unless another worker is at it."""
         order = self._order(checkpoint)
         if metrics := self._measured(order):
+            if order.files and self.processes.main:
+                order.files.remember_weights(order.weight_files)
             self._show(order, metrics)
             return
         with self._claim(order) as mine:
@@ -135,7 +137,7 @@ class Session:
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
-        info = checkpoint.rung_info() if checkpoint.run else None
+        info = checkpoint.rung_info()
         origin = origin_of(info) if info else foreign_origin(checkpoint.name, scorer.model)
         if files and self.options.force and self.processes.main:
             files.arrays.unlink(missing_ok=True)
@@ -148,8 +150,9 @@ class Session:
             return ResultFiles(self.options.output / f"{checkpoint.name}.json")
         if self.options.limit is not None:
             return None
-        if checkpoint.run:
-            return ResultFiles(checkpoint.run.metrics_file(checkpoint.rung_info()["step"]))
+        run, info = checkpoint.run, checkpoint.rung_info()
+        if run and info:
+            return ResultFiles(run.metrics_file(info["step"]))
         return ResultFiles(Path(self.config.runs_dir) / "evaluated" / f"{checkpoint.name}.json")
 
     def job(self, checkpoint: Checkpoint) -> Job:

@@ -158,9 +158,12 @@ def test_what_changed_is_measured_again(
     assert weights.stat().st_size == stat.st_size
     (after,) = evaluate(capsys, run.checkpoint(10))
     assert len(calls) == 6 and after["results"][0]["bpb"] != before["results"][0]["bpb"]
-    os.utime(weights)  # touched, but of the same content
+    os.utime(weights, ns=(1, 1))  # touched, but of the same content
     evaluate(capsys, run.checkpoint(10))
     assert len(calls) == 6
+    with monkeypatch.context() as patch:  # and that is found out once
+        patch.setattr("evaluate.checkpoint.Checkpoint.weights_sha256", lambda self: pytest.fail("read again"))
+        evaluate(capsys, run.checkpoint(10))
     jsonl = Path(OmegaConf.load(run.config_file).suite.tasks.names.rc)
     write_jsonl(jsonl, documents("winogrande", 9))
     (grown,) = evaluate(capsys, run.checkpoint(10))
@@ -220,6 +223,17 @@ def test_any_hugging_face_model(tmp_path: Path, capsys: pytest.CaptureFixture[st
     both = evaluate(capsys, tmp_path / "out", *words)
     assert [Path(m["checkpoint"]).name for m in both] == ["checkpoint-5", "checkpoint-20"]
     assert len(list((tmp_path / "runs" / "evaluated").glob("*.json"))) == 2
+
+
+def test_a_checkpoint_that_was_moved_out_of_its_run(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = shutil.copytree(run.checkpoint(10), tmp_path / "a" / "b" / "moved")
+    words = [f"suite={tmp_path / 'mine.yaml'}", f"runs_dir={tmp_path / 'runs'}", "--tasks", "names"]
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    (metrics,) = evaluate(capsys, moved, *words)
+    assert metrics["run"] == "n1-2xC" and metrics["step"] == 10
+    assert [path.name for path in (tmp_path / "runs" / "evaluated").glob("*.json")] == ["b_moved.json"]
 
 
 def test_the_table(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
