@@ -22,6 +22,7 @@ from ladder.errors import UserError
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 MASK_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}  # queries x keys
 LOGIT_ELEMENTS = {"cpu": 2**20, "cuda": 2**28}  # positions x vocabulary, in fp32
+LEAST_ROWS = 128  # positions projected at once, whatever the vocabulary: fewer would mostly wait for the matrix
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Scorer:
     ) -> torch.Tensor:
         """log p(targets[j]) at position where[sources[j]], in fp32, over chunks of positions."""
         flat = hidden.reshape(-1, hidden.shape[-1])
-        chunk = max(1, self.logit_elements // self.vocabulary)
+        chunk = max(LEAST_ROWS, self.logit_elements // self.vocabulary)
         bounds = torch.searchsorted(sources, torch.arange(0, len(where) + chunk, chunk, device=sources.device)).tolist()
         scores = []
         for number, start in enumerate(range(0, len(where), chunk)):
