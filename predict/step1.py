@@ -30,7 +30,7 @@ class Fit:
 
 
 def fit_power_law(
-    n: np.ndarray, d: np.ndarray, loss: np.ndarray, start: tuple[float, ...] = PUBLISHED_START
+    n: np.ndarray, d: np.ndarray, loss: np.ndarray, start: tuple[float, ...] = PUBLISHED_START, *, settle: bool = True
 ) -> tuple[PowerLaw, float]:
     """The power law through `loss` at (n, d), each of shape (runs,), and the value of the objective.
 
@@ -49,7 +49,9 @@ def fit_power_law(
             [by_first.sum(), by_second.sum(), -(by_first @ log_n), -(by_second @ log_d), slope.sum()]
         )
 
-    fit = minimise(objective, start, [(0.0, LARGEST_LOG), (0.0, LARGEST_LOG), (0.0, 10.0), (0.0, 10.0), (0.0, None)])
+    fit = minimise(
+        objective, start, [(0.0, LARGEST_LOG), (0.0, LARGEST_LOG), (0.0, 10.0), (0.0, 10.0), (0.0, None)], settle
+    )
     p = fit.parameters
     law = PowerLaw(A=float(np.exp(p[0])), alpha=float(p[2]), B=float(np.exp(p[1])), beta=float(p[3]), E=float(p[4]))
     return law, fit.objective
@@ -62,7 +64,9 @@ def fit_power_law_from_many(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> t
     paper's own features it is then rounding noise that decides where it stops.
     """
     law, objective = fit_power_law(n, d, loss)
-    best, lowest = min((fit_power_law(n, d, loss, start) for start in OTHER_STARTS), key=lambda pair: pair[1])
+    best, lowest = min(
+        (fit_power_law(n, d, loss, start, settle=False) for start in OTHER_STARTS), key=lambda pair: pair[1]
+    )
     if lowest > objective:
         best, lowest = law, objective
     return (best, lowest, best, lowest) if lowest < STUCK * objective else (law, objective, best, lowest)
@@ -130,8 +134,8 @@ def huber(residual: np.ndarray) -> tuple[float, np.ndarray]:
     return float(value), np.clip(residual, -HUBER_DELTA, HUBER_DELTA)
 
 
-def minimise(objective, start, bounds) -> Fit:
-    """L-BFGS-B with the published tolerances, started again where it stopped until that gains nothing.
+def minimise(objective, start, bounds, settle: bool = True) -> Fit:
+    """L-BFGS-B with the published tolerances; to `settle`, started again where it stopped until that gains nothing.
 
     With ftol = 0 the solver may give up in a line search far from the optimum, depending on rounding noise.
     """
@@ -139,7 +143,7 @@ def minimise(objective, start, bounds) -> Fit:
 
     options = {"ftol": 0.0, "gtol": 1e-10, "maxiter": 1_000_000, "maxfun": 1_000_000}
     best = Fit(parameters=np.array(start), objective=np.inf)
-    for _ in range(20):
+    for _ in range(20 if settle else 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             found = minimize(objective, best.parameters, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         settled = found.fun >= best.objective * (1 - 1e-9)

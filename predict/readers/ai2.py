@@ -6,6 +6,7 @@ so become one run. A file without `_step` counts its steps from its tokens.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -95,12 +96,10 @@ def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
         tokens = steps * batch
     keys = [(name, parse_column(name)) for name in wide.columns]
     columns = [(name, key) for name, key in keys if key]
-    if not any(metric == "rc_bpb" for _, (_, _, metric) in columns) or not any(
-        m == "rc_acc" for _, (_, _, m) in columns
-    ):
+    if not {"rc_bpb", "rc_acc"} <= {metric for _, (_, _, metric) in columns}:
         raise UserError(f"{path} has no column of task loss and accuracy (eval/downstream_bpb/…_rc_5shot_bpb, …)")
     trained = steps > 0  # a step-0 row measures the initialisation
-    values = np.stack([_column(wide, name, path)[trained] for name, _ in columns])
+    values = _columns(wide, [name for name, _ in columns], path)[trained].T
     signs = np.array([-1.0 if name.endswith("_soft_log") else 1.0 for name, _ in columns])
     return _long(run, size, steps[trained], tokens[trained], [key for _, key in columns], values * signs[:, None])
 
@@ -108,11 +107,19 @@ def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
 def _column(wide: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     if name not in wide.columns:
         raise UserError(f"{path} lacks the column {name}")
-    if wide[name].dtype.kind not in "if":
-        raise UserError(f"{path}: the column {name} must hold numbers only")
-    return wide[name].to_numpy(dtype=float)
+    return _columns(wide, [name], path)[:, 0]
 
 
+def _columns(wide: pd.DataFrame, names: list[str], path: Path) -> np.ndarray:
+    """(rows, names) as floats."""
+    part = wide[names]
+    for name, kind in part.dtypes.items():
+        if kind.kind not in "if":
+            raise UserError(f"{path}: the column {name} must hold numbers only")
+    return part.to_numpy(dtype=float)
+
+
+@functools.cache
 def parse_column(column: str) -> tuple[str, str, str] | None:
     """(task, split, metric) of a column that AI2's evaluator writes; None for any other."""
     if match := _LM_LOSS.fullmatch(column):
