@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ladder.config import (
     ladder_directory,
@@ -14,10 +13,10 @@ from ladder.config import (
     split_list,
     split_overrides,
 )
+from ladder.data import check_data
 from ladder.errors import run_command
 from ladder.launch import check_affordable, count_gpus, run_rungs
 from ladder.plan import plan_table, print_table
-from ladder.shards import TokenShards
 from ladder.status import ladder_status, status_table
 
 
@@ -43,7 +42,7 @@ def main(argv: list[str]) -> int:
         if not directory.exists():
             print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
         check_affordable(rungs, count_gpus())
-        TokenShards(Path(config.data.directory), "train")  # one clear error instead of one per rung
+        check_data(config.data, rungs)  # one clear error instead of one per rung
         run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
     else:
         statuses = ladder_status(directory, rungs)

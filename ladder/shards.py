@@ -27,6 +27,20 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
+def _file_state(path: Path, shard: dict[str, Any]) -> list[Any]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, shard["sha256"]]
+
+
+def remember_checksums(directory: Path) -> None:
+    """Notes that every shard of the manifest is as it was when its checksum was taken: for whoever just took them."""
+    splits = read_json(directory / "manifest.json")["splits"].values()
+    shards = [shard for split in splits for shard in split["shards"]]
+    write_json(
+        directory / _VERIFIED, {shard["file"]: _file_state(directory / shard["file"], shard) for shard in shards}
+    )
+
+
 @dataclass(frozen=True)
 class TokenShards:
     """One split of a prepared corpus as a single long array of token ids.
@@ -64,21 +78,22 @@ class TokenShards:
 
     def _verify(self, shards: list[dict[str, Any]]) -> None:
         """Sizes always; checksums once per file state (size and modification time), remembered beside the manifest."""
-        memory = self.directory / _VERIFIED
-        known: dict[str, Any] = read_json(memory) if memory.exists() else {}
+        known: dict[str, Any] = read_json(path) if (path := self.directory / _VERIFIED).exists() else {}
         fresh = {}
         width = np.dtype(self.manifest["dtype"]).itemsize
+        tokenizer = self.tokenizer_directory / "tokenizer.json"
+        if tokenizer.exists() and sha256_of(tokenizer) != self.manifest["tokenizer_sha256"]:
+            raise UserError(f"{tokenizer} is not the tokenizer that made this data; prepare the data again")
         for shard in shards:
             path = self.directory / shard["file"]
             if not path.exists():
                 raise UserError(f"{path} is missing although the manifest lists it; prepare the data again")
-            stat = path.stat()
-            if stat.st_size != shard["tokens"] * width:
+            if (size := path.stat().st_size) != shard["tokens"] * width:
                 raise UserError(
-                    f"{path} has {stat.st_size:,} bytes, not {shard['tokens'] * width:,} as in the manifest: "
+                    f"{path} has {size:,} bytes, not {shard['tokens'] * width:,} as in the manifest: "
                     "it is truncated or from another preparation; prepare the data again"
                 )
-            state = [stat.st_size, stat.st_mtime_ns, shard["sha256"]]
+            state = _file_state(path, shard)
             if known.get(shard["file"]) == state:
                 continue
             if sha256_of(path) != shard["sha256"]:
@@ -87,7 +102,7 @@ class TokenShards:
                 )
             fresh[shard["file"]] = state
         if fresh and os.access(self.directory, os.W_OK):
-            write_json(memory, known | fresh)
+            write_json(self.directory / _VERIFIED, known | fresh)
 
     @property
     def total(self) -> int:

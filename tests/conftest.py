@@ -77,6 +77,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    from ladder.files import sha256_of
+
     directory = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     follow = rng.integers(1, 512, size=(512, 4))
@@ -91,6 +93,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     tokenizer.save_pretrained(directory / "tokenizer")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["tokenizer_sha256"] = sha256_of(directory / "tokenizer" / "tokenizer.json")
+    (directory / "manifest.json").write_text(json.dumps(manifest))
     for task in ("next_phrase", "word", "order", "agree"):  # the files that configs/suite/nano.yaml names
         items = [{"context": f"w{i + 1} w{i + 2}", "choices": [" w3 w4", " w5 w6"], "gold": i % 2} for i in range(20)]
         path = directory / "suite" / f"{task}.jsonl"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import zstandard
 from conftest import ROOT, assert_user_error
 from omegaconf import OmegaConf
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import prepare_data
 from prepare_data import is_heldout, prepare, train_bpe
 
+from ladder import shard_writer
 from ladder.config import load_config
+from ladder.data import Mix
 from ladder.errors import UserError
 from ladder.files import fetch_wheel
 from ladder.shards import TokenShards
@@ -62,7 +68,7 @@ def test_documents_round_trip_in_order(tmp_path: Path) -> None:
         assert tokenizer.decode(ids).split(tokenizer.eos_token)[:-1] == expected
         assert shards.bytes == sum(len(text.encode()) for text in expected)
     assert TokenShards(out, "train").manifest["dtype"] == "<u2"
-    assert BatchOrder(TokenShards(out, "train"), 16, 2, seed=0).batch(1).dtype == np.int64
+    assert BatchOrder(Mix((TokenShards(out, "train"),), (1.0,)), 16, 2, seed=0).batch(1).dtype == np.int64
 
 
 def test_the_tokenizer_sees_only_the_training_part(tmp_path: Path) -> None:
@@ -72,6 +78,104 @@ def test_the_tokenizer_sees_only_the_training_part(tmp_path: Path) -> None:
     vocabulary = json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     assert not [token for token in vocabulary if "zyz" in token]
     assert [token for token in vocabulary if "treas" in token]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "jsonl.zst", "parquet", "txt"])
+def test_local_files_of_every_kind(tmp_path: Path, suffix: str) -> None:
+    texts = SENTENCES * 3
+    path = tmp_path / f"text.{suffix}"
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    if suffix.endswith("gz"):
+        path.write_bytes(gzip.compress(lines))
+    elif suffix.endswith("zst"):
+        path.write_bytes(zstandard.compress(lines))
+    elif suffix == "parquet":
+        pd.DataFrame({"text": texts}).to_parquet(path)
+    else:
+        path.write_text("\n".join(texts))
+    data = local_data(tmp_path, [{"text": "unused"}])
+    data.source.dataset.path = {"parquet": "parquet", "txt": "text"}.get(suffix, "json")
+    data.source.dataset.data_files = str(path)
+    out = tmp_path / "out"
+    out.mkdir()
+    prepare(data, out)
+    splits = TokenShards(out, "train").manifest["splits"]
+    assert splits["train"]["documents"] + splits["val"]["documents"] == len(texts)
+    assert splits["train"]["bytes"] + splits["val"]["bytes"] == sum(map(len, texts))
+
+
+def test_stopped_and_started_again_it_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [{"text": f"{sentence} {number}"} for number, sentence in enumerate(SENTENCES * 20)]
+    data = local_data(tmp_path, documents)
+    monkeypatch.setattr(prepare_data, "BATCH_DOCUMENTS", 50)
+    monkeypatch.setattr(prepare_data, "SAVE_TOKENS", 500)
+    monkeypatch.setattr(shard_writer, "SHARD_TOKENS", 2000)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    prepare(data, tmp_path / "whole")
+    encode, calls = prepare_data.encode, []
+
+    def failing(tokenizer: object, texts: list[str]) -> list[list[int]]:
+        calls.append(len(texts))
+        if len(calls) in (4, 9):
+            raise KeyboardInterrupt
+        return encode(tokenizer, texts)
+
+    monkeypatch.setattr(prepare_data, "encode", failing)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(data, tmp_path / "stopped")
+    with (tmp_path / "stopped" / "train-00000.bin").open("ab") as file:
+        file.write(b"cut off in the middle of a batch")
+    prepare(data, tmp_path / "stopped")
+    assert sum(calls) < len(documents) * 1.5  # what was done was not done again
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {path.name for path in (tmp_path / "stopped").iterdir()}
+    assert len([name for name in names if name.endswith(".bin")]) > 3
+    for name in names - {"tokenizer", ".verified.json"}:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_document_ends(tmp_path: Path) -> None:
+    prepare(local_data(tmp_path, [{"text": text} for text in SENTENCES]), tmp_path)
+    shards = TokenShards(tmp_path, "train")
+    ends = np.fromfile(tmp_path / "train-00000.ends", "<i8")
+    tokens = shards.read(0, shards.total)
+    assert len(ends) == shards.manifest["splits"]["train"]["documents"]
+    assert (np.flatnonzero(tokens == 0) + 1 == ends).all()
+
+
+def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
+    prepare(local_data(tmp_path, [{"text": text} for text in SENTENCES]), tmp_path)
+    made = TokenShards(tmp_path, "train")
+    tokens = made.read(0, made.total)
+    raw = tmp_path / "raw"
+    (raw / "part").mkdir(parents=True)
+    tokens[:300].astype("<u4").tofile(raw / "part" / "0.npy")  # no header: AI2's files are flat arrays
+    tokens[300:].astype("<u4").tofile(raw / "part" / "1.npy")
+    (raw / "mix.txt").write_text("# paths\npart/0.npy\npart/1.npy\n")
+    tokenizer = {"file": str(tmp_path / "tokenizer" / "tokenizer.json"), "eos": "<|endoftext|>", "pad": "<|endoftext|>"}
+    source = {"raw": {"root": str(raw), "train": ["mix.txt"], "val": ["part/1*.npy"], "dtype": "uint32"}}
+    data = OmegaConf.create({"name": "raw", "source": source, "tokenizer": tokenizer})
+    out = tmp_path / "out"
+    out.mkdir()
+    prepare(data, out)
+    train = TokenShards(out, "train")
+    assert (train.read(0, train.total) == tokens).all()
+    assert (train.bytes, train.manifest["splits"]["train"]["documents"]) == (
+        made.bytes,
+        made.manifest["splits"]["train"]["documents"],
+    )
+    assert TokenShards(out, "val").total == len(tokens) - 300
+    assert not list(out.glob("*.bin"))
+    data.source.raw.dtype = "uint16"
+    (out / "manifest.json").unlink()
+    (raw / "part" / "0.npy").write_bytes(b"\xff\xff" * 8)
+    with pytest.raises(UserError, match=r"0\.npy holds id 65,535, the tokenizer has 300 entries"):
+        prepare(data, out)
+    (raw / "mix.txt").write_text("part/2.npy\n")
+    with pytest.raises(UserError, match=r"2\.npy does not exist"):
+        prepare(data, out)
 
 
 def test_not_enough_text() -> None:
@@ -84,7 +188,7 @@ def test_bad_sources(tmp_path: Path) -> None:
         prepare(local_data(tmp_path, [{"body": "x"}]), tmp_path)
     data = local_data(tmp_path, [{"text": "x"}])
     data.source.dataset.data_files = str(tmp_path / "absent.jsonl")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="cannot be read"):
         prepare(data, tmp_path)
 
 

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from test_train_run import log_rows, words
 
 from ladder.config import ladder_from_config, load_config
+from ladder.data import open_data
 from ladder.errors import UserError
 from ladder.files import write_json
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
-from ladder.shards import TokenShards
 from train.checkpoint import Writer, check_disk
 from train.model import LossModel, build_model, model_config
 from train.setup import RUNG_KEYS, build_trainer
@@ -31,7 +31,7 @@ def make_trainer(corpus: Path, directory: Path, *more: str):
     rung = ladder_from_config(config).rung("n0-1xC")
     run = RunDirectory(directory / "nano" / rung.name)
     write_json(run.run_file, dict.fromkeys((*RUNG_KEYS, "shape", "recipe", "seed"), 0))
-    return build_trainer(config, rung, TokenShards(corpus, "train"), run)
+    return build_trainer(config, rung, open_data(config.data), run)
 
 
 def poison(trainer, steps: range) -> None:
@@ -73,7 +73,7 @@ def test_too_many_skipped_updates_stop_the_run(corpus: Path, tmp_path: Path) -> 
         UserError, match="not finite for 5 updates in a row, the last at step 16, whose sequences start"
     ):
         trainer.train()
-    start = str(trainer.order.starts(16)[0])
+    start = str(trainer.order.starts(16)[1][0])
     trainer = make_trainer(corpus, tmp_path / "b", "train.max_skipped=5")
     poison(trainer, range(12, 17))
     with pytest.raises(UserError, match=start):

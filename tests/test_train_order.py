@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from conftest import write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from ladder.config import ladder_from_config, load_config
+from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
 from ladder.shards import TokenShards
 from train.order import BatchOrder, permute
@@ -28,16 +32,20 @@ def test_permutations_of_two_keys_are_unrelated() -> None:
     assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.05
 
 
+def single(directory: Path) -> Mix:
+    return Mix((TokenShards(directory, "train"),), (1.0,))
+
+
 @pytest.fixture
 def order(tmp_path: Path) -> BatchOrder:
     write_shards(tmp_path, {"train": np.arange(1003), "val": np.arange(5)}, 2048, shard_tokens=300)
-    return BatchOrder(TokenShards(tmp_path, "train"), sequence_length=10, batch_sequences=7, seed=3)
+    return BatchOrder(single(tmp_path), sequence_length=10, batch_sequences=7, seed=3)
 
 
 def test_an_epoch_visits_every_window_once(order: BatchOrder) -> None:
-    starts = np.concatenate([order.starts(step) for step in range(1, 16)])
-    first, second = starts[: order.windows], starts[order.windows :]
-    assert order.windows == 99
+    starts = np.concatenate([order.starts(step)[1] for step in range(1, 16)])
+    first, second = starts[: order.windows[0]], starts[order.windows[0] :]
+    assert order.windows == (99,)
     assert sorted(first) == [10 * window for window in range(99)]
     assert len({start % 10 for start in second}) == 1  # one offset for the whole second epoch
     assert len(set(second)) == len(second)
@@ -46,7 +54,7 @@ def test_an_epoch_visits_every_window_once(order: BatchOrder) -> None:
 def test_tokens_are_the_windows(order: BatchOrder) -> None:
     batch = order.batch(4)
     assert batch.shape == (7, 10)
-    assert (batch == order.starts(4)[:, None] + np.arange(10)).all()
+    assert (batch == order.starts(4)[1][:, None] + np.arange(10)).all()
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])
@@ -58,19 +66,36 @@ def test_processes_share_the_same_batch(order: BatchOrder, processes: int) -> No
 
 
 def test_order_does_not_depend_on_where_it_starts(order: BatchOrder) -> None:
-    sequence = [order.starts(step).copy() for step in range(1, 200)]
-    assert all((order.starts(step) == sequence[step - 1]).all() for step in (150, 1, 199, 64, 65, 3))
+    sequence = [order.starts(step)[1].copy() for step in range(1, 200)]
+    assert all((order.starts(step)[1] == sequence[step - 1]).all() for step in (150, 1, 199, 64, 65, 3))
+
+
+def test_a_mix_keeps_its_shares_and_reads_each_source_once_an_epoch(tmp_path: Path) -> None:
+    for number, name in enumerate(("web", "code", "books")):
+        write_shards(tmp_path / name, {"train": np.arange(10_000) % 100 + 100 * number}, 512)
+    mix = Mix(tuple(TokenShards(tmp_path / name, "train") for name in ("web", "code", "books")), (5, 3, 2))
+    order = BatchOrder(mix, sequence_length=10, batch_sequences=7, seed=0)
+    batches = np.stack([order.batch(step) for step in range(1, 129)])
+    source = batches[:, :, 0] // 100
+    assert (batches // 100 == source[:, :, None]).all()
+    for half in (source[:64], source[64:]):
+        assert [(half == number).sum() for number in range(3)] == [224, 134, 90]  # 5 : 3 : 2 of 448
+    assert len(np.unique(source, axis=0)) > 100  # mixed within batches
+    starts = np.concatenate([order.starts(step)[1][order.starts(step)[0] == 2] for step in range(1, 129)])
+    assert len(set(starts)) == len(starts) == 180
+    rest = np.concatenate([order.batch(70, rank, 3) for rank in range(3)])
+    assert sorted(map(tuple, rest)) == sorted(map(tuple, order.batch(70)))
 
 
 def test_another_seed_is_another_order(order: BatchOrder) -> None:
-    other = BatchOrder(order.shards, 10, 7, seed=4)
-    assert (order.starts(1) != other.starts(1)).any()
+    other = BatchOrder(order.mix, 10, 7, seed=4)
+    assert (order.starts(1)[1] != other.starts(1)[1]).any()
 
 
 def test_too_little_text(tmp_path: Path) -> None:
     write_shards(tmp_path, {"train": np.arange(9)}, 512)
     with pytest.raises(UserError, match="not enough text for one sequence of 10"):
-        BatchOrder(TokenShards(tmp_path, "train"), 10, 1, 0)
+        BatchOrder(single(tmp_path), 10, 1, 0)
 
 
 def test_truncated_shard(tmp_path: Path) -> None:
@@ -89,6 +114,32 @@ def test_altered_shard(tmp_path: Path) -> None:
     content[7] ^= 1
     path.write_bytes(content)  # … which must not hide a later change
     with pytest.raises(UserError, match="altered"):
+        TokenShards(tmp_path, "train")
+
+
+def test_too_few_tokens_and_bad_mixes(tmp_path: Path) -> None:
+    ladder = ladder_from_config(load_config(["ladder=nano", "ladder.vocab_size=512"]))
+    write_shards(tmp_path / "a", {"train": np.arange(50_000) % 512}, 512)
+    data = OmegaConf.create({"directory": str(tmp_path / "a"), "max_epochs": 2})
+    check_data(data, [ladder.rung("n0-0.5xC")])
+    with pytest.raises(UserError, match=r"50,000 tokens, too few for n0-4xC, which would read them \d+\.\d times"):
+        check_data(data, [ladder.rung("n0-4xC"), ladder.rung("n0-0.5xC")])
+    write_shards(tmp_path / "b", {"train": np.arange(50_000) % 512}, 512)
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text()) | {"tokenizer_sha256": "other"}
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    mix = {name: {"directory": str(tmp_path / name), "weight": 1} for name in "ab"}
+    with pytest.raises(UserError, match="different tokenizers"):
+        open_data(OmegaConf.create({"mix": mix}))
+    mix["a"]["weight"] = 0
+    with pytest.raises(UserError, match=r"weight of .* is 0"):
+        open_data(OmegaConf.create({"mix": {"a": mix["a"]}}))
+
+
+def test_another_tokenizer(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"train": np.arange(100)}, 512)
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="not the tokenizer that made this data"):
         TokenShards(tmp_path, "train")
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ladder.config import ladder_directory, ladder_from_config, load_config, rung_from_config, split_overrides
+from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError, run_command
 from ladder.files import json_sha256, write_json, write_text
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
-from ladder.shards import TokenShards
 
 # Threads that spin while they wait starve the other processes of a busy machine; torch reads this when it loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -38,27 +37,19 @@ def main(argv: list[str]) -> int:
         print(describe(rung), flush=True)
     if options.dry_run:
         return 0
-    shards = TokenShards(Path(config.data.directory), "train")
-    check_data(rung, shards)
+    check_data(config.data, [rung])
+    mix = open_data(config.data)
     run = RunDirectory(ladder_directory(config) / rung.name)
-    identity = run_identity(config, rung, shards)
+    identity = run_identity(config, rung, mix)
     check_identity(run, identity)
     if run.checkpoint(rung.hparams.total_steps).exists():
         if is_main_process():
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0
-    return train(config, rung, shards, run, identity)
+    return train(config, rung, mix, run, identity)
 
 
-def check_data(rung: Rung, shards: TokenShards) -> None:
-    if shards.vocab_size > rung.shape.vocab_size:
-        raise UserError(
-            f"{shards.directory} has token ids up to {shards.vocab_size - 1:,}, the model's vocabulary is "
-            f"{rung.shape.vocab_size:,}: set ladder.vocab_size or prepare the data with a smaller tokenizer"
-        )
-
-
-def run_identity(config: DictConfig, rung: Rung, shards: TokenShards) -> dict[str, Any]:
+def run_identity(config: DictConfig, rung: Rung, mix: Mix) -> dict[str, Any]:
     """What makes two runs the same run; anything else may differ between a start and a restart."""
     ladder = ladder_from_config(config)
     return {
@@ -71,7 +62,7 @@ def run_identity(config: DictConfig, rung: Rung, shards: TokenShards) -> dict[st
         "hparams": vars(rung.hparams),
         "recipe": vars(ladder.recipe),
         "seed": config.seed,
-        "data_fingerprint": shards.fingerprint,
+        "data_fingerprint": mix.fingerprint,
     }
 
 
@@ -99,14 +90,14 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def train(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory, identity: dict[str, Any]) -> int:
+def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
     from train.setup import build_trainer
     from train.trainer import EXIT_PREEMPTED
 
     if is_main_process():
         begin(config, rung, run, identity)
-    trainer = build_trainer(config, rung, shards, run)
+    trainer = build_trainer(config, rung, mix, run)
     if config.train.evaluate:
         from evaluate.hook import make_hook
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ladder.data import Mix
 from ladder.errors import UserError
-from ladder.shards import TokenShards
 
 _ROUNDS = 6
 _BLOCK_STEPS = 64
@@ -55,47 +55,90 @@ def permute(index: np.ndarray, size: int, key: int) -> np.ndarray:
 class BatchOrder:
     """The batches of one run.
 
+    Of a mix, every block of 64 steps holds each source's share of the sequences to within one, in a pseudo-random
+    order, and each source is read through in epochs of its own.
+
     Raises:
-        UserError: the split is shorter than one sequence.
+        UserError: a source is shorter than one sequence.
     """
 
-    shards: TokenShards
+    mix: Mix
     sequence_length: int
     batch_sequences: int
     seed: int
 
     def __post_init__(self) -> None:
-        if self.windows < 1:
-            raise UserError(
-                f"{self.shards.directory}: split {self.shards.split} has {self.shards.total:,} tokens, "
-                f"not enough text for one sequence of {self.sequence_length}"
-            )
+        for shards, windows in zip(self.mix.sources, self.windows, strict=True):
+            if windows < 1:
+                raise UserError(
+                    f"{shards.directory}: split {shards.split} has {shards.total:,} tokens, "
+                    f"not enough text for one sequence of {self.sequence_length}"
+                )
 
     @property
-    def windows(self) -> int:
-        """Windows an epoch, the same for every offset."""
-        return (self.shards.total - self.sequence_length + 1) // self.sequence_length
+    def windows(self) -> tuple[int, ...]:
+        """Windows an epoch of each source, the same for every offset."""
+        return tuple((shards.total - self.sequence_length + 1) // self.sequence_length for shards in self.mix.sources)
 
-    def starts(self, step: int) -> np.ndarray:
-        """First token of each sequence of batch `step` (from 1): int64, shape (batch_sequences,)."""
+    def starts(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Source and first token of each sequence of batch `step` (from 1): int64, both (batch_sequences,)."""
         block, row = divmod(step - 1, _BLOCK_STEPS)
-        return _block_starts(self.windows, self.sequence_length, self.batch_sequences, self.seed, block)[row]
+        key = (self.windows, tuple(self.mix.shares), self.sequence_length, self.batch_sequences, self.seed, block)
+        sources, starts = _block(*key)
+        return sources[row], starts[row]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> np.ndarray:
         """Token ids of this process's share of batch `step`: int64, shape (share, sequence_length)."""
-        return self.shards.windows(self.starts(step)[rank::processes], self.sequence_length)
+        sources, starts = (part[rank::processes] for part in self.starts(step))
+        if len(self.mix.sources) == 1:
+            return self.mix.sources[0].windows(starts, self.sequence_length)
+        out = np.empty((len(starts), self.sequence_length), np.int64)
+        for number, shards in enumerate(self.mix.sources):
+            out[sources == number] = shards.windows(starts[sources == number], self.sequence_length)
+        return out
 
 
 @functools.lru_cache(maxsize=2)
-def _block_starts(windows: int, length: int, batch_sequences: int, seed: int, block: int) -> np.ndarray:
-    """Starts of _BLOCK_STEPS batches at once, shape (_BLOCK_STEPS, batch_sequences): numpy's cost is per call."""
-    samples = _BLOCK_STEPS * batch_sequences
-    sample = block * samples + np.arange(samples, dtype=np.int64)
-    out = np.empty_like(sample)
+def _block(
+    windows: tuple[int, ...], shares: tuple[float, ...], length: int, batch: int, seed: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sources and starts of _BLOCK_STEPS batches at once, both (_BLOCK_STEPS, batch): numpy's cost is per call."""
+    size = _BLOCK_STEPS * batch
+    counts = _apportion(shares, size)
+    sources = np.repeat(np.arange(len(counts)), counts)
+    if len(counts) > 1:
+        sources = sources[permute(np.arange(size), size, _key(seed, -1, block))]
+    starts = np.empty(size, np.int64)
+    for number, count in enumerate(counts):
+        sample = block * count + np.arange(count, dtype=np.int64)
+        starts[sources == number] = _window_starts(sample, windows[number], length, seed, number)
+    return sources.reshape(_BLOCK_STEPS, batch), starts.reshape(_BLOCK_STEPS, batch)
+
+
+def _apportion(shares: tuple[float, ...], size: int) -> list[int]:
+    """Whole numbers in the proportion of `shares` that sum to `size`: the largest remainders are rounded up."""
+    counts = [int(share * size) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i] * size)
+    for i in by_remainder[: size - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def _window_starts(sample: np.ndarray, windows: int, length: int, seed: int, source: int) -> np.ndarray:
+    """First token of the `sample`-th sequences that a run reads of one source."""
+    starts = np.empty_like(sample)
     epochs = sample // windows
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        key = int(_mix(np.array([seed * 0x10001 + int(epoch) + 1], np.uint64))[0])
+        key = _key(seed, source, int(epoch))
         offset = key % length if epoch else 0
-        out[here] = permute(sample[here] % windows, windows, key) * length + offset
-    return out.reshape(_BLOCK_STEPS, batch_sequences)
+        starts[here] = permute(sample[here] % windows, windows, key) * length + offset
+    return starts
+
+
+def _key(*numbers: int) -> int:
+    """A 64-bit key from a few whole numbers."""
+    key = np.zeros(1, np.uint64)
+    for number in numbers:
+        key = _mix(key ^ np.array([number & 0xFFFFFFFFFFFFFFFF], np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+    return int(_mix(key)[0])

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from transformers import AutoTokenizer
 
 from ladder.config import ladder_from_config
+from ladder.data import Mix
 from ladder.errors import UserError, unknown
 from ladder.rundir import RunDirectory, find_runs
 from ladder.rung import Ladder, Rung
-from ladder.shards import TokenShards
 from train.checkpoint import check_disk
 from train.model import LossModel, build_model, model_config
 from train.order import BatchOrder
@@ -25,12 +25,12 @@ RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data
 _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only needs more memory
 
 
-def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunDirectory) -> Trainer:
+def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
     """Raises UserError for a precision or W&B mode that does not exist."""
     ladder = ladder_from_config(config)
     recipe = ladder.recipe
     accelerator = Accelerator(mixed_precision=_precision(config), cpu=not torch.cuda.is_available())
-    tokenizer = AutoTokenizer.from_pretrained(shards.tokenizer_directory)
+    tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
     model = build_model(
         model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id), int(config.seed)
     ).to(accelerator.device)
@@ -47,7 +47,7 @@ def build_trainer(config: DictConfig, rung: Rung, shards: TokenShards, run: RunD
         run=run,
         model=model,
         tokenizer=tokenizer,
-        order=BatchOrder(shards, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
+        order=BatchOrder(mix, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
         rung_info={key: info[key] for key in RUNG_KEYS},
         settings=Settings(

@@ -176,7 +176,7 @@ class Trainer:
         """Raises UserError after too many skipped updates in a row, naming the last one's data."""
         if sums["longest_streak"] >= self.settings.max_skipped:
             step = int(sums["last_skipped"])
-            starts = ", ".join(str(start) for start in self.order.starts(step)[:8])
+            starts = ", ".join(str(start) for start in self.order.starts(step)[1][:8])
             raise UserError(
                 f"{self.run.path}: loss or gradient not finite for {int(sums['longest_streak'])} updates in a row, "
                 f"the last at step {step}, whose sequences start at tokens {starts}, …; the newest resume state is "
