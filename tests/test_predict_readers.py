@@ -183,6 +183,7 @@ def test_a_real_offline_wandb_run_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     for row in history(n, d):
         run.log({key: value for key, value in row.items() if key != "_step"}, step=int(row["_step"]))
     run.finish()
+    wandb.teardown()  # W&B's service may still be writing when finish returns
     frame = read_offline(tmp_path, Mapping())
     assert set(frame.run) == {"190M-1xC"} and set(frame.d) == {d} and list(frame.step.unique()) == [10, 20, 30]
     losses = frame[frame.metric == "rc_bpb"].value.to_list()
