@@ -11,6 +11,7 @@ from typing import Any
 from ladder.errors import UserError, run_command, unknown
 from ladder.rung import Target
 from predict import command
+from predict.ensemble_law import interval_notes
 from predict.lawfile import SHIPPED, read_laws
 from predict.prediction import Prediction
 from predict.tables import prediction_table
@@ -98,7 +99,7 @@ def from_laws(known: Any) -> Answer:
     notes = [
         f"{shipped}fitted by this tool on {origin.get('ladder')} ({origin.get('measurements')}; "
         f"{len(origin.get('runs', []))} runs, up to N = {origin.get('max_n', 0):.3g})",
-        *origin.get("notes", []),
+        *(interval_notes(laws.calibration, laws.top, target.n, target.d) if known.method in (None, DEFAULT) else []),
     ]
     found = laws.predict(target, known.method or DEFAULT, known.tasks)
     found = found if known.method else laws.beside_paper(target, found)

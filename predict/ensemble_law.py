@@ -7,6 +7,7 @@ back-tests turn it into intervals.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,16 +68,37 @@ class EnsembleLaw:
         far = np.maximum(np.log10(n * d / top), 0.0)
         sd = float(accuracy_sd(accuracies.mean(), spread_of(accuracies[:, None])[0], far, self.task.items))
         half80, half95 = calibration.accuracy80 * sd, calibration.accuracy95 * sd
-        loss_half = 0.0 if loss is None else calibration.loss80 * float(loss_sd(far)) * loss
-        return replace(
+        bounded = replace(
             base,
             low80=max(base.accuracy - half80, 0.0),
             high80=min(base.accuracy + half80, 1.0),
             low95=max(base.accuracy - half95, 0.0),
             high95=min(base.accuracy + half95, 1.0),
-            loss_low80=None if loss is None else loss - loss_half,
-            loss_high80=None if loss is None else loss + loss_half,
         )
+        if loss is None:
+            return bounded
+        loss80, loss95 = (factor * float(loss_sd(far)) for factor in (calibration.loss80, calibration.loss95))
+        return replace(
+            bounded,
+            loss_low80=loss * max(1 - loss80, 0.0),
+            loss_high80=loss * (1 + loss80),
+            loss_low95=loss * max(1 - loss95, 0.0),
+            loss_high95=loss * (1 + loss95),
+        )
+
+
+def interval_notes(calibration: Calibration, top: float, n: float, d: float) -> list[str]:
+    """What the intervals at (n, d) rest on, with a warning where that is little."""
+    far = max(math.log10(n * d / top), 0.0)
+    if not calibration.cells:
+        return ["warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used"]
+    notes = [f"intervals: calibrated on {calibration.cells} back-test predictions"]
+    if far > calibration.decades:
+        notes.append(
+            f"warning: the target lies {far:.1f} decades of N·D beyond the ladder; "
+            f"the back-tests reach {calibration.decades:.1f} beyond theirs"
+        )
+    return notes
 
 
 def item_variance(accuracy: np.ndarray, items: int) -> np.ndarray:

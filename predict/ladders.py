@@ -33,6 +33,7 @@ class LadderData:
     measured: dict[tuple[str, str], tuple[float, int]]
     smoothing: Smoothing
     ladder: Ladder | None = None
+    notes: tuple[str, ...] = ()
 
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
         return resolve_tasks(self.measured, names, self.source)
@@ -88,7 +89,7 @@ class LadderData:
 
     def warnings(self) -> list[str]:
         """What limits every fit on this ladder."""
-        notes = []
+        notes = list(self.notes)
         if len(self.rungs) < FEW_RUNGS:
             notes.append(f"only {len(self.rungs)} rungs: the five coefficients of step 1 are not determined")
         for what, values in (
@@ -195,7 +196,7 @@ def load_ladder(
         table = read_measurements(path, mapping=mapping)
     known = ladder if path.is_dir() and (is_ai2_folder(path) or is_run_folder(path)) else None
     table = _one_corpus(table, corpus, path)
-    return ladder_data(
+    data = ladder_data(
         table,
         str(path),
         name=known.name if known else path.stem,
@@ -204,6 +205,31 @@ def load_ladder(
         sizes=sizes,
         multiples=multiples,
     )
+    notes = [*_absent(data, sizes, multiples), *(_recipes(path, data) if path.is_dir() else [])]
+    return replace(data, notes=tuple(notes))
+
+
+def _absent(data: LadderData, sizes: Sequence[str], multiples: Sequence[float]) -> list[str]:
+    """Rungs of the ladder that were not measured, where the whole ladder was asked for."""
+    if data.ladder is None or sizes or multiples:
+        return []
+    present = {run.name for run in data.rungs}
+    absent = [rung.name for rung in data.ladder.rungs if rung.name not in present]
+    return [f"not measured: {', '.join(absent)}"] if absent else []
+
+
+def _recipes(path: Path, data: LadderData) -> list[str]:
+    """Settings of the recipe, such as the learning-rate schedule, in which the rungs' configurations differ."""
+    from omegaconf import OmegaConf
+
+    from ladder.rundir import find_runs
+
+    names = {run.name for run in data.rungs}
+    files = [run.config_file for run in find_runs(path) if run.name in names and run.config_file.exists()]
+    recipes = [dict(OmegaConf.load(file).ladder.recipe) for file in files]
+    keys = sorted({key for recipe in recipes for key in recipe})
+    mixed = [key for key in keys if len({str(recipe.get(key)) for recipe in recipes}) > 1]
+    return [f"the rungs were trained by different recipes: they differ in {', '.join(mixed)}"] if mixed else []
 
 
 def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:

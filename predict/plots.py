@@ -113,8 +113,9 @@ def step2_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method
     runs, look = list(data.rungs), Look(data.rungs)
     for i, (axis, law) in enumerate(zip(axes, laws, strict=True)):
         pairs = step2_points(runs, law.task, method, data.smoothing)
+        size = 2.5 if sum(len(pair[0]) for pair in pairs) > 400 else 4.0
         for run, (loss, accuracy) in zip(runs, pairs, strict=True):
-            axis.plot(loss, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=2.5, alpha=0.6)
+            axis.plot(loss, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=size, alpha=0.6)
         ours = [predictions[i] for _, predictions in shown]
         ends = [value for p in ours for value in (p.loss, p.actual_loss) if value is not None]
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])

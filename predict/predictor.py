@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +9,15 @@ from ladder.errors import unknown
 from ladder.rung import Target
 from predict import paper
 from predict.ensemble import Study, TaskStudy, laws_of, study_ladder, subset_errors
+from predict.ensemble_law import interval_notes
+from predict.gate import monotony, verdict
 from predict.ladders import LadderData
 from predict.paper_law import TaskLaw
+from predict.points import task_points
 from predict.prediction import Prediction
 from predict.tasks import LEFT_OUT, Task
 
 DEFAULT = "default"
-BEYOND_BACK_TESTS = 1.0  # decades of N·D
 METHODS = {DEFAULT: "mean of three ways to accuracy, with intervals, calibrated by back-tests"} | paper.METHODS
 
 
@@ -57,10 +58,18 @@ def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Seq
         notes = [origin, *study_notes(study, target, [task.name for task in wanted]), *warnings]
     else:
         flops = fitted.flops(target.n, target.d)
-        found = [law.predict(target.n, target.d, flops) for law in fit_laws(fitted, method, wanted)]
+        laws_of_method = fit_laws(fitted, method, wanted)
+        found = [law.predict(target.n, target.d, flops).flagged(*loose(fitted, law.task)) for law in laws_of_method]
         notes = [origin, *warnings]
     measured = [_with_actual(data, target, p, task, method) for p, task in zip(found, wanted, strict=True)]
     return Outcome(predictions=measured, notes=notes)
+
+
+def loose(data: LadderData, task: Task) -> tuple[str, ...]:
+    """A flag where the task's accuracy does not follow scale; the paper's methods predict it all the same."""
+    points = task_points(data.rungs, task, data.smoothing)
+    flags = verdict(monotony(points), len(data.rungs))[1]
+    return tuple(flag.replace("; the last rung's value is shown", "") for flag in flags)
 
 
 def beside_paper(data: LadderData, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -92,19 +101,7 @@ def study_notes(study: Study, target: Target, wanted: Sequence[str]) -> list[str
         chosen = f"mean error on {len(study.splits)} back-tests {errors[study.members]:.2f} points; alone: {alone}"
     else:
         chosen = "no back-tests: too few rungs" if not study.splits else "their features are not measured for all tasks"
-    notes = [f"members: {names} ({chosen})"]
-    far = max(math.log10(target.n * target.d / study.top), 0.0)
-    calibration = study.calibration
-    if calibration.cells:
-        notes.append(
-            f"intervals: calibrated on {calibration.cells} back-test predictions, up to {calibration.decades:.1f} "
-            f"decades of N·D beyond their runs; the target lies {far:.1f} beyond the ladder"
-        )
-        if far > calibration.decades + BEYOND_BACK_TESTS:
-            notes.append("warning: that is much further than the back-tests reach; trust the intervals less")
-    else:
-        notes.append("warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used")
-    return notes
+    return [f"members: {names} ({chosen})", *interval_notes(study.calibration, study.top, target.n, target.d)]
 
 
 def _predictable(study: Study, wanted: Sequence[str]) -> list[TaskStudy]:

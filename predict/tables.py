@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from predict.prediction import Prediction, mean_error
+from predict.prediction import Prediction, inside_intervals, mean_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +70,21 @@ def prediction_table(predictions: list[Prediction], title: str, notes: Sequence[
     ]
     kept = [(header, cells) for header, cells in columns if any(cells)]
     error = mean_error(predictions)
-    summary = () if error is None else (f"mean absolute error {error:.2f} points{_paper_error(predictions)}",)
+    summary = () if error is None else (_summary(predictions, error),)
     return Table(
         title=title,
         headers=tuple(header for header, _ in kept),
         rows=tuple(zip(*[cells for _, cells in kept], strict=True)),
         notes=(*summary, *notes),
     )
+
+
+def _summary(predictions: list[Prediction], error: float) -> str:
+    text = f"mean absolute error {error:.2f} points{_paper_error(predictions)}"
+    inside = inside_intervals(predictions)
+    if inside is None:
+        return text
+    return f"{text}; of {inside[2]} actual accuracies {inside[0]} lie in the 80% interval, {inside[1]} in the 95% one"
 
 
 def _paper_error(predictions: list[Prediction]) -> str:

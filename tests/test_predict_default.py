@@ -95,6 +95,8 @@ def test_a_known_ladder_is_predicted_within_its_interval() -> None:
     assert p.low95 is not None and p.high95 is not None and p.low80 is not None
     assert p.low95 < truth < p.high95 and abs(p.accuracy - truth) < 0.03
     assert p.low95 < p.low80 < p.accuracy
+    assert p.loss is not None and p.loss_low95 is not None and p.loss_low80 is not None
+    assert p.loss_low95 < p.loss_low80 < p.loss and p.loss_low95 < float(LOSS(TARGET.n, TARGET.d))
 
 
 def test_members_drop_out_with_their_features() -> None:

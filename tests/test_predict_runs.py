@@ -100,3 +100,23 @@ def test_damaged_metrics_are_named(nano: Path) -> None:
     path.write_text(path.read_text()[:50])
     with pytest.raises(UserError, match=r"step-0000001\.json is not valid JSON"):
         main(["--ladder", str(nano), "--target", "n5-8xC"])
+
+
+def test_mixed_recipes_and_absent_rungs_are_warned_about(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["notes"]
+    assert not any("warning" in note for note in notes)
+    path = nano / "n1-2xC" / "config.yaml"
+    path.write_text(path.read_text().replace("final_lr_fraction: 0.1", "final_lr_fraction: 0.0"))
+    for metrics in (nano / "n2-1xC" / "metrics").iterdir():
+        metrics.unlink()
+    notes = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["notes"]
+    assert "warning: not measured: n2-1xC" in notes
+    assert "warning: the rungs were trained by different recipes: they differ in final_lr_fraction" in notes
+
+
+def test_runs_older_than_the_code_are_read(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"]
+    for path in nano.glob("*/config.yaml"):
+        lines = [line for line in path.read_text().splitlines() if "z_loss" not in line]
+        path.write_text("\n".join(lines))
+    assert answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"] == before
