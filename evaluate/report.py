@@ -15,46 +15,35 @@ COLUMNS = ("bpb", "acc_per_char", "acc_per_byte", "acc_raw", "task_ce", "prob_co
 
 
 class Progressing:
-    """A bar per task on a terminal's standard error; elsewhere a line when a task begins."""
+    """What is being done, on standard error: a bar per task on a terminal, elsewhere a line when a task begins."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        if sys.stderr.isatty() and not quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-
-    def __enter__(self) -> Progressing:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def begin(self, name: str) -> None:
+        if not self._quiet:
+            print(name, file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+                console = Console(stderr=True)
+                self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+                self._bar.start()
+
+    def end(self) -> None:
+        """Takes the bars away, so that what is printed next stands alone."""
         if self._bar:
-            for identity in self._tasks.values():
-                self._bar.remove_task(identity)
-        self._tasks = {}
-        self.line(name)
+            self._bar.stop()
+        self._bar, self._tasks = None, {}
 
     def advance(self, task: str, done: int, total: int) -> None:
-        if self._bar is None:
-            if done == 0:
-                self.line(f"  {task}: {total:,} tokens")
-            return
-        if task not in self._tasks:
-            self._tasks[task] = self._bar.add_task(task, total=total)
-        self._bar.update(self._tasks[task], completed=done)
-
-    def line(self, text: str) -> None:
         if self._bar:
-            self._bar.console.print(text, highlight=False)
-        elif not self._quiet:
-            print(text, file=sys.stderr, flush=True)
+            if task not in self._tasks:
+                self._tasks[task] = self._bar.add_task(task, total=total)
+            self._bar.update(self._tasks[task], completed=done)
+        elif done == 0 and not self._quiet:
+            print(f"  {task}: {total:,} tokens", file=sys.stderr, flush=True)
 
 
 def table(metrics: dict[str, Any]) -> str:

@@ -67,14 +67,13 @@ class Session:
 
         With --watch goes on until the last checkpoint of every run is there and measured.
         """
-        with self.progress:
-            while True:
-                pending = self.processes.agree(self._pending)
-                for place, checkpoint in enumerate(pending):
-                    self._visit(checkpoint, pending[place + 1 : place + 2])
-                if self.processes.agree(self._finished):
-                    break
-                time.sleep(POLL_SECONDS)
+        while True:
+            pending = self.processes.agree(self._pending)
+            for place, checkpoint in enumerate(pending):
+                self._visit(checkpoint, pending[place + 1 : place + 2])
+            if self.processes.agree(self._finished):
+                break
+            time.sleep(POLL_SECONDS)
         if self.processes.main and self.config.wandb != "off":
             log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
 
@@ -142,7 +141,10 @@ class Session:
         if files and self.options.force and self.processes.main:
             files.arrays.unlink(missing_ok=True)
         origin["weight_files"] = order.weight_files
-        return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files)
+        try:
+            return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files)
+        finally:
+            self.progress.end()
 
     def files(self, checkpoint: Checkpoint) -> ResultFiles | None:
         """Where its results lie; None with --limit and no --output: part of a task is no measurement of the run."""
