@@ -42,7 +42,8 @@ def check(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
     Raises:
         UserError: a missing column, an unknown metric, no N or D, a value that is not finite, an accuracy outside
-            [0, 1], a loss below 0, or two different values under one key; each names source, run, task and metric.
+            [0, 1], a loss not above 0, chance outside [0, 1), or two different values under one key; each names the
+            source, run, task and metric.
     """
     missing = [column for column in ROW if column not in frame.columns]
     if missing:
@@ -58,7 +59,9 @@ def check(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     _reject(frame, ~np.isfinite(frame.value), source, "is not a finite number")
     accuracy = frame.metric.isin(ACCURACIES)
     _reject(frame, accuracy & ~frame.value.between(0, 1), source, "is an accuracy outside [0, 1]")
-    _reject(frame, frame.value < 0, source, "is a loss below 0")
+    _reject(frame, ~accuracy & ~(frame.value > 0), source, "is a loss that is not above 0")
+    guessing = frame.chance.isna() | ((frame.chance >= 0) & (frame.chance < 1))
+    _reject(frame, ~guessing, source, "has chance outside [0, 1)")
     return _unique(frame, source)
 
 

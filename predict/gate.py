@@ -19,7 +19,8 @@ def monotony(points: TaskPoints) -> float:
     Scale is how low the language-modelling loss is, where it was measured: it orders runs that spend the same compute
     well or badly. Else it is N·D.
     """
-    scale, score = _ranks(points.n * points.d if points.lm is None else -points.lm), _ranks(points.accuracy)
+    by_loss = points.lm is not None and np.ptp(points.lm) > 0
+    scale, score = _ranks(-points.lm if by_loss else points.n * points.d), _ranks(points.accuracy)  # type: ignore[operator]
     if np.ptp(score) == 0 or np.ptp(scale) == 0:
         return 0.0
     return float(np.corrcoef(scale, score)[0, 1])

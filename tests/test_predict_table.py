@@ -26,7 +26,9 @@ def test_a_table_survives_files(tmp_path: Path) -> None:
     [
         ({"value": float("nan")}, "not a finite number"),
         ({"metric": "rc_acc", "value": 1.2}, "outside [0, 1]"),
-        ({"metric": "rc_bpb", "value": -0.1}, "loss below 0"),
+        ({"metric": "rc_bpb", "value": -0.1}, "loss that is not above 0"),
+        ({"metric": "rc_bpb", "value": 0.0}, "loss that is not above 0"),
+        ({"chance": 1.0}, "chance outside [0, 1)"),
         ({"n": float("nan")}, "no N or no D"),
         ({"d": 0}, "no N or no D"),
         ({"metric": "rc_accc"}, 'did you mean "rc_acc"'),

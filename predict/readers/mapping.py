@@ -119,7 +119,7 @@ def _completed(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         raise UserError(f"{source}: missing column d (training tokens of the run) or tokens (at the row)")
     frame = frame.copy()
     for name, value in {"ladder": "", "split": "val"}.items():
-        frame[name] = frame[name].fillna(value) if name in frame.columns else value
+        frame[name] = frame[name].astype(object).fillna(value) if name in frame.columns else value
     for name in ("n", "d", "tokens", "value", "items", "chance"):
         if name in frame.columns:
             frame[name] = _numbers(frame[name], name, source)
