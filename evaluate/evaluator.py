@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.lm_loss import RunningText, lm_loss, read_running_text
-from evaluate.metrics import choices_of, task_results
+from evaluate.metrics import choices_of, definition_key, task_results
 from evaluate.plan import Plan, cached_plan, plan_key
 from evaluate.processes import Processes
 from evaluate.results import Provenance, ResultFiles
@@ -37,7 +37,15 @@ class Job:
 
     def provenance(self, weights: str, dtype: str) -> Provenance:
         texts = {name: text.fingerprint for name, text in self.texts.items()}
-        return Provenance(weights=weights, tokenizer=self.tokenizer_sha256, dtype=dtype, plans=self.plans, texts=texts)
+        definitions = {task.key: definition_key(task) for task in self.suite.tasks}
+        return Provenance(
+            weights=weights,
+            tokenizer=self.tokenizer_sha256,
+            dtype=dtype,
+            plans=self.plans,
+            definitions=definitions,
+            texts=texts,
+        )
 
 
 def make_job(suite: Suite, encoder: Encoder, context: int | None, vocabulary: int) -> Job:

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from evaluate.plan import Plan
 from evaluate.tasks import Task
+from ladder.files import json_sha256
 
+METRICS_VERSION = 1  # raise it when a definition changes: files are then derived again, without scoring
 TASK_CE_NORMALISER = "nats per character"
 
 Floats = npt.NDArray[np.float64]
@@ -110,6 +112,11 @@ def _logsumexp(scores: Floats) -> Floats:
 def standard_error(values: Floats) -> float:
     """Of the mean over documents: sample deviation / sqrt(documents), as lm-evaluation-harness; 0 for one document."""
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def definition_key(task: Task) -> str:
+    """Changes when the same log-likelihoods would be reported differently."""
+    return json_sha256([METRICS_VERSION, task.split, task.primary, dict(task.categories)])
 
 
 def task_results(task: Task, choices: Choices) -> list[dict[str, Any]]:

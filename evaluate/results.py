@@ -18,6 +18,7 @@ from ladder.files import atomic_file, read_json, write_json
 from ladder.measurements import SCHEMA_VERSION
 
 _META = "provenance"
+_BY_TASK = ("plans", "definitions", "texts")
 _ORIGIN = ("run", "size", "n", "d", "step", "tokens")
 
 
@@ -40,7 +41,8 @@ class Provenance:
     tokenizer: str
     dtype: str
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
-    texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, likewise
+    definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of how metrics are derived
+    texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
 
     def same_model(self, other: Provenance) -> bool:
         return (self.weights, self.tokenizer, self.dtype) == (other.weights, other.tokenizer, other.dtype)
@@ -73,6 +75,7 @@ class ResultFiles:
             have is not None
             and have.same_model(wanted)
             and wanted.plans.items() <= have.plans.items()
+            and wanted.definitions.items() <= have.definitions.items()
             and wanted.texts.items() <= have.texts.items()
         )
 
@@ -117,8 +120,8 @@ class ResultFiles:
                 "results"
             ]
             value["lm_loss"] = [row for row in before["lm_loss"] if row["name"] not in names] + metrics["lm_loss"]
-            plans, texts = {**have.plans, **provenance.plans}, {**have.texts, **provenance.texts}
-            value[_META] = asdict(provenance) | {"plans": plans, "texts": texts}
+            both = {name: {**getattr(have, name), **getattr(provenance, name)} for name in _BY_TASK}
+            value[_META] = asdict(provenance) | both
         else:
             value[_META] = asdict(provenance)
         write_json(self.path, value)

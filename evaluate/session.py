@@ -123,7 +123,13 @@ class Session:
         files = order.files
         if files is None or self.options.force:
             return None
-        return self.processes.agree(lambda: files.metrics() if files.covers(order.provenance) else None)
+
+        def decide() -> dict[str, Any] | None:
+            if self.options.log_samples and files.loglikelihoods(order.provenance).keys() != order.job.plans.keys():
+                return None
+            return files.metrics() if files.covers(order.provenance) else None
+
+        return self.processes.agree(decide)
 
     def _claim(self, order: Order) -> contextlib.AbstractContextManager[bool]:
         if order.files is None or not self.processes.main:

@@ -172,6 +172,16 @@ def test_what_changed_is_measured_again(
     assert len(calls) == 10
 
 
+def test_a_changed_definition_is_derived_anew_without_scoring(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before,) = evaluate(capsys, run.checkpoint(10))
+    calls = scored(monkeypatch)
+    (after,) = evaluate(capsys, run.checkpoint(10), "suite.tasks.pets.primary=acc_raw", "suite.tasks.pets.split=val")
+    assert not calls and after["results"][0]["primary"] == "acc_raw" and after["results"][0]["split"] == "val"
+    assert after["results"][0]["acc"] == before["results"][0]["acc_raw"]
+
+
 def test_part_of_a_task_is_no_measurement_of_the_run(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     (metrics,) = evaluate(capsys, run.checkpoint(10), "--limit", "2")
     assert {row["n"] for row in metrics["results"]} == {2}
@@ -196,6 +206,8 @@ def test_samples_and_harness_results_on_request(run: RunDirectory, capsys: pytes
     assert results["results"]["pets_rc"]["acc_norm,none"] == metrics["results"][0]["acc_per_char"]
     assert results["n-samples"]["names_rc"] == {"original": 7, "effective": 7}
     assert set(read_runs(run.path).step) == {10}  # those files are not taken for metrics
+    (run.metrics / "step-0000010.npz").unlink()
+    assert evaluate(capsys, run.checkpoint(10), "--log-samples")[0]["results"] == metrics["results"]
     with pytest.raises(UserError, match="--output"):
         main([str(run.checkpoint(10)), "--limit", "1", "--log-samples"])
 
