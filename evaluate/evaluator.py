@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -66,6 +67,11 @@ def make_job(suite: Suite, encoder: Encoder, context: int | None, vocabulary: in
     )
 
 
+@functools.cache
+def _software() -> dict[str, Any]:
+    return {"git_revision": git_revision(), "versions": versions("torch", "transformers", "tokenizers")}
+
+
 @dataclass(kw_only=True)
 class Evaluator:
     """Keeps plans in memory between checkpoints. Several processes each score every so many batches.
@@ -109,8 +115,7 @@ class Evaluator:
             "lm_loss": losses,
             "suite": job.suite.name,
             "max_length": job.max_length,
-            "git_revision": git_revision(),
-            "versions": versions("torch", "transformers", "tokenizers"),
+            **_software(),
         }
         if files is None:
             return metrics | {"provenance": asdict(provenance)}

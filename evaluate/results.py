@@ -92,21 +92,28 @@ class ResultFiles:
 
     def loglikelihoods(self, wanted: Provenance) -> dict[str, np.ndarray]:
         """Arrays by "task.format" that were measured on exactly what is wanted now."""
-        if not self.arrays.exists():
-            return {}
+        plans, arrays = self._stored(wanted)
+        return {key: arrays[key] for key, plan in plans.items() if wanted.plans.get(key) == plan}
+
+    def save_loglikelihoods(self, wanted: Provenance, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes them; those of other tasks that an earlier call measured on the same model stay."""
+        plans, stored = self._stored(wanted)
+        kept = {key: array for key, array in stored.items() if key not in wanted.plans}
+        done = asdict(wanted) | {"plans": {**plans, **wanted.plans}}
+        done["plans"] = {key: done["plans"][key] for key in [*kept, *arrays]}
+        with atomic_file(self.arrays) as temporary, temporary.open("wb") as file:
+            np.savez(file, **{_META: np.array(json.dumps(done))}, **kept, **dict(arrays))  # type: ignore[arg-type]
+
+    def _stored(self, wanted: Provenance) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
+        """Plans and arrays of the same model; none where the file is of another one, absent or unreadable."""
         try:
             with np.load(self.arrays, allow_pickle=False) as stored:
                 have = _provenance(json.loads(str(stored[_META])))
                 if have is None or not have.same_model(wanted):
-                    return {}
-                return {key: stored[key] for key, plan in have.plans.items() if wanted.plans.get(key) == plan}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # unreadable: measure again
-            return {}
-
-    def save_loglikelihoods(self, wanted: Provenance, arrays: Mapping[str, np.ndarray]) -> None:
-        done = asdict(wanted) | {"plans": {key: wanted.plans[key] for key in arrays}}
-        with atomic_file(self.arrays) as temporary, temporary.open("wb") as file:
-            np.savez(file, **{_META: np.array(json.dumps(done))}, **dict(arrays))  # type: ignore[arg-type]
+                    return {}, {}
+                return have.plans, {key: stored[key] for key in have.plans}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return {}, {}
 
     def save_metrics(self, metrics: Mapping[str, Any], provenance: Provenance) -> dict[str, Any]:
         """Writes the metrics file; rows that an earlier call measured on the same model stay in it."""
@@ -114,12 +121,11 @@ class ResultFiles:
         have = _provenance(before.get(_META, {}))
         value = dict(metrics)
         if have is not None and have.same_model(provenance):
-            keys = {(row["task"], row["format"]) for row in metrics["results"]}
-            names = {row["name"] for row in metrics["lm_loss"]}
-            value["results"] = [row for row in before["results"] if (row["task"], row["format"]) not in keys] + metrics[
-                "results"
-            ]
-            value["lm_loss"] = [row for row in before["lm_loss"] if row["name"] not in names] + metrics["lm_loss"]
+            results, losses = metrics["results"], metrics["lm_loss"]
+            keys = {(row["task"], row["format"]) for row in results}
+            names = {row["name"] for row in losses}
+            value["results"] = [row for row in before["results"] if (row["task"], row["format"]) not in keys] + results
+            value["lm_loss"] = [row for row in before["lm_loss"] if row["name"] not in names] + losses
             both = {name: {**getattr(have, name), **getattr(provenance, name)} for name in _BY_TASK}
             value[_META] = asdict(provenance) | both
         else:

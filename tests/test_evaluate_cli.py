@@ -143,8 +143,15 @@ def test_work_done_is_skipped_and_the_rest_resumed(
     assert evaluate(capsys, run.checkpoint(10)) == whole and len(calls) == 3
     only = evaluate(capsys, run.checkpoint(10), "--tasks", "pets", "--formats", "mc")
     assert len(calls) == 3 and {row["task"] for row in only[0]["results"]} == {"pets", "names"}
+    evaluate(capsys, run.checkpoint(10), "--tasks", "pets", "--formats", "rc", "suite.max_length=40")
+    assert len(calls) == 4 and sorted(np.load(run.metrics_file(10).with_suffix(".npz"))) == [
+        "names.rc",
+        "pets.mc",
+        "pets.rc",
+        "provenance",
+    ]
     evaluate(capsys, run.checkpoint(10), "--force")
-    assert len(calls) == 6
+    assert len(calls) == 7
 
 
 def test_what_changed_is_measured_again(
