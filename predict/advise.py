@@ -18,6 +18,7 @@ from predict.ladders import LadderData
 from predict.laws import PowerLaw
 from predict.members import LOSS_PRIOR
 from predict.points import task_points
+from predict.readers.mapping import size_name
 from predict.ridge import fit_ridge
 from predict.tables import Table
 from predict.tasks import Task
@@ -107,8 +108,9 @@ def advise(data: LadderData, target: Target, tasks: Sequence[Task], budget: floa
     d0 = float(np.exp(np.mean([np.log(run.d) for run in runs])))
     options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
     if not options:
-        cheapest = min((6 * n * d for _, n, d in candidates(data, target)), default=float("inf"))
-        raise UserError(f"--budget {budget:.3g} buys no further run; the cheapest candidate takes {cheapest:.3g} FLOPs")
+        costs = [6 * n * d for _, n, d in candidates(data, target)]
+        why = f"the cheapest takes {min(costs):.3g} FLOPs" if costs else "none costs less than the target itself"
+        raise UserError(f"--budget {budget:.3g} buys no further run; {why}")
 
     def gain(name: str, added: Sequence[str]) -> float:
         points = [(options[one][0] / n0, options[one][1] / d0) for one in added]
@@ -135,16 +137,23 @@ def advise(data: LadderData, target: Target, tasks: Sequence[Task], budget: floa
 
 
 def candidates(data: LadderData, target: Target) -> list[tuple[str, float, float]]:
-    """(name, N, D) of runs not yet made: known sizes from the ladder's smallest to the target's, at its multiples."""
+    """(name, N, D) of runs not yet made that cost less than the target.
+
+    Sizes: the ladder's, those its configuration knows beyond, or else twice the largest, all below the target's.
+    Multiples: those of the configuration, or else the ladder's own and twice the largest.
+    """
     have = {(run.size, round(run.multiple, 2)) for run in data.rungs}
     sizes = {run.size: run.n for run in data.rungs}
+    smallest, largest = min(sizes.values()), max(sizes.values())
+    multiples = {round(run.multiple, 2) for run in data.rungs}
     if data.ladder is not None:
         shapes = data.ladder.sizes | data.ladder.larger_sizes
-        smallest = min(sizes.values())
         sizes |= {size: float(shape.n) for size, shape in shapes.items() if smallest <= shape.n < target.n}
-        multiples = set(data.ladder.multiples) | {run.multiple for run in data.rungs}
+        multiples |= set(data.ladder.multiples)
     else:
-        multiples = {round(run.multiple, 2) for run in data.rungs}
+        multiples.add(2 * max(multiples))
+    if max(sizes.values()) == largest and 2 * largest < target.n:
+        sizes[size_name(2 * largest)] = 2 * largest
     return [
         (rung_name(size, multiple), n, 20 * n * multiple)
         for size, n in sizes.items()

@@ -21,7 +21,7 @@ AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A smaller ladder: `flops` all of it, `last` its dearest run; errors by task, signed, relative to the actual."""
+    """A smaller ladder: `flops` (6ND) of all of it, `last` of its dearest run; errors by task, signed."""
 
     label: str
     flops: float
@@ -67,7 +67,7 @@ def compute_errors(data: LadderData, target: Target, tasks: Sequence[Task], axis
         )
         if predicted is None:
             continue
-        costs = [data.flops(run.n, run.d) for run in runs]
+        costs = [run.compute for run in runs]
         steps.append(
             Step(
                 label=label,

@@ -16,7 +16,6 @@ from predict.tasks import Task, resolve_tasks
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER_SEQUENCE_LENGTH = 4096
 SAME = 1e-3  # relative difference of N and D up to which two runs are the same point
 MINIMUM_RUNGS = 3
 FEW_RUNGS = 5
@@ -43,10 +42,12 @@ class LadderData:
 
         That per-token sum reproduces the constants behind the paper's FLOPs analyses (section 6.1) exactly.
         """
-        shapes = (self.ladder.sizes | self.ladder.larger_sizes).values() if self.ladder else ()
-        for shape in shapes:
+        if self.ladder is None:
+            return 6.0 * n * d
+        for shape in (self.ladder.sizes | self.ladder.larger_sizes).values():
             if abs(shape.n / n - 1) < SAME:
-                return d * (shape.flops_per_token_with_attention(PAPER_SEQUENCE_LENGTH) + 4 * shape.head_parameters)
+                attention = shape.flops_per_token_with_attention(self.ladder.recipe.sequence_length)
+                return d * (attention + 4 * shape.head_parameters)
         return 6.0 * n * d
 
     def at(self, target: Target) -> Run | None:

@@ -213,7 +213,7 @@ def compute(study: PaperStudy, axis: str) -> Table:
         rows=table.rows,
         notes=(
             "FLOPs are those of the whole smaller ladder; the paper's axis shows its last run only, so its 0.1% of the "
-            "target (MMLU error 12%) is 0.4% here. Ladders of fewer than 7 runs, or of one size or multiple, do not "
+            "target (MMLU error 12%) is 0.3% here. Ladders of fewer than 7 runs, or of one size or multiple, do not "
             "determine the coefficients: there the published numbers depend on where the solver stops.",
         ),
     )
