@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from evaluate.__main__ import main
 from evaluate.hook import make_hook
 from evaluate.scorer import Scorer
+from evaluate.tokenizer import Encoder
 from ladder.config import load_config
 from ladder.errors import UserError
 from ladder.measurements import read_runs
@@ -107,6 +108,24 @@ def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.Cap
     assert loss["nats_per_token"] == pytest.approx(float(expected), abs=1e-5)
     assert loss["bits_per_byte"] == pytest.approx(float(expected) / np.log(2) / 4)  # the shards say 4 bytes a token
     assert loss["tokens"] == 4 * 255 and metrics["results"] == []
+
+
+def test_lm_loss_of_a_text(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.txt").write_text("The cat sat on the mat — naïve dogs bark. " * 30)
+    words = ["+suite.lm_loss.prose={text: %s, tokens: %d}" % (tmp_path / "t.txt", 300)]  # noqa: UP031
+    (metrics,) = evaluate(capsys, run.checkpoint(10), "--tasks", "prose", *words)
+    text, encoder = (tmp_path / "t.txt").read_text(), Encoder(tiny_tokenizer())
+    tokens = torch.from_numpy(encoder.encode([text])[0].astype(np.int64))
+    with torch.no_grad():
+        logits = tiny_model(seed=10)(tokens[None, :256]).logits[0, :-1].double()
+    expected = float(torch.nn.functional.cross_entropy(logits, tokens[1:256]))
+    (loss,) = metrics["lm_loss"]
+    assert loss["nats_per_token"] == pytest.approx(expected, abs=1e-5) and loss["tokens"] == 255
+    assert loss["bits_per_byte"] == pytest.approx(expected / np.log(2) * len(tokens) / len(text.encode()))
+    for tokens_asked, expected_error in ((10**6, "ask for fewer"), (1, "at least 2")):
+        words = ["+suite.lm_loss.prose={text: %s, tokens: %d}" % (tmp_path / "t.txt", tokens_asked)]  # noqa: UP031
+        with pytest.raises(UserError, match=expected_error):
+            main([str(run.checkpoint(10)), "--tasks", "prose", *words])
 
 
 def test_the_hook_measures_the_same_as_the_checkpoint(

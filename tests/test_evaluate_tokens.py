@@ -42,6 +42,16 @@ def test_a_token_that_would_span_context_and_continuation_is_split() -> None:
     assert answer.tolist() == ENCODER.encode(["at"])[0].tolist()
 
 
+@pytest.mark.parametrize("bos", [False, True])
+def test_encoding_the_prompt_once_changes_nothing(bos: bool) -> None:
+    encoder = Encoder(tiny_tokenizer(bos))
+    for prompt in ("Question: the dogs\n\n", "the m", "the mat\n", ""):
+        pairs = [(prompt + rest, " cat") for rest in ("", "\n\n moon", "at sat", "oon", "Question: cow\nAnswer:")]
+        once = encoder.encode_pairs(pairs[1:], prompt)
+        whole = [np.concatenate([encoder.start, encoder.encode([context])[0]]) for context, _ in pairs[1:]]
+        assert [context.tolist() for context, _ in once] == [context.tolist() for context in whole]
+
+
 def test_texts_are_taken_verbatim() -> None:
     made = [Document(id="0", contexts=("Q:",) * 3, choices=("  two", " trail ", " two"), gold=0)]
     plan = make_plan(made, ENCODER, 99, True)
