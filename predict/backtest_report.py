@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -118,7 +118,3 @@ def coverage(study: Study, tasks: Sequence[TaskStudy]) -> np.ndarray | None:
 
 def _mean(parts: Sequence[np.ndarray]) -> float:
     return float(np.concatenate(parts).mean())
-
-
-def without_refused(study: Study) -> Study:
-    return replace(study, tasks=tuple(task for task in study.tasks if not task.refused))

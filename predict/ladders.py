@@ -131,13 +131,7 @@ def ladder_data(
     """
     runs = runs_of(table)
     sizes = [_our_spelling(size, runs) for size in sizes]
-    for size in sizes:
-        if size not in {run.size for run in runs}:
-            raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
-    for multiple in multiples:
-        known = sorted({run.multiple for run in runs})
-        if not any(_close(multiple, other) for other in known):
-            raise unknown(f"multiple of {source}", f"{multiple:g}", dict.fromkeys(f"{other:.3g}" for other in known))
+    _check_measured(runs, source, sizes, multiples)
     wanted_sizes = sizes or (list(ladder.sizes) if ladder else [])
     wanted_multiples = multiples or (list(ladder.multiples) if ladder else [])
     rungs = [
@@ -159,6 +153,16 @@ def ladder_data(
         ladder=ladder,
     )
     return data.checked()
+
+
+def _check_measured(runs: Sequence[Run], source: str, sizes: Sequence[str], multiples: Sequence[float]) -> None:
+    for size in sizes:
+        if size not in {run.size for run in runs}:
+            raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
+    for multiple in multiples:
+        known = sorted({run.multiple for run in runs})
+        if not any(_close(multiple, other) for other in known):
+            raise unknown(f"multiple of {source}", f"{multiple:g}", dict.fromkeys(f"{other:.3g}" for other in known))
 
 
 def _close(multiple: float, other: float) -> bool:
