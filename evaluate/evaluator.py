@@ -115,6 +115,7 @@ class Evaluator:
             "lm_loss": losses,
             "suite": job.suite.name,
             "max_length": job.max_length,
+            "tries": scorer.tries,
             **_software(),
         }
         if files is None:
