@@ -30,7 +30,7 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
         pip install 'torch>=2.11'
     else
         echo "[1/2] torch (CPU build)"
-        pip install torch==2.13.0 --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu
+        pip install --no-deps torch==2.13.0 --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
     fi
 fi
 echo "[2/2] the other packages"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_trainer
 from safetensors.torch import load_file
-from test_train_options import make_trainer
 from test_train_run import log_rows
 
 import ladder.files

@@ -9,29 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_user_error, run_module
+from conftest import assert_user_error, make_trainer, run_module
 from safetensors.torch import load_file
 from test_train_run import log_rows, words
 
 from ladder.config import ladder_from_config, load_config
-from ladder.data import open_data
 from ladder.errors import UserError
 from ladder.files import write_json
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from train.checkpoint import Writer, check_disk
 from train.model import LossModel, build_model, model_config
-from train.setup import RUNG_KEYS, build_trainer
 
-SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "rung=n0-1xC"]
-
-
-def make_trainer(corpus: Path, directory: Path, *more: str):
-    config = load_config([*SMALL, f"data.directory={corpus}", f"runs_dir={directory}", *more])
-    rung = ladder_from_config(config).rung("n0-1xC")
-    run = RunDirectory(directory / "nano" / rung.name)
-    write_json(run.run_file, dict.fromkeys((*RUNG_KEYS, "shape", "recipe", "seed"), 0))
-    return build_trainer(config, rung, open_data(config.data), run)
+SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
 
 
 def poison(trainer, steps: range) -> None:
@@ -64,6 +54,16 @@ def test_updates_that_are_not_finite_are_skipped_and_counted(corpus: Path, tmp_p
     sums = trainer._meter.read()
     assert (sums["steps"], sums["skipped"], sums["streak"], sums["longest_streak"]) == (3, 2, 0, 2)
     assert math.isfinite(sums["loss_sum"])
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 4])
+def test_gradient_accumulation_changes_nothing(corpus: Path, tmp_path: Path, micro_batch: int) -> None:
+    whole = make_trainer(corpus, tmp_path / "whole")
+    parts = make_trainer(corpus, tmp_path / "parts", f"train.micro_batch={micro_batch}")
+    for step in (1, 2, 3):
+        assert parts._update(step).item() == pytest.approx(whole._update(step).item(), rel=1e-5)
+    ours, theirs = parts._meter.read(), whole._meter.read()
+    assert ours["loss_sum"] == pytest.approx(theirs["loss_sum"], rel=1e-6)
 
 
 def test_too_many_skipped_updates_stop_the_run(corpus: Path, tmp_path: Path) -> None:

@@ -97,6 +97,10 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
 
     if is_main_process():
         begin(config, rung, run, identity)
+    if config.train.evaluate and config.train.parallel != "ddp":
+        raise UserError(
+            "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
+        )
     trainer = build_trainer(config, rung, mix, run)
     if config.train.evaluate:
         from evaluate.hook import make_hook

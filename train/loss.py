@@ -28,7 +28,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         matrix = weight.to(product)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
+        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         cross_entropy = hidden.new_zeros((), dtype=torch.float32)
         z_loss = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
@@ -48,11 +48,11 @@ class LinearCrossEntropy(torch.autograd.Function):
                 gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
                 gradient = gradient.to(product)
                 grad_hidden[start : start + chunk] = gradient @ matrix
-                if product == grad_weight.dtype:
+                if product == torch.float32:
                     grad_weight.addmm_(gradient.T, part)
                 else:
                     grad_weight += gradient.T @ part
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
         ctx.mark_non_differentiable(cross_entropy)
         return cross_entropy + z_loss, cross_entropy
 

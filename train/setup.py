@@ -41,6 +41,13 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
     micro_batch = config.train.micro_batch or _largest_micro_batch(model, accelerator, share, recipe.sequence_length)
     info = run.run_info()
+    if accelerator.is_main_process:
+        processes, precision = accelerator.num_processes, {"no": "fp32"}.get(accelerator.mixed_precision, "bf16")
+        print(
+            f"  device       {accelerator.device.type}, {precision}, {processes} processes ({config.train.parallel}), "
+            f"micro-batch {micro_batch} sequences, {-(-share // int(micro_batch))} accumulated",
+            flush=True,
+        )
     return Trainer(
         rung=rung,
         recipe=recipe,
@@ -57,6 +64,7 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             max_skipped=int(config.train.max_skipped),
             background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
             profile=bool(config.train.profile),
+            parallel=str(config.train.parallel),
         ),
         document_end=tokenizer.eos_token_id if config.train.document_mask else None,
         branch_steps=branch_steps(rung, ladder),

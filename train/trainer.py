@@ -27,6 +27,7 @@ from train.log import Log, peak_flops
 from train.meter import Meter
 from train.model import LossModel, build_optimizer
 from train.order import BatchOrder
+from train.parallel import parallelise
 from train.profile import Profile
 
 EXIT_PREEMPTED = 75
@@ -42,6 +43,7 @@ class Settings:
     keep_checkpoints: newest weights to keep, None for all; what is not measured yet is never removed.
     max_skipped: updates in a row that may be skipped for a gradient that is not finite.
     background: write checkpoints while training goes on.
+    parallel: ddp or fsdp2.
     """
 
     micro_batch: int
@@ -49,6 +51,7 @@ class Settings:
     keep_checkpoints: int | None = None
     max_skipped: int = 10
     background: bool = False
+    parallel: str = "ddp"
     profile: bool = False
 
 
@@ -83,9 +86,15 @@ class Trainer:
                 f"{self.accelerator.num_processes} processes cannot share a batch of "
                 f"{self.rung.hparams.batch_sequences} sequences; start at most that many"
             )
-        optimizer = build_optimizer(self.model, self.recipe, self.rung.hparams)
+        if self.settings.parallel == "fsdp2" and self.rung.hparams.batch_sequences % self.accelerator.num_processes:
+            raise UserError(
+                f"train.parallel=fsdp2: {self.accelerator.num_processes} processes cannot share a batch of "
+                f"{self.rung.hparams.batch_sequences} sequences evenly; start a number of processes that divides it"
+            )
         wrapped = LossModel(self.model, self.recipe.z_loss, self.document_end)
-        self._wrapped, self._optimizer = self.accelerator.prepare(wrapped, optimizer)
+        build = functools.partial(build_optimizer, recipe=self.recipe, hparams=self.rung.hparams)
+        self._parallel = parallelise(self.settings.parallel, self.accelerator, wrapped, build)
+        self._wrapped, self._optimizer = self._parallel.module, self._parallel.optimizer
         self._step = 0
         self._meter = Meter(self.accelerator.device)
         self._writer = Writer(self.settings.background)
@@ -131,18 +140,15 @@ class Trainer:
         losses = []
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(self._wrapped):
+            with contextlib.nullcontext() if last else self._parallel.no_sync():
                 loss, cross_entropy = self._wrapped(part, scale)
                 loss.backward()
                 losses.append(cross_entropy.detach())
-        grad_norm = accelerator.clip_grad_norm_(self._wrapped.parameters(), self.recipe.gradient_clip)
+        grad_norm = self._parallel.clip(self.recipe.gradient_clip)
         finite = torch.isfinite(grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = hparams.lr_at(step)
-        # The fused kernel itself leaves everything as it was where found_inf is set: no wait for the host.
-        self._optimizer.optimizer.found_inf = (~finite).float()
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._parallel.step(finite)
         self._meter.add(torch.stack(losses).sum(), finite, step)
         return grad_norm
 
@@ -216,13 +222,8 @@ class Trainer:
 
     def _save(self, save: Callable[[dict[str, Any]], None]) -> None:
         """Hands a state to the writer; a copy, where training goes on while it is written."""
+        state = {"step": self._step, "meter": self._meter.state_dict()} | self._parallel.state()
         if self.accelerator.is_main_process:
-            state = {
-                "step": self._step,
-                "model": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "meter": self._meter.state_dict(),
-            }
             if self._writer.background:
                 state = _copy_to_cpu(state)
             self._writer.submit(lambda: save(state))
@@ -238,8 +239,7 @@ class Trainer:
             state = read_state(self.start_from)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._parallel.load(state)
         self._step = state["step"]
         if self.accelerator.is_main_process or self.accelerator.num_processes == 1:
             self._meter.load_state_dict(state["meter"])

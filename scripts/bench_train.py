@@ -1,0 +1,243 @@
+"""Our training step beside the Hugging Face `Trainer`'s, on the same model, tokens and hardware, in one run.
+
+    python scripts/bench_train.py [--sizes n1,n3,slice] [--output benchmarks/train-cpu.json]
+
+Each engine runs in a process of its own, so that peak memory is its own; engines take turns, so that a busy machine is
+unfair to neither. On a CPU the figure is tokens per CPU second; on a GPU tokens per second and MFU. `slice` is four
+layers of the 190M shape with its full vocabulary of 100,352. `matmul` is the machine's own peak for matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+from accelerate import Accelerator
+
+from ladder.config import ladder_from_config, load_config
+from ladder.errors import run_command, unknown
+from ladder.files import write_json
+from ladder.provenance import git_revision, versions
+from ladder.recipe import Recipe
+from ladder.rung import Rung
+from ladder.shape import ModelShape
+from train.log import peak_flops
+from train.model import LossModel, build_model, build_optimizer, model_config
+from train.parallel import parallelise
+
+ENGINES = ("ours", "trainer")
+GPU = torch.cuda.is_available()
+OLMO2 = ("190M", "370M", "760M", "1.3B")
+MICRO_BATCH = {"190M": 16, "370M": 12, "760M": 10, "1.3B": 8}  # sequences of 4,096, as the published runs
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both engines do: `steps` updates of `sequences` sequences of `length` tokens each."""
+
+    shape: ModelShape
+    recipe: Recipe
+    rung: Rung
+    sequences: int
+    length: int
+    steps: int
+
+    @property
+    def tokens(self) -> int:
+        return self.steps * self.sequences * self.length
+
+    @property
+    def flops(self) -> float:
+        return self.shape.flops_per_token_with_attention(self.length) * self.tokens
+
+
+def work_for(size: str) -> Work:
+    if size == "slice":
+        ladder = ladder_from_config(
+            load_config(["+ladder.sizes.slice={d_model: 768, n_layers: 4, n_heads: 12, ffn_hidden: 3072}"])
+        )
+        rung = ladder.rung("slice-1xC")
+        return Work(rung.shape, ladder.recipe, rung, sequences=1, length=4096, steps=1)
+    ladder = ladder_from_config(load_config(["ladder=olmo2" if size in OLMO2 else "ladder=nano"]))
+    if size not in ladder.sizes | ladder.larger_sizes:
+        raise unknown("size", size, ["slice", "n0", "n1", "n2", "n3", "n5", "n6", *OLMO2])
+    rung = ladder.make_rung(size, 1)
+    sequences = MICRO_BATCH.get(size, rung.hparams.batch_sequences)
+    return Work(rung.shape, ladder.recipe, rung, sequences, rung.hparams.sequence_length, steps=10 if GPU else 25)
+
+
+def tokens_of(work: Work) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    count = work.steps * work.sequences
+    return torch.randint(0, work.shape.vocab_size, (count, work.length), generator=generator)
+
+
+def ours(work: Work) -> Callable[[], None]:
+    """The parts of `train.trainer.Trainer._update`, on given tokens."""
+    accelerator = Accelerator(mixed_precision="bf16" if GPU else "no", cpu=not GPU)
+    model = build_model(model_config(work.shape, work.recipe), seed=0).to(accelerator.device)
+    if GPU:
+        for block in model.model.layers:
+            block.compile()
+    parallel = parallelise(
+        "ddp",
+        accelerator,
+        LossModel(model, work.recipe.z_loss),
+        lambda plain: build_optimizer(plain, work.recipe, work.rung.hparams),
+    )
+    batches = tokens_of(work).split(work.sequences)
+    parallel.module.train()
+
+    def run() -> None:
+        for batch in batches:
+            loss, _ = parallel.module(batch.to(accelerator.device, non_blocking=True), 1.0 / batch.numel())
+            loss.backward()
+            parallel.step(torch.isfinite(parallel.clip(work.recipe.gradient_clip)))
+
+    return run
+
+
+def trainer(work: Work) -> Callable[[], None]:
+    """`transformers.Trainer` as its documentation has it: AdamW fused, bf16 on a GPU, compiled there."""
+    import tempfile
+
+    from transformers import Trainer, TrainingArguments
+
+    model = build_model(model_config(work.shape, work.recipe), seed=0)
+    rows = [{"input_ids": row, "labels": row} for row in tokens_of(work)]
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=work.sequences,
+        max_steps=work.steps,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        bf16=GPU,
+        torch_compile=GPU,
+        use_cpu=not GPU,
+        report_to=[],
+        logging_strategy="no",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    return lambda: Trainer(model=model, args=arguments, train_dataset=rows).train() and None
+
+
+def measure(engine: str, size: str) -> dict[str, Any]:
+    """Runs one engine twice (the first call warms up) and times the second."""
+    work = work_for(size)
+    run = {"ours": ours, "trainer": trainer}[engine](work)
+    run()
+    if GPU:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    if GPU:
+        torch.cuda.synchronize()
+    seconds = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+    peak = torch.cuda.max_memory_allocated() if GPU else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = seconds["wall_seconds" if GPU else "cpu_seconds"]
+    return {
+        "tokens_per_second": work.tokens / used,
+        "flops_per_second": work.flops / used,
+        "peak_memory_bytes": peak,
+        **seconds,
+    }
+
+
+def matmul_peak() -> float:
+    """FLOP/s of a large matrix product on this machine: one thread on a CPU, bf16 on a GPU."""
+    size, dtype = (8192, torch.bfloat16) if GPU else (1024, torch.float32)
+    device = "cuda" if GPU else "cpu"
+    left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(12):
+        start = time.perf_counter() if GPU else time.process_time()
+        left @ right
+        if GPU:
+            torch.cuda.synchronize()
+        best = min(best, (time.perf_counter() if GPU else time.process_time()) - start)
+    return 2 * size**3 / best
+
+
+def child(engine: str, size: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", engine, "--sizes", size]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} if not GPU else dict(os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1]}
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def compare(size: str, rounds: int, peak: float) -> dict[str, Any]:
+    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+    for _ in range(1 if size == "slice" else rounds):
+        for engine in ENGINES:
+            results[engine].append(child(engine, size))
+    best = {}
+    for engine, runs in results.items():
+        whole = [run for run in runs if "error" not in run]
+        best[engine] = max(whole, key=lambda run: run["tokens_per_second"]) if whole else runs[0]
+    row: dict[str, Any] = {"size": size, **best}
+    if all("error" not in best[engine] for engine in ENGINES):
+        row["speed_ratio"] = best["ours"]["tokens_per_second"] / best["trainer"]["tokens_per_second"]
+        row["memory_ratio"] = best["ours"]["peak_memory_bytes"] / best["trainer"]["peak_memory_bytes"]
+        row["share_of_matmul_peak"] = best["ours"]["flops_per_second"] / peak
+        print(
+            f"{size:>6}: ours {best['ours']['tokens_per_second']:>9,.0f} tokens/s, {row['speed_ratio']:.2f} times "
+            f"the Trainer's; peak memory {best['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, {row['memory_ratio']:.2f} of "
+            f"its; {row['share_of_matmul_peak']:.0%} of the matrix-product peak",
+            flush=True,
+        )
+    return row
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python scripts/bench_train.py", description=__doc__)
+    parser.add_argument("--sizes", default=",".join(OLMO2) if GPU else "n0,n1,n3,n5,slice")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--child", choices=ENGINES, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.child:
+        print(json.dumps(measure(options.child, options.sizes)))
+        return 0
+    torch.set_num_threads(1)
+    peak = matmul_peak()
+    name = torch.cuda.get_device_name() if GPU else (platform.processor() or platform.machine())
+    print(f"{name}: matrix products at {peak / 1e9:,.0f} GFLOP/s", flush=True)
+    rows = [compare(size, options.rounds, peak) for size in options.sizes.split(",")]
+    if options.output:
+        write_json(
+            options.output,
+            {
+                "machine": {"name": name, "cores": os.cpu_count(), "peak": peak_flops(name) if GPU else None},
+                "date": time.strftime("%Y-%m-%d"),
+                "git_revision": git_revision(),
+                "versions": versions("torch", "transformers", "accelerate"),
+                "matmul_flops_per_second": peak,
+                "unit": "wall seconds" if GPU else "CPU seconds, one thread",
+                "results": rows,
+            },
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
