@@ -38,7 +38,12 @@ def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
     )
     add_narrowing(options)
     options.add_argument("--corpus", help="which ladder of a file that holds several")
-    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of a file")
+    options.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="YAML that explains a file's columns (pydoc predict.readers.mapping)",
+    )
 
 
 def add_narrowing(options: argparse.ArgumentParser) -> None:

@@ -93,12 +93,11 @@ def test_variants_equal_the_reference(
         assert p.accuracy == pytest.approx(expected, abs=tolerance), p.task
 
 
-def test_single_step_equals_the_reference_but_for_the_two_unstable_tasks(
-    olmo: LadderData, reference: dict[str, Any]
-) -> None:
+def test_single_step_equals_the_reference(olmo: LadderData, reference: dict[str, Any]) -> None:
     for p in predict_target(olmo, load_target("7B-4T"), "paper-single"):
-        if p.task not in ("csqa", "openbookqa"):  # several optima: the paper's own numbers depend on the SciPy release
-            assert p.accuracy == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=1e-3), p.task
+        # OpenBookQA has a flat optimum: the paper's own number depends on the SciPy release.
+        tolerance = 5e-3 if p.task == "openbookqa" else 1e-4
+        assert p.accuracy == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=tolerance), p.task
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: LadderData, laws: dict[str, TaskLaw]) -> None:

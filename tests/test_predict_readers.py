@@ -178,7 +178,7 @@ def test_a_real_offline_wandb_run_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     config = {"n": n, "d": d, "size": "190M", "long": "x" * 70_000}  # a record longer than a block of the file
     run = wandb.init(
         project="ladder", name="190M-1xC", mode="offline", dir=tmp_path, config=config,
-        settings=wandb.Settings(x_disable_stats=True, x_disable_meta=True, console="off"),
+        settings=wandb.Settings(console="off"),
     )  # fmt: skip
     for row in history(n, d):
         run.log({key: value for key, value in row.items() if key != "_step"}, step=int(row["_step"]))
