@@ -12,7 +12,7 @@ import torch
 from evaluate.processes import Processes
 from evaluate.scorer import Scorer, evaluating
 from evaluate.tasks import LmLoss
-from evaluate.tokenizer import Encoder
+from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
 from ladder.files import json_sha256, sha256_of
 from ladder.shards import TokenShards
@@ -31,10 +31,12 @@ def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> Runnin
     """The first `loss.tokens` tokens.
 
     Raises:
-        UserError: the text is shorter than that, is absent, or its token ids exceed the model's vocabulary.
+        UserError: the text is shorter than that, is absent, is of another tokenizer, or its token ids exceed the
+            model's vocabulary.
     """
     if loss.shards is not None:
         shards = TokenShards(loss.shards, loss.split)
+        _check_tokenizer(loss, shards, encoder)
         total, size, fingerprint = shards.total, shards.bytes, shards.fingerprint
         tokens = shards.read(0, min(loss.tokens, total))
     else:
@@ -57,6 +59,18 @@ def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> Runnin
         bytes_per_token=size / total,
         fingerprint=json_sha256([fingerprint, loss.split, loss.tokens, encoder.fingerprint()]),
     )
+
+
+def _check_tokenizer(loss: LmLoss, shards: TokenShards, encoder: Encoder) -> None:
+    directory = shards.tokenizer_directory
+    if (
+        directory.is_dir()
+        and Encoder(load_tokenizer(directory, shards.vocab_size)).fingerprint() != encoder.fingerprint()
+    ):
+        raise UserError(
+            f"lm_loss {loss.name}: {shards.directory} was tokenized by another tokenizer than the checkpoint's; "
+            "leave it out with --tasks, or prepare the text with the checkpoint's tokenizer"
+        )
 
 
 def lm_loss(

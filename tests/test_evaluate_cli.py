@@ -21,6 +21,7 @@ from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
 from ladder.config import load_config
 from ladder.errors import UserError
+from ladder.files import sha256_of
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 
@@ -108,6 +109,25 @@ def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.Cap
     assert loss["nats_per_token"] == pytest.approx(float(expected), abs=1e-5)
     assert loss["bits_per_byte"] == pytest.approx(float(expected) / np.log(2) / 4)  # the shards say 4 bytes a token
     assert loss["tokens"] == 4 * 255 and metrics["results"] == []
+
+
+def test_shards_of_another_tokenizer_are_refused(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = tmp_path / "data" / "shards"
+
+    def prepared_with(tokenizer: Any) -> None:
+        tokenizer.save_pretrained(shards / "tokenizer")
+        manifest = json.loads((shards / "manifest.json").read_text())
+        manifest["tokenizer_sha256"] = sha256_of(shards / "tokenizer" / "tokenizer.json")
+        (shards / "manifest.json").write_text(json.dumps(manifest))
+
+    prepared_with(tiny_tokenizer())
+    (metrics,) = evaluate(capsys, run.checkpoint(10), "--tasks", "text")
+    assert metrics["lm_loss"]
+    prepared_with(tiny_tokenizer(bos=True))
+    with pytest.raises(UserError, match="another tokenizer"):
+        main([str(run.checkpoint(20)), "--tasks", "text"])
 
 
 def test_lm_loss_of_a_text(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
