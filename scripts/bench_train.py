@@ -201,8 +201,8 @@ def compare(size: str, rounds: int, peak: float) -> dict[str, Any]:
         row["share_of_matmul_peak"] = best["ours"]["flops_per_second"] / peak
         print(
             f"{size:>6}: ours {best['ours']['tokens_per_second']:>9,.0f} tokens/s, {row['speed_ratio']:.2f} times "
-            f"the Trainer's; peak memory {best['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, {row['memory_ratio']:.2f} of "
-            f"its; {row['share_of_matmul_peak']:.0%} of the matrix-product peak",
+            f"the Trainer's; peak memory {best['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, "
+            f"{row['memory_ratio']:.2f} of its; {row['share_of_matmul_peak']:.0%} of the matrix-product peak",
             flush=True,
         )
     return row

