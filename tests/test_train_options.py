@@ -172,6 +172,21 @@ def test_profile_and_wandb_offline(corpus: Path, tmp_path: Path) -> None:
     assert_user_error(run_module(*words(corpus, tmp_path / "b", "wandb=on")), "wandb", "offline")
 
 
+def test_bf16_weights_load_as_bf16(corpus: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    trainer = make_trainer(corpus, tmp_path, "train.weights=bf16")
+    trainer._update(1)
+    trainer._step = 1
+    trainer._checkpoint()
+    loaded = AutoModelForCausalLM.from_pretrained(trainer.run.checkpoint(1))
+    assert loaded.dtype == torch.bfloat16
+    for ours, theirs in zip(trainer.model.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(ours.bfloat16(), theirs)
+    state = torch.load(trainer.run.resume / "step-0000001" / "state.pt", weights_only=True)
+    assert {value.dtype for value in state["model"].values()} == {torch.float32}
+
+
 def test_background_writer_keeps_order_and_passes_errors_on() -> None:
     seen: list[int] = []
     writer = Writer(background=True)

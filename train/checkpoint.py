@@ -35,9 +35,15 @@ def save_weights(
     tokenizer: PreTrainedTokenizerBase,
     rung_info: dict[str, Any],
 ) -> None:
-    """A directory that `from_pretrained` of model and tokenizer, vLLM and lm-eval load as it lies."""
+    """A directory that `from_pretrained` of model and tokenizer, vLLM and lm-eval load as it lies.
+
+    The weights are written in the dtype they have.
+    """
     with atomic_directory(path) as temporary:
         model.save_pretrained(temporary, state_dict=dict(weights))  # it empties the dictionary it is given
+        config = json.loads((temporary / "config.json").read_text())
+        config["dtype"] = str(next(iter(weights.values())).dtype).removeprefix("torch.")
+        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tokenizer.save_pretrained(temporary)
         (temporary / RUNG_FILE).write_text(json.dumps(rung_info, indent=1) + "\n")
 

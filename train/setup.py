@@ -65,6 +65,7 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
             profile=bool(config.train.profile),
             parallel=str(config.train.parallel),
+            weights_dtype=_weights_dtype(config),
         ),
         document_end=tokenizer.eos_token_id if config.train.document_mask else None,
         branch_steps=branch_steps(rung, ladder),
@@ -91,6 +92,13 @@ def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | N
         if state.is_dir() and all(other.run_info()[key] == info[key] for key in same):
             return state
     return None
+
+
+def _weights_dtype(config: DictConfig) -> torch.dtype:
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if config.train.weights not in dtypes:
+        raise unknown("train.weights", str(config.train.weights), dtypes)
+    return dtypes[config.train.weights]
 
 
 def _precision(config: DictConfig) -> str:

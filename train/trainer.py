@@ -44,6 +44,7 @@ class Settings:
     max_skipped: updates in a row that may be skipped for a gradient that is not finite.
     background: write checkpoints while training goes on.
     parallel: ddp or fsdp2.
+    weights_dtype: of the weights in checkpoints; the resume state is always fp32.
     """
 
     micro_batch: int
@@ -52,6 +53,7 @@ class Settings:
     max_skipped: int = 10
     background: bool = False
     parallel: str = "ddp"
+    weights_dtype: torch.dtype = torch.float32
     profile: bool = False
 
 
@@ -96,6 +98,7 @@ class Trainer:
         self._parallel = parallelise(self.settings.parallel, self.accelerator, wrapped, build)
         self._wrapped, self._optimizer = self._parallel.module, self._parallel.optimizer
         self._step = 0
+        self._clock, self._clock_step = time.perf_counter(), 0
         self._meter = Meter(self.accelerator.device)
         self._writer = Writer(self.settings.background)
 
@@ -212,7 +215,8 @@ class Trainer:
             self.on_checkpoint(info, self.run)
 
         def save(state: dict[str, Any]) -> None:
-            save_weights(self.run.checkpoint(step), self.model, state["model"], self.tokenizer, info)
+            weights = {name: value.to(self.settings.weights_dtype) for name, value in state["model"].items()}
+            save_weights(self.run.checkpoint(step), self.model, weights, self.tokenizer, info)
             save_resume(self.run.resume, step, state)
             if self.settings.keep_checkpoints:
                 thin_out(self.run, self.settings.keep_checkpoints)
