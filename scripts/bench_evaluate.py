@@ -1,6 +1,6 @@
 """The evaluator against the padded per-choice way and lm-evaluation-harness: same requests, same model, one run.
 
-    python scripts/bench_evaluate.py --output benchmarks/evaluate_cpu.json [--peer PYTHON] [--quick]
+    python scripts/bench_evaluate.py --output benchmarks/evaluate-cpu.json [--peer PYTHON] [--quick]
 
 Each way runs in a process of its own, one thread, fp32, task after task in turn; seconds are the process's CPU time,
 which another process on the machine disturbs least. The padded way is that of AI2's in-loop evaluator: every (prompt,
