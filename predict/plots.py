@@ -85,7 +85,7 @@ class Look:
             if any(p.actual is not None for p in predictions):
                 handles.append(dot("o", colour, f"{target.name}, measured"))
             handles.append(dot("x", colour, f"{target.name}, predicted"))
-        columns = max(int(1.1 * figure.get_figwidth()), 3)
+        columns = max(int(0.75 * figure.get_figwidth()), 3)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
@@ -124,19 +124,19 @@ def step2_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method
         grid = np.linspace(low - 0.03 * (high - low), high, 200)
         axis.plot(grid, 100 * step2(grid), color="#222222", linewidth=1.2)
         for p, colour in zip(ours, TARGET_COLOURS, strict=False):
-            _on_curve(axis, law, p, colour)
+            _on_curve(axis, law, p, colour, _below(shown, colour))
         _label(axis, law.task.title, np.abs(step2(x) / y - 1).mean(), "loss", "accuracy, %")
     look.legend(figure, shown)
     return figure
 
 
-def _on_curve(axis: Axes, law: TaskLaw, p: Prediction, colour: str) -> None:
+def _on_curve(axis: Axes, law: TaskLaw, p: Prediction, colour: str, below: bool) -> None:
     """The target in a step-2 panel: where it is, where the chain puts it, and the error of step 2 alone."""
     step2 = _from_loss(law)
     if p.actual is not None and p.actual_loss is not None:
         error = 100 * (float(step2(p.actual_loss)) / p.actual - 1)
         axis.plot(p.actual_loss, 100 * p.actual, "o", color=colour, markersize=7)
-        _annotate(axis, p.actual_loss, 100 * p.actual, f"{error:+.1f}%", colour)
+        _annotate(axis, p.actual_loss, 100 * p.actual, f"{error:+.1f}%", colour, below)
     if p.loss is not None:
         axis.plot(p.loss, 100 * step2(p.loss), "x", color=colour, markersize=8, markeredgewidth=2)
 
@@ -167,7 +167,7 @@ def chained_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, titl
                 if low is not None and high is not None:
                     axis.vlines(target.d, 100 * low, 100 * high, color=colour, linewidth=width, alpha=0.45)
             actual = None if p.actual is None else 100 * p.actual
-            _target(axis, target.d, 100 * p.accuracy, actual, p.error_points, " pt", colour)
+            _target(axis, target.d, 100 * p.accuracy, actual, p.error_points, " pt", colour, _below(shown, colour))
         _label(axis, law.task.title, np.abs(fitted / finals - 1).mean(), "training tokens D", "accuracy, %")
     look.legend(figure, shown)
     return figure
@@ -199,24 +199,36 @@ def _points(law: TaskLaw, data: LadderData, n: float, d: np.ndarray) -> Any:
 
 def mark_target(axis: Axes, x: float, p: Prediction, colour: str) -> None:
     """A target's predicted and measured loss at `x`, with the error in percent."""
-    _target(axis, x, p.loss, p.actual_loss, p.loss_error_percent, "%", colour)
+    _target(axis, x, p.loss, p.actual_loss, p.loss_error_percent, "%", colour, colour != TARGET_COLOURS[0])
+
+
+def _below(shown: Shown, colour: str) -> bool:
+    """Where the label of an accuracy goes: of two targets the first, which is the smaller one, has it below."""
+    return len(shown) > 1 and colour == TARGET_COLOURS[0]
 
 
 def _target(
-    axis: Axes, x: float, predicted: float | None, actual: float | None, error: float | None, unit: str, colour: str
+    axis: Axes,
+    x: float,
+    predicted: float | None,
+    actual: float | None,
+    error: float | None,
+    unit: str,
+    colour: str,
+    below: bool,
 ) -> None:
     if predicted is not None:
         axis.plot(x, predicted, "x", color=colour, markersize=8, markeredgewidth=2)
     if actual is not None and error is not None:
         axis.plot(x, actual, "o", color=colour, markersize=7)
-        _annotate(axis, x, actual, f"{error:+.1f}{unit}", colour)
+        _annotate(axis, x, actual, f"{error:+.1f}{unit}", colour, below)
 
 
-def _annotate(axis: Axes, x: float, y: float, text: str, colour: str) -> None:
+def _annotate(axis: Axes, x: float, y: float, text: str, colour: str, below: bool) -> None:
     """A label beside a point, on the side where the panel has room."""
     low, high = axis.get_xlim()
     right = x > (np.sqrt(low * high) if axis.get_xscale() == "log" else (low + high) / 2)
-    up = 5 if colour == TARGET_COLOURS[0] else -11  # two targets often lie close together
+    up = -11 if below else 5
     place, side = ((-7, up), "right") if right else ((7, up), "left")
     axis.annotate(text, (x, y), xytext=place, textcoords="offset points", ha=side, fontsize=8, color=colour)
 

@@ -61,7 +61,7 @@ def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Seq
         laws_of_method = fit_laws(fitted, method, wanted)
         found = [law.predict(target.n, target.d, flops).flagged(*loose(fitted, law.task)) for law in laws_of_method]
         notes = [origin, *warnings]
-    measured = [_with_actual(data, target, p, task, method) for p, task in zip(found, wanted, strict=True)]
+    measured = [with_actual(data, target, p, task, method) for p, task in zip(found, wanted, strict=True)]
     return Outcome(predictions=measured, notes=notes)
 
 
@@ -115,7 +115,8 @@ def fit_laws(data: LadderData, method: str, tasks: list[Task]) -> list[TaskLaw]:
     return paper.fit(runs, flops, tasks, method, data.smoothing)
 
 
-def _with_actual(data: LadderData, target: Target, prediction: Prediction, task: Task, method: str) -> Prediction:
+def with_actual(data: LadderData, target: Target, prediction: Prediction, task: Task, method: str) -> Prediction:
+    """The prediction beside what was measured on the target, if it was."""
     count = paper.smoothing_of(method, data.smoothing).window
     return replace(
         prediction,

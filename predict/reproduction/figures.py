@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predict.analysis_plots import compute_figure, variance_figure
-from predict.compute_error import compute_errors
 from predict.laws import ComputeLaw
 from predict.paper import step1_points
 from predict.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
@@ -79,7 +78,7 @@ def _checkpoints(study: PaperStudy, names: list[str], figure: str) -> Figure:
 
 def _compute(study: PaperStudy, figure: int, axis: str) -> Figure:
     target = study.targets[0]
-    steps = compute_errors(study.data, target, study.tasks, axis, "paper")
+    steps = study.compute(axis)
     return compute_figure(
         steps, target, study.tasks, axis, f"Figure {figure}: error at {target.name} as the ladder grows"
     )

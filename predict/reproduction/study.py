@@ -12,12 +12,13 @@ from ladder.config import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict import paper
+from predict.compute_error import AXES, Step, compute_errors
 from predict.curves import Curve, Run, paired, trailing_mean
 from predict.ladders import LadderData
 from predict.laws import Sigmoid
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
-from predict.predictor import fit_laws, predict_target
+from predict.predictor import fit_laws, with_actual
 from predict.step2 import fit_sigmoid
 from predict.tasks import LEFT_OUT, Task
 
@@ -59,12 +60,24 @@ class PaperStudy:
     @cached_property
     def predictions(self) -> dict[tuple[str, str], list[Prediction]]:
         """(method, target name) -> predictions of the 8 tasks."""
-        names = [task.name for task in self.tasks]
-        return {
-            (method, target.name): predict_target(self.data, target, method, names)
-            for method in paper.METHODS
-            for target in self.targets
-        }
+        found = {}
+        for method, laws in self.laws.items():
+            for target in self.targets:
+                flops = self.data.flops(target.n, target.d)
+                found[method, target.name] = [
+                    with_actual(self.data, target, law.predict(target.n, target.d, flops), law.task, method)
+                    for law in laws
+                ]
+        return found
+
+    @cached_property
+    def _compute(self) -> dict[str, list[Step]]:
+        target = self.targets[0]
+        return {axis: compute_errors(self.data, target, self.tasks, axis, "paper") for axis in AXES}
+
+    def compute(self, axis: str) -> list[Step]:
+        """Errors at the 7B target for smaller ladders (section 5.2)."""
+        return self._compute[axis]
 
     def shown(self, method: str) -> list[tuple[Target, list[Prediction]]]:
         return [(target, self.predictions[method, target.name]) for target in self.targets]

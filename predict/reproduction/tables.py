@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from predict.compute_error import compute_errors, compute_table
+from predict.compute_error import compute_table
 from predict.laws import PowerLaw, Sigmoid
 from predict.predictor import fit_laws, predict_target
 from predict.reproduction.study import PaperStudy, multiple_choice
@@ -25,8 +25,8 @@ ROUNDING = (
 )
 SINGLE = (
     f"{DIFFERS}, single step: on CommonsenseQA the published start stops at an optimum 4 times worse than this one; "
-    "OpenBookQA has a flat one, where the printed number depends on the SciPy release. Task CE: the printed step 2 stops "
-    "on a flat ridge, where rounding noise decides the last digit."
+    "OpenBookQA has a flat one, where the printed number depends on the SciPy release. Task CE: the printed step 2 "
+    "stops on a flat ridge, where rounding noise decides the last digit."
 )
 
 
@@ -205,7 +205,7 @@ def c4_table(study: PaperStudy) -> Table:
 
 def compute(study: PaperStudy, axis: str) -> Table:
     target = study.targets[0]
-    steps = compute_errors(study.data, target, study.tasks, axis, "paper")
+    steps = study.compute(axis)
     table = compute_table(steps, target, study.tasks, axis, "paper")
     figure = {"flops": 6, "size": 7, "multiple": 8}[axis]
     return Table(
