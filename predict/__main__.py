@@ -18,6 +18,7 @@ from predict.tables import prediction_table
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {
+    "collect": "keep measurements from anywhere as one Parquet table",
     "fit": "write the fitted laws of a ladder as JSON",
     "report": "write report.html and the plots of a ladder",
     "backtest": "how well the ladder would have predicted its own top rungs",

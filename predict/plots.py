@@ -85,7 +85,7 @@ class Look:
             if any(p.actual is not None for p in predictions):
                 handles.append(dot("o", colour, f"{target.name}, measured"))
             handles.append(dot("x", colour, f"{target.name}, predicted"))
-        columns = max(int(0.75 * figure.get_figwidth()), 3)
+        columns = max(int(0.8 * figure.get_figwidth()), 3)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 

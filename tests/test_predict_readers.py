@@ -199,3 +199,19 @@ def test_a_real_offline_wandb_run_is_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_absent_mapping_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml does not exist"):
         read_mapping(tmp_path / "nowhere.yaml")
+
+
+def test_measurements_are_kept_as_parquet_and_predict_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, kept = str(wide(tmp_path / "mine.csv")), str(tmp_path / "kept.parquet")
+    words = ["--mapping", str(mapping(tmp_path))]
+    target = ["--n", "7e9", "--d", "3e12", "--json"]
+    main(["--ladder", source, *words, *target])
+    before = json.loads(capsys.readouterr().out)["predictions"]
+    main(["collect", "--ladder", source, *words, "--output", kept])
+    assert "32 measurements of 16 runs" in capsys.readouterr().out
+    main(["--ladder", kept, *target])
+    assert json.loads(capsys.readouterr().out)["predictions"] == before
+    with pytest.raises(UserError, match=r"must end in \.parquet"):
+        main(["collect", "--ladder", source, "--output", str(tmp_path / "kept.csv")])

@@ -1,0 +1,27 @@
+"""`python -m predict collect`: keeps whatever can be read as one checked measurement table, in a Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ladder.errors import UserError
+from ladder.measurements import write_parquet
+from predict import command
+from predict.readers import read_measurements
+
+
+def main(argv: list[str]) -> None:
+    options = command.parser("collect", __doc__ or "")
+    options.add_argument(
+        "--ladder", type=Path, required=True, metavar="PATH", help="runs, a file, or wandb:ENTITY/PROJECT"
+    )
+    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains a file's columns")
+    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .parquet file to write")
+    known, overrides = command.parse(options, argv)
+    if overrides:
+        raise UserError(f"{overrides[0]}: collect takes no configuration; it keeps everything that was measured")
+    if known.output.suffix != ".parquet":
+        raise UserError(f"--output {known.output}: the name must end in .parquet")
+    table = read_measurements(known.ladder, mapping=known.mapping)
+    write_parquet(table, known.output)
+    print(f"wrote {known.output}: {len(table)} measurements of {table.run.nunique()} runs")
