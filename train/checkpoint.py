@@ -108,6 +108,17 @@ def check_disk(rung: Rung, run: RunDirectory, keep: int | None) -> None:
         )
 
 
+def copy_to_cpu(value: Any) -> Any:
+    """A state whose tensors no longer change when training goes on."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copy_to_cpu(item) for item in value]
+    return value
+
+
 class Writer:
     """Runs one save at a time, in a thread of its own where `background` is set; errors reach the next caller."""
 

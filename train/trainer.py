@@ -22,7 +22,16 @@ from ladder.files import remove_leftovers
 from ladder.recipe import Recipe
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
-from train.checkpoint import Writer, load_resume, read_state, save_resume, save_state, save_weights, thin_out
+from train.checkpoint import (
+    Writer,
+    copy_to_cpu,
+    load_resume,
+    read_state,
+    save_resume,
+    save_state,
+    save_weights,
+    thin_out,
+)
 from train.log import Log, peak_flops
 from train.meter import Meter
 from train.model import LossModel, build_optimizer
@@ -229,7 +238,7 @@ class Trainer:
         state = {"step": self._step, "meter": self._meter.state_dict()} | self._parallel.state()
         if self.accelerator.is_main_process:
             if self._writer.background:
-                state = _copy_to_cpu(state)
+                state = copy_to_cpu(state)
             self._writer.submit(lambda: save(state))
         self.accelerator.wait_for_everyone()
 
@@ -292,13 +301,3 @@ class Trainer:
             return False
         flag = torch.tensor(int(self._stop), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item())
-
-
-def _copy_to_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copy_to_cpu(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy_to_cpu(item) for item in value]
-    return value
