@@ -27,6 +27,10 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {error.strerror or error}; free space or choose another directory")
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same directory; on success it becomes `path`, else it is removed."""
@@ -38,9 +42,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync_path(path.parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another directory"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,9 +68,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary.rename(path)
         fsync_path(path.parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another directory"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
