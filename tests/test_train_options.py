@@ -164,7 +164,7 @@ def test_weights_are_thinned_out_only_once_measured(corpus: Path, tmp_path: Path
 
 
 def test_profile_and_wandb_offline(corpus: Path, tmp_path: Path) -> None:
-    done = run_module(*words(corpus, tmp_path, "train.profile=true", "wandb=offline"))
+    done = run_module(*words(corpus, tmp_path, "profile=true", "wandb=offline"))
     assert done.returncode == 0, done.stderr
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
     assert "traceEvents" in json.loads((run.path / "profile.json").read_text())

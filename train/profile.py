@@ -1,4 +1,4 @@
-"""A trace of a few steps, for chrome://tracing or Perfetto (`train.profile=true`)."""
+"""A trace of a few steps, for chrome://tracing or Perfetto (`profile=true`)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             keep_checkpoints=config.train.keep_checkpoints,
             max_skipped=int(config.train.max_skipped),
             background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
-            profile=bool(config.train.profile),
+            profile=bool(config.profile),
             parallel=str(config.train.parallel),
             weights_dtype=_weights_dtype(config),
         ),
