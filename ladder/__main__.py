@@ -15,6 +15,7 @@ from ladder.config import (
 )
 from ladder.data import check_data
 from ladder.errors import run_command
+from ladder.files import exclusive
 from ladder.launch import check_affordable, count_gpus, run_rungs
 from ladder.plan import plan_table, print_table
 from ladder.status import ladder_status, status_table
@@ -43,7 +44,8 @@ def main(argv: list[str]) -> int:
             print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
         check_affordable(rungs, count_gpus())
         check_data(config.data, rungs)  # one clear error instead of one per rung
-        run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
+        with exclusive(directory, "python -m ladder run"):
+            run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
     else:
         statuses = ladder_status(directory, rungs)
         print_table(status_table(directory, statuses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT, assert_user_error
 
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
+from ladder.files import exclusive
 from ladder.launch import check_affordable
 from ladder.rundir import RunDirectory
 from ladder.status import duration, last_row, run_status
@@ -67,6 +69,15 @@ def test_interrupt_ends_the_children_and_the_same_command_continues(corpus: Path
     assert done.returncode == 0, done.stderr
     assert run.checkpoint_steps() == run.measured_steps() == run.run_info()["checkpoint_steps"]
     assert {step: (run.checkpoint(step) / "model.safetensors").stat().st_mtime_ns for step in kept} == kept
+
+
+def test_two_at_once_on_one_directory(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
+    with exclusive(tmp_path / "nano", "python -m ladder run"):
+        assert_user_error(command("-m", "ladder", "run", *words), "python -m ladder run is at work", f"{os.getpid()}")
+    with exclusive(tmp_path / "nano" / "n0-1xC", "a trainer"):
+        assert_user_error(command("-m", "train", *words), "a trainer is at work there already", f"{os.getpid()}")
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_status_of_missing_and_half_written_runs(tmp_path: Path) -> None:

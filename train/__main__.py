@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from ladder.config import ladder_directory, ladder_from_config, load_config, rung_from_config, split_overrides
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError, run_command
-from ladder.files import json_sha256, write_json, write_text
+from ladder.files import exclusive, json_sha256, write_json, write_text
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.rundir import RunDirectory
@@ -46,7 +47,8 @@ def main(argv: list[str]) -> int:
         if is_main_process():
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0
-    return train(config, rung, mix, run, identity)
+    with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
+        return train(config, rung, mix, run, identity)
 
 
 def run_identity(config: DictConfig, rung: Rung, mix: Mix) -> dict[str, Any]:
