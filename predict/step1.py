@@ -118,9 +118,9 @@ def fit_single_step(n: np.ndarray, d: np.ndarray, accuracy: np.ndarray, chance: 
         )
 
     bounds = [(0.0, LARGEST_LOG), (0.0, LARGEST_LOG), (0.0, 10.0), (0.0, 10.0), (None, None), (-1.0, 0.0), (0.0, 1.0)]
-    published, *others = (
-        minimise(objective, (*start, chance - 1.0, 1.0), bounds) for start in (SINGLE_START, *OTHER_SINGLE_STARTS)
-    )
+    end = (chance - 1.0, 1.0)
+    published = minimise(objective, (*SINGLE_START, *end), bounds)
+    others = [minimise(objective, (*start, *end), bounds, settle=False) for start in OTHER_SINGLE_STARTS]
     best = min(others, key=lambda fit: fit.objective)
     p = (best if best.objective < STUCK * published.objective else published).parameters
     return SingleStep(
