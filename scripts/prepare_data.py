@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
             f"{directory} exists but holds no prepared data (no manifest.json); remove it, or set data.directory"
         )
     if missing := OmegaConf.missing_keys(data):
-        raise UserError(f"set data.{min(missing)}=…; configs/data/{data.name}.yaml says what it is")
+        raise UserError(f"set {min(missing)}=…; configs/data/{data.name}.yaml says what it is")
     print(f"preparing {directory}", flush=True)
     # Beside its place until it is whole; kept when stopped, because it can go on from there.
     partial = directory.with_name(f"{directory.name}.partial")

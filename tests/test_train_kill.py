@@ -19,7 +19,7 @@ import ladder.files
 from ladder.rundir import RunDirectory
 from train.trainer import Trainer
 
-KILLS = 14
+KILLS = 16
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -69,7 +69,7 @@ def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path) -> Non
     killed_in_save = []
     for kill in range(KILLS):
         in_save = kill % 2 == 0
-        count = moments.randint(1, 14) if in_save else moments.randint(1, 90)
+        count = moments.randint(1, 12) if in_save else moments.randint(1, 60)
         code = in_child(
             lambda in_save=in_save, count=count: train_until_killed(corpus, run.path.parent.parent, in_save, count)
         )
