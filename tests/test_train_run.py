@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import ROOT, assert_user_error, make_trainer, run_module
@@ -130,13 +130,15 @@ def test_a_run_goes_on_with_other_processes_and_another_kind(corpus: Path, tmp_p
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while len(run.checkpoint_steps()) < 1 and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(started.pid, signal.SIGKILL)
+    workers = psutil.Process(started.pid).children(recursive=True)  # each in a session of its own
+    for process in (started, *workers):
+        process.kill()
     started.wait()
+    psutil.wait_procs(workers)
     before = log_rows(run)
     done = run_module(*words(corpus, tmp_path))
     assert done.returncode == 0, done.stderr
