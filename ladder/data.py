@@ -58,6 +58,9 @@ def open_data(data: DictConfig, split: str = "train") -> Mix:
     """The corpus `data.directory`, or the corpora of `data.mix: {NAME: {directory: …, weight: …}, …}`."""
     if "mix" not in data:
         return Mix((TokenShards(Path(data.directory), split),), (1.0,))
+    for name, part in data.mix.items():
+        if not {"directory", "weight"} <= set(part):
+            raise UserError(f"data.mix.{name} has {', '.join(map(str, part))}; it needs a directory and a weight")
     sources = tuple(TokenShards(Path(part.directory), split) for part in data.mix.values())
     return Mix(sources, tuple(float(part.weight) for part in data.mix.values()))
 
@@ -68,6 +71,8 @@ def check_data(data: DictConfig, rungs: Sequence[Rung]) -> None:
     Raises:
         UserError: no, truncated or altered data; ids outside a vocabulary; more epochs than `data.max_epochs`.
     """
+    if isinstance(data.max_epochs, bool) or not isinstance(data.max_epochs, int | float) or data.max_epochs <= 0:
+        raise UserError(f"data.max_epochs={data.max_epochs} must be a number above 0")
     mix = open_data(data)
     for rung in rungs:
         if mix.vocab_size > rung.shape.vocab_size:

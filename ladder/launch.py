@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.status import duration, run_status
 
-TERMINATE_SECONDS = 60  # a trainer that is asked to stop finishes its step and saves
+TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
 PROGRESS_SECONDS = 15
 EXIT_PREEMPTED = 75
 
@@ -31,9 +33,10 @@ CPU_FLOPS_LIMIT = 1e16
 
 @dataclass(frozen=True)
 class Job:
-    """One rung in one process; its output goes to `path`."""
+    """One rung in one process: its training, or what is left to measure of it."""
 
     rung: Rung
+    measures: bool
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
@@ -45,7 +48,10 @@ def count_gpus() -> int:
     done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-    return min(listed, len([word for word in visible.split(",") if word])) if visible is not None else listed
+    if visible is None:
+        return listed
+    words = itertools.takewhile(lambda word: word and not word.startswith("-"), visible.split(","))  # -1 hides all
+    return min(listed, len(list(words)))
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:
@@ -85,11 +91,12 @@ def run_rungs(
     running: list[Job] = []
     finished = skipped
     next_line = time.monotonic() + PROGRESS_SECONDS
+    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         while todo or running:
             while len(running) < workers and (rung := _next(todo, running)):
                 todo.remove(rung)
-                running.append(_start(rung, overrides, directory, gpus, workers))
+                running.append(_start(config, rung, overrides, gpus, workers))
                 report(f"{rung.name} started")
             time.sleep(0.2)
             if time.monotonic() > next_line:
@@ -100,7 +107,10 @@ def run_rungs(
                 job.output.close()
                 if job.process.returncode == EXIT_PREEMPTED:
                     raise KeyboardInterrupt
-                if job.process.returncode:
+                state = run_status(job.rung, RunDirectory(directory / job.rung.name)).state
+                if not job.process.returncode and state == "trained" and not job.measures:
+                    running.append(_start(config, job.rung, overrides, gpus, workers))
+                elif job.process.returncode or state != "done":
                     failed.append(job.rung)
                     report(f"{job.rung.name} FAILED, see {_output(directory, job.rung)}")
                 else:
@@ -109,6 +119,8 @@ def run_rungs(
                     report(f"{job.rung.name} done ({finished}/{len(rungs)}), loss {status.loss or float('nan'):.3f}")
     finally:
         _stop(running)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if failed:
         last = _output(directory, failed[0]).read_text(errors="replace").strip().splitlines()[-1:]
         raise UserError(
@@ -146,14 +158,26 @@ def _output(directory: Path, rung: Rung) -> Path:
     return directory / rung.name / "output.txt"
 
 
-def _start(rung: Rung, overrides: Sequence[str], directory: Path, gpus: int, workers: int) -> Job:
-    launcher = ["-m", "accelerate.commands.launch", f"--num_processes={gpus}", "-m"] if gpus > 1 else ["-m"]
+def _start(config: DictConfig, rung: Rung, overrides: Sequence[str], gpus: int, workers: int) -> Job:
+    """Trains the rung; one whose weights are all there is measured instead."""
+    directory = ladder_directory(config)
+    measures = run_status(rung, RunDirectory(directory / rung.name)).state == "trained"
     kept = [word for word in overrides if not word.startswith("rung=")]
-    command = [sys.executable, *launcher, "train", *kept, f"rung={rung.name}", "train.evaluate=true"]
+    if measures:
+        suite = [word for word in kept if word.startswith("suite")]
+        command = [sys.executable, "-m", "evaluate", str(directory / rung.name), *suite]
+    else:
+        launcher = ["accelerate.commands.launch", f"--num_processes={gpus}", "-m"] if gpus > 1 else []
+        command = [sys.executable, "-m", *launcher, "train", *kept, f"rung={rung.name}"]
+        if config.train.parallel == "ddp" and not any(word.startswith("train.evaluate=") for word in kept):
+            command.append("train.evaluate=true")
     # One thread each: two single-threaded processes beat one of two threads, and threads that spin while they wait
-    # would starve the others.
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"} | os.environ
+    # would starve the others. torchrun's agent kills workers that take longer to save than its timeout.
+    environment = {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
+        "OMP_WAIT_POLICY": "passive",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
+    } | os.environ
     path = _output(directory, rung)
     path.parent.mkdir(parents=True, exist_ok=True)
     output = path.open("ab")
@@ -161,7 +185,12 @@ def _start(rung: Rung, overrides: Sequence[str], directory: Path, gpus: int, wor
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
     )
-    return Job(rung, process, output)
+    return Job(rung, measures, process, output)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM and SIGHUP end the children as Ctrl-C does, instead of leaving them alone."""
+    raise KeyboardInterrupt
 
 
 def _stop(jobs: Sequence[Job]) -> None:
@@ -173,6 +202,7 @@ def _stop(jobs: Sequence[Job]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             job.process.wait(max(0.0, deadline - time.monotonic()))
         if job.process.poll() is None:
-            job.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.process.pid, signal.SIGKILL)
             job.process.wait()
         job.output.close()

@@ -28,7 +28,9 @@ def describe(rung: Rung) -> str:
         "D": f"{rung.d:,} tokens ({rung.multiple:g} x 20N)",
         "batch": f"{hparams.batch_tokens:,} tokens ({hparams.batch_sequences} x {hparams.sequence_length:,})",
         "peak LR": f"{hparams.peak_lr:.4e}",
-        "steps": f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, cosine to {hparams.decay_steps:,})",
+        "steps": (
+            f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, {hparams.schedule} to {hparams.decay_steps:,})"
+        ),
         "checkpoints": f"{len(hparams.checkpoint_steps)} (every {hparams.checkpoint_every:,} steps and the last)",
         "FLOPs": f"{rung.flops_6nd:.3e} (6ND), {rung.flops_with_attention:.3e} with attention",
     }

@@ -51,9 +51,13 @@ class RunDirectory:
     def resume(self) -> Path:
         return self.path / "resume"
 
+    @property
+    def branches(self) -> Path:
+        return self.path / "branches"
+
     def branch(self, step: int) -> Path:
         """State from which a shorter run of a WSD ladder goes on."""
-        return self.path / "branches" / step_name(step)
+        return self.branches / step_name(step)
 
     @property
     def checkpoints(self) -> Path:

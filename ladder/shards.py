@@ -59,7 +59,8 @@ class TokenShards:
         path = self.directory / "manifest.json"
         if not path.exists():
             raise UserError(
-                f"no prepared data in {self.directory} (no manifest.json); run: python scripts/prepare_data.py"
+                f"no prepared data in {self.directory} (no manifest.json); "
+                "run: python scripts/prepare_data.py data=NAME"
             )
         manifest = read_json(path)
         if manifest.get("schema") != MANIFEST_SCHEMA:

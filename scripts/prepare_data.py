@@ -8,6 +8,7 @@ that names a suite, the suite's tasks are built too. Token files that exist alre
 from __future__ import annotations
 
 import argparse
+import glob
 import itertools
 import re
 import sys
@@ -50,6 +51,8 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"{directory} exists but holds no prepared data (no manifest.json); remove it, or set data.directory"
         )
+    if "raw" not in data.source and (type(data.heldout_every) is not int or data.heldout_every < 2):
+        raise UserError(f"data.heldout_every={data.heldout_every} must be a whole number of at least 2")
     if missing := OmegaConf.missing_keys(data):
         raise UserError(f"set {min(missing)}=…; configs/data/{data.name}.yaml says what it is")
     print(f"preparing {directory}", flush=True)
@@ -123,6 +126,8 @@ def _dataset_documents(source: DictConfig) -> Iterator[Document]:
         for number, row in enumerate(datasets.load_dataset(**{"streaming": True, "split": "train"} | settings)):
             if "text" not in row:
                 raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
+            if not isinstance(row["text"], str):
+                raise UserError(f"data.source.dataset: row {number} has no text but {row['text']!r}")
             yield row["text"], number
     except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
         reason = (str(error) or "it holds no rows").splitlines()[0]
@@ -256,10 +261,12 @@ def _raw_paths(raw: DictConfig, patterns: Iterable[str]) -> list[Path]:
     paths: list[Path] = []
     for pattern in patterns:
         if pattern.endswith(".txt"):
+            if not (root / pattern).is_file():
+                raise UserError(f"{root / pattern} does not exist; check data.source.raw")
             lines = (root / pattern).read_text().splitlines()
             paths += [root / line.strip() for line in lines if line.strip() and not line.startswith("#")]
         else:
-            paths += sorted(root.glob(pattern)) or [root / pattern]
+            paths += sorted(map(Path, glob.glob(str(root / pattern), recursive=True))) or [root / pattern]  # noqa: PTH207
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
         raise UserError(f"{missing} does not exist; check data.source.raw")

@@ -103,3 +103,29 @@ def test_last_row_of_a_long_log(tmp_path: Path) -> None:
 
 def test_duration() -> None:
     assert [duration(s) for s in (4.4, 75, 3700, 100_000)] == ["4s", "1m15s", "1h1m", "1d3h"]
+
+
+def test_a_run_trained_by_hand_is_measured_by_the_launcher(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    assert command("-m", "train", *words).returncode == 0
+    assert run.checkpoint_steps() and not run.measured_steps()
+    done = command("-m", "ladder", "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert run.measured_steps() == run.checkpoint_steps()
+    assert command("-m", "ladder", "status", *words).returncode == 0
+
+
+def test_sigterm_ends_the_children_too(corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-4xC"]
+    run = RunDirectory(tmp_path / "nano" / "n0-4xC")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ladder", "run", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not run.log_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert str(tmp_path) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert list(run.resume.glob("step-*"))  # the trainer saved before it ended

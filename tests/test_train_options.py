@@ -146,9 +146,16 @@ def test_disk_guard(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = RunDirectory(tmp_path / "runs" / "none")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("train.checkpoint.shutil.disk_usage", lambda _: usage._replace(free=500 * 10**9))
-    with pytest.raises(UserError, match=r"needs 1,0\d\d\.\d GB more \(163 checkpoints .* 500\.0 GB free"):
+    with pytest.raises(UserError, match=r"needs 1,0\d\d\.\d GB more \(163 weights, 2 full states.* 500\.0 GB free"):
         check_disk(rung, run, keep=None)
     check_disk(rung, run, keep=2)
+    check_disk(rung, run, keep=20)
+    with pytest.raises(UserError, match="2 full states"):
+        check_disk(rung, run, keep=90)
+    check_disk(rung, run, keep=90, weight_bytes=2)
+    check_disk(rung, run, keep=70)
+    with pytest.raises(UserError, match="5 full states"):
+        check_disk(rung, run, keep=70, branches=(1, 2, 3))
 
 
 def test_weights_are_thinned_out_only_once_measured(corpus: Path, tmp_path: Path) -> None:

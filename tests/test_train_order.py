@@ -144,7 +144,7 @@ def test_another_tokenizer(tmp_path: Path) -> None:
 
 
 def test_no_data_and_unknown_split(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no prepared data .*prepare_data.py"):
+    with pytest.raises(UserError, match=r"no prepared data .*prepare_data.py data=NAME"):
         TokenShards(tmp_path, "train")
     write_shards(tmp_path, {"train": np.arange(100)}, 512)
     with pytest.raises(UserError, match=r'unknown split .* "vall"'):

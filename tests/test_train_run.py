@@ -161,6 +161,14 @@ def test_bad_input(corpus: Path, tmp_path: Path, command: Callable) -> None:
     too_small = words(corpus, tmp_path, "ladder.vocab_size=100")
     assert_user_error(command(*too_small), "token ids up to 511", "vocabulary is 100")
     assert_user_error(command(*words(corpus, tmp_path, "train.precision=fp8")), 'unknown train.precision "fp8"')
+    for word, fragment in (
+        ("train.log_every=0", "train.log_every=0 must be a whole number of at least 1"),
+        ("train.micro_batch=-1", "train.micro_batch=-1 must be a whole number of at least 1 or null"),
+        ("seed=abc", "seed=abc must be a whole number"),
+        ("data.max_epochs=abc", "data.max_epochs=abc must be a number above 0"),
+        ("+data.mix={w: {directory: x}}", "data.mix.w has directory; it needs a directory and a weight"),
+    ):
+        assert_user_error(command(*words(corpus, tmp_path, word)), fragment)
     assert_user_error(command("-m", "train", "nano"), '"nano" is neither an option nor key=value')
     assert not (tmp_path / "nano").exists() or not list((tmp_path / "nano").rglob("log.jsonl"))
 

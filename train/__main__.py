@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
         print(describe(rung), flush=True)
     if options.dry_run:
         return 0
+    check_settings(config)
     check_data(config.data, [rung])
     mix = open_data(config.data)
     run = RunDirectory(ladder_directory(config) / rung.name)
@@ -49,6 +50,21 @@ def main(argv: list[str]) -> int:
         return 0
     with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
         return train(config, rung, mix, run, identity)
+
+
+def check_settings(config: DictConfig) -> None:
+    """Raises UserError for a number that is none or is out of range, before anything is written."""
+    least = {"seed": 0, "train.log_every": 1, "train.max_skipped": 1}
+    optional = {"train.micro_batch": 1, "train.keep_checkpoints": 1}
+    for key, smallest in (least | optional).items():
+        value = OmegaConf.select(config, key)
+        if not (value is None and key in optional) and (type(value) is not int or value < smallest):
+            allowed = " or null" if key in optional else ""
+            raise UserError(f"{key}={value} must be a whole number of at least {smallest}{allowed}")
+    if config.train.evaluate and config.train.parallel != "ddp":
+        raise UserError(
+            "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
+        )
 
 
 def run_identity(config: DictConfig, rung: Rung, mix: Mix) -> dict[str, Any]:
@@ -64,6 +80,7 @@ def run_identity(config: DictConfig, rung: Rung, mix: Mix) -> dict[str, Any]:
         "hparams": vars(rung.hparams),
         "recipe": vars(ladder.recipe),
         "seed": config.seed,
+        "document_mask": bool(config.train.document_mask),
         "data_fingerprint": mix.fingerprint,
     }
 
@@ -99,12 +116,8 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
 
     if is_main_process():
         begin(config, rung, run, identity)
-    if config.train.evaluate and config.train.parallel != "ddp":
-        raise UserError(
-            "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
-        )
     trainer = build_trainer(config, rung, mix, run)
-    if config.train.evaluate:
+    if config.train.evaluate and is_main_process():
         from evaluate.hook import make_hook
 
         trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)

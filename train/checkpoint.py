@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,18 +91,19 @@ def thin_out(run: RunDirectory, keep: int) -> None:
             shutil.rmtree(run.checkpoint(step))
 
 
-def check_disk(rung: Rung, run: RunDirectory, keep: int | None) -> None:
+def check_disk(
+    rung: Rung, run: RunDirectory, keep: int | None, branches: Sequence[int] = (), weight_bytes: int = 4
+) -> None:
     """Raises UserError where what the run still has to write does not fit on its disk."""
     steps = rung.hparams.checkpoint_steps
     weights = min(len(steps), keep + 1 if keep else len(steps)) - len(run.checkpoint_steps())
-    bytes_needed = int(
-        _SPARE * rung.shape.total_parameters * (4 * max(0, weights) + _ADAM_BYTES * (1 if run.resume.exists() else 2))
-    )
+    states = (1 if run.resume.exists() else 2) + sum(not run.branch(step).exists() for step in branches)
+    bytes_needed = int(_SPARE * rung.shape.total_parameters * (weight_bytes * max(0, weights) + _ADAM_BYTES * states))
     existing = next(path for path in (run.path, *run.path.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if bytes_needed > free:
         raise UserError(
-            f"{run.path} needs {bytes_needed / 1e9:,.1f} GB more ({max(0, weights)} checkpoints and the resume state), "
+            f"{run.path} needs {bytes_needed / 1e9:,.1f} GB more ({max(0, weights)} weights, {states} full states), "
             f"the disk has {free / 1e9:,.1f} GB free; free space, choose another runs_dir, "
             "or set train.keep_checkpoints=2"
         )

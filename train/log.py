@@ -37,10 +37,9 @@ class Log:
     """Appends to `log.jsonl`; on a resume, rows after the resumed step are dropped first."""
 
     def __init__(self, path: Path, *, name: str, total_steps: int, resumed_step: int, wandb_run: Any = None) -> None:
-        rows = _rows(path)
-        kept = [row for row in rows if row["step"] <= resumed_step]
-        if len(kept) != len(rows):
-            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        kept = "".join(json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= resumed_step)
+        if path.exists() and path.read_text(encoding="utf-8") != kept:
+            write_text(path, kept)
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._wandb = wandb_run
         self._bar = tqdm(

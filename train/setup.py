@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from omegaconf import DictConfig
 from transformers import AutoTokenizer
 
@@ -29,17 +31,26 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
     """Raises UserError for a precision or W&B mode that does not exist."""
     ladder = ladder_from_config(config)
     recipe = ladder.recipe
-    accelerator = Accelerator(mixed_precision=_precision(config), cpu=not torch.cuda.is_available())
+    # The other processes wait while the first one measures a checkpoint or the disk is slow.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    accelerator = Accelerator(
+        mixed_precision=_precision(config), cpu=not torch.cuda.is_available(), kwargs_handlers=[patience]
+    )
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
     model = build_model(
         model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id), int(config.seed)
     ).to(accelerator.device)
+    if config.train.compile not in (True, False, "auto"):
+        raise unknown("train.compile", str(config.train.compile), ["auto", "true", "false"])
     if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
         for block in model.model.layers:
             block.compile()
-    check_disk(rung, run, config.train.keep_checkpoints)
+    branches, weights_dtype = branch_steps(rung, ladder), _weights_dtype(config)
+    check_disk(rung, run, config.train.keep_checkpoints, branches, weights_dtype.itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
-    micro_batch = config.train.micro_batch or _largest_micro_batch(model, accelerator, share, recipe.sequence_length)
+    micro_batch = config.train.micro_batch or _largest_micro_batch(
+        model, accelerator, 1 if config.train.parallel == "fsdp2" else share, recipe.sequence_length
+    )
     info = run.run_info()
     if accelerator.is_main_process:
         processes, precision = accelerator.num_processes, {"no": "fp32"}.get(accelerator.mixed_precision, "bf16")
@@ -65,10 +76,10 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
             profile=bool(config.profile),
             parallel=str(config.train.parallel),
-            weights_dtype=_weights_dtype(config),
+            weights_dtype=weights_dtype,
         ),
         document_end=tokenizer.eos_token_id if config.train.document_mask else None,
-        branch_steps=branch_steps(rung, ladder),
+        branch_steps=branches,
         start_from=find_branch(rung, run, info),
         wandb_run=_start_wandb(config, rung, run, info) if accelerator.is_main_process else None,
     )
@@ -86,10 +97,10 @@ def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | N
     """The state of a longer run that is, up to this rung's first decaying step, the same run."""
     if rung.hparams.schedule != "wsd":
         return None
-    same = ("shape", "recipe", "seed", "data_fingerprint")
+    same = ("shape", "recipe", "seed", "data_fingerprint", "document_mask")
     for other in find_runs(run.path.parent):
         state = other.branch(rung.hparams.decay_start)
-        if state.is_dir() and all(other.run_info()[key] == info[key] for key in same):
+        if state.is_dir() and all(other.run_info().get(key) == info.get(key) for key in same):
             return state
     return None
 
@@ -117,17 +128,21 @@ def _largest_micro_batch(model: Any, accelerator: Accelerator, share: int, seque
         if micro_batch == 1:
             raise UserError("one sequence does not fit this GPU's memory; use a larger GPU or a smaller size")
         micro_batch = -(-micro_batch // 2)
-    return micro_batch
+    found = torch.tensor([micro_batch], device=accelerator.device)
+    return int(accelerator.gather(found).min().item())
 
 
 def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_length: int) -> bool:
     try:
-        # AdamW's two moments are not there yet but will be.
-        moments = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(2)]
+        # What will be there beside weights and gradients: AdamW's two moments, and DDP's buckets.
+        extra = 2 if accelerator.num_processes == 1 else 3
+        held = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(extra)]
         tokens = torch.zeros(micro_batch, sequence_length, dtype=torch.long, device=accelerator.device)
-        with accelerator.autocast():
-            LossModel(model, 0.0)(tokens, 0.0)[0].backward()
-        del moments
+        for _ in range(2):  # the second pass meets the gradients of the first
+            with accelerator.autocast():
+                loss = LossModel(model, 0.0)(tokens, 0.0)[0]
+            loss.backward()
+        del held
         return True
     except torch.cuda.OutOfMemoryError:
         return False

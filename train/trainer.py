@@ -115,9 +115,10 @@ class Trainer:
         """Runs to the end; False if a signal stopped it after its state was saved."""
         hparams = self.rung.hparams
         self._resume()
+        wanted = self.settings.profile and self.accelerator.is_main_process
         checkpoints, branches = set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
-        with self._signals(), self._log() as log, Profile(self.run.path, self.settings.profile) as profile:
+        with self._signals(), self._log() as log, Profile(self.run.path, wanted) as profile:
             self._clock, self._clock_step = time.perf_counter(), self._step
             for step in range(self._step + 1, hparams.total_steps + 1):
                 grad_norm = self._update(step)
@@ -244,7 +245,7 @@ class Trainer:
 
     def _resume(self) -> None:
         if self.accelerator.is_main_process:
-            for directory in (self.run.path, self.run.checkpoints, self.run.resume):
+            for directory in (self.run.path, self.run.checkpoints, self.run.resume, self.run.branches):
                 remove_leftovers(directory)
         self.accelerator.wait_for_everyone()
         state = load_resume(self.run.resume)
