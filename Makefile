@@ -1,10 +1,11 @@
 # make demo    the whole pipeline on a nano ladder, on any machine (QUICK=1: about half the time)
 # make test    the tests
 # make check   linter, formatter and type checker
-# make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/)
+# make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/; CLUSTER=slurm where SLURM answers)
 # make paper   every table and figure of the paper from AI2's published measurements (RUNS=their folder)
 
 LADDER ?= olmo2
+CLUSTER ?= $(shell sinfo >/dev/null 2>&1 && echo slurm || echo local)
 RUNS ?= ../shared/olmo-ladder/runs
 PY := .venv/bin/python
 READY := .venv/.installed
@@ -26,7 +27,8 @@ check: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 ladder: $(READY)
-	@$(PY) -m ladder plan ladder=$(LADDER) $(ARGS) && $(PY) -m ladder run ladder=$(LADDER) $(ARGS)
+	@$(PY) -m ladder plan ladder=$(LADDER) cluster=$(CLUSTER) $(ARGS)
+	@$(PY) -m ladder run ladder=$(LADDER) cluster=$(CLUSTER) $(ARGS)
 
 paper: $(READY)
 	@$(PY) -m predict paper --ladder $(RUNS) --output runs/paper

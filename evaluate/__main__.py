@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="measure again what is measured already")
     parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")
     parser.add_argument("--watch", action="store_true", help="go on until every run's last checkpoint is measured")
+    parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
+    parser.add_argument("--patience", type=float, metavar="HOURS", help="end --watch when so long nothing was new")
     parser.add_argument("--log-samples", action="store_true", help="also write every document with its likelihoods")
     parser.add_argument("--results-json", action="store_true", help="also write results.json as lm-eval does")
     parser.add_argument("--allow-pickle", action="store_true", help="read weights that are not safetensors")
@@ -39,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     options, words = parser.parse_known_args(list(argv))
     overrides = split_overrides(words)
     config = load_config([word for word in overrides if not _of_suite(word)])
-    find_checkpoints(options.path, waiting=options.watch)
+    find_checkpoints(options.path, options.runs, waiting=options.watch)
     if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
         raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
     from evaluate.session import Session  # imports torch, so only now that the command line is known to be right

@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,11 @@ class Checkpoint:
         return _combine(pair for file in self.safetensors for pair in _tensor_digests(file))
 
 
-def find_checkpoints(directory: Path, waiting: bool = False) -> list[Checkpoint]:
+def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool = False) -> list[Checkpoint]:
     """The checkpoint that `directory` is, or those of the run, ladder or training output directory that it is.
+
+    Args:
+        names: of a ladder only the runs of these names; empty means all.
 
     Raises:
         UserError: it is none of these; while `waiting`, an empty or absent directory may still become one.
@@ -81,7 +84,8 @@ def find_checkpoints(directory: Path, waiting: bool = False) -> list[Checkpoint]
         return [Checkpoint(directory)]
     runs = find_runs(directory)
     if runs:
-        return [Checkpoint(run.checkpoint(step)) for run in runs for step in run.checkpoint_steps()]
+        chosen = [run for run in runs if not names or run.name in names]
+        return [Checkpoint(run.checkpoint(step)) for run in chosen for step in run.checkpoint_steps()]
     found = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
     if not found and not waiting:
         raise UserError(

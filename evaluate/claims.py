@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError
+from ladder.history import process_lives
 
 HEARTBEAT_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0  # six missed beats: the worker is dead, or its file system is
@@ -79,7 +80,7 @@ def _take_over(path: Path, mine: Path) -> bool:
 
 
 def _expired(path: Path, owner: dict[str, Any]) -> bool:
-    if owner.get("host") == socket.gethostname() and not _alive(int(owner["pid"])):
+    if owner.get("host") == socket.gethostname() and not process_lives(int(owner["pid"])):
         return True
     return _age(path) > EXPIRY_SECONDS
 
@@ -90,16 +91,6 @@ def _owner(path: Path) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError):  # gone or damaged
         return {}
     return owner if isinstance(owner, dict) else {}
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _age(path: Path) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from evaluate.tasks import Suite, suite_from_config
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.errors import UserError, unknown
 from ladder.files import sha256_of, write_json
-from ladder.rundir import find_runs
+from ladder.rundir import RunDirectory, find_runs
 
 POLL_SECONDS = 2.0
 
@@ -66,19 +67,26 @@ class Session:
         """Measures every checkpoint that is not measured yet, those that other workers have claimed last.
 
         With --watch goes on until the last checkpoint of every run is there and measured.
+
+        Raises:
+            UserError: nothing was new for the whole of --patience; the message names the runs that are not finished.
         """
+        last_new = time.monotonic()
         while True:
             pending = self.processes.agree(self._pending)
             for place, checkpoint in enumerate(pending):
                 self._visit(checkpoint, pending[place + 1 : place + 2])
             if self.processes.agree(self._finished):
                 break
+            if pending:
+                last_new = time.monotonic()
+            self.processes.agree(functools.partial(self._check_patience, time.monotonic() - last_new))
             time.sleep(POLL_SECONDS)
         if self.processes.main and self.config.wandb != "off":
             log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
 
     def _pending(self) -> list[Checkpoint]:
-        checkpoints = find_checkpoints(self.options.path, waiting=self.options.watch)
+        checkpoints = find_checkpoints(self.options.path, self.options.runs, waiting=self.options.watch)
         if not checkpoints and not self.options.watch:
             raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
         return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
@@ -88,9 +96,24 @@ class Session:
             return False
         if not self.options.watch or Checkpoint(self.options.path) in self._shown:
             return True
-        runs = find_runs(self.options.path) if self.options.path.is_dir() else []
-        last = [Checkpoint(run.checkpoint(int(run.run_info()["total_steps"]))) for run in runs]
-        return bool(last) and all(checkpoint in self._shown for checkpoint in last)
+        runs = self._followed()
+        return bool(runs) and all(self._shown_to_end(run) for run in runs)
+
+    def _followed(self) -> list[RunDirectory]:
+        """The runs that --watch waits for, also those that have not begun."""
+        if self.options.runs:
+            return [RunDirectory(self.options.path / name) for name in self.options.runs]
+        return find_runs(self.options.path) if self.options.path.is_dir() else []
+
+    def _check_patience(self, seconds: float) -> None:
+        if self.options.patience is not None and seconds > 3600 * self.options.patience:
+            unfinished = ", ".join(run.name for run in self._followed() if not self._shown_to_end(run))
+            raise UserError(f"no new checkpoint for {self.options.patience:g} hours; not finished: {unfinished}")
+
+    def _shown_to_end(self, run: RunDirectory) -> bool:
+        if not run.run_file.exists():
+            return False
+        return Checkpoint(run.checkpoint(int(run.run_info()["total_steps"]))) in self._shown
 
     def _visit(self, checkpoint: Checkpoint, following: Sequence[Checkpoint]) -> None:
         """Shows what is measured already; measures it first, unless another worker is at it."""

@@ -144,7 +144,7 @@ def suite_from_config(node: Mapping[str, Any]) -> Suite:
         UserError: an unknown key, task or accuracy, or a value of the wrong type.
     """
     name = str(node["name"])
-    _check_keys(f"suite {name}", node, ("name", "tasks", "lm_loss", "max_length"))
+    _check_keys(f"suite {name}", node, ("name", "tasks", "lm_loss", "max_length", "forward_tokens"))
     tasks = [task for key, value in (node.get("tasks") or {}).items() for task in _tasks(name, str(key), value)]
     losses = tuple(_lm_loss(name, str(key), value) for key, value in (node.get("lm_loss") or {}).items())
     if not tasks and not losses:

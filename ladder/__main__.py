@@ -1,56 +1,112 @@
-"""`python -m ladder plan|run|status [ladder=NAME] [key=value …]`: plan a ladder, run what is missing, see its state."""
+"""`python -m ladder plan|run|status|cancel|predict [ladder=NAME] [key=value …]`: a ladder from plan to prediction."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
 
 from ladder.config import (
-    ladder_directory,
     ladder_from_config,
     load_config,
-    load_target,
     parse_multiples,
     split_list,
     split_overrides,
 )
-from ladder.data import check_data
-from ladder.errors import run_command
-from ladder.files import exclusive
-from ladder.launch import check_affordable, count_gpus, run_rungs
-from ladder.plan import plan_table, print_table
-from ladder.status import ladder_status, status_table
+from ladder.errors import UserError, run_command
+from ladder.launch import Launch
+from ladder.plan import plan_csv, plan_json, plan_tables, print_table
+from ladder.status import EXIT_UNDER_WAY, exit_code, status_table
+
+COMMANDS = {
+    "plan": "what the rungs are and what they cost",
+    "run": "train and measure what is missing, then predict",
+    "status": "where each run stands; exit code 0: all done, 1: under way, 3: stopped or failed",
+    "cancel": "end what runs, saved, and take back what waits",
+    "predict": "predict the target, once everything is measured",
+}
+REFRESH_SECONDS = 5
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m ladder", description=__doc__, epilog="Any configuration value can be given as key=value."
+        prog="python -m ladder",
+        description="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
+        epilog="Any configuration value can be given as key=value.",
     )
-    parser.add_argument("command", choices=["plan", "run", "status"])
+    parser.add_argument("command", choices=list(COMMANDS))
     parser.add_argument("--sizes", help="only these sizes, such as 190M,370M")
     parser.add_argument("--multiples", help="only these Chinchilla multiples, such as 1,2")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="plan: as JSON")
+    form.add_argument("--csv", action="store_true", help="plan: as CSV, a row for each rung")
+    parser.add_argument("--dry-run", action="store_true", help="run: print what would be submitted or launched")
+    parser.add_argument("--watch", action="store_true", help="status: refresh until nothing is under way")
     options, words = parser.parse_known_args(argv)
-    overrides = split_overrides(words)
+    for option, command in (("json", "plan"), ("csv", "plan"), ("dry_run", "run"), ("watch", "status")):
+        if getattr(options, option) and options.command != command:
+            raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {command}")
+    launch = make_launch(options, split_overrides(words))
+    return {
+        "plan": lambda: show_plan(launch, options),
+        "run": lambda: run(launch, options.dry_run),
+        "status": lambda: watch(launch) if options.watch else show_status(launch),
+        "cancel": lambda: launch.cancel(),
+        "predict": lambda: launch.predict(),
+    }[options.command]() or 0
+
+
+def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch:
     config = load_config(overrides)
     ladder = ladder_from_config(config)
     if config.rung:
         rungs = [ladder.rung(str(config.rung))]
     else:
         rungs = ladder.select(split_list(options.sizes), parse_multiples(options.multiples))
-    directory = ladder_directory(config)
-    if options.command == "plan":
-        print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
-    elif options.command == "run":
-        if not directory.exists():
-            print_table(plan_table(ladder.name, rungs, load_target(config.target.name, ladder), config.cluster.gpu))
-        check_affordable(rungs, count_gpus())
-        check_data(config.data, rungs)  # one clear error instead of one per rung
-        with exclusive(directory, "python -m ladder run"):
-            run_rungs(config, overrides, rungs, report=lambda line: print(line, flush=True))
+    return Launch(config=config, overrides=tuple(overrides), ladder=ladder, rungs=tuple(rungs))
+
+
+def show_plan(launch: Launch, options: argparse.Namespace) -> None:
+    plan = launch.plan()
+    if options.json:
+        print(json.dumps(plan_json(plan), indent=1))
+    elif options.csv:
+        print(plan_csv(plan), end="")
     else:
-        statuses = ladder_status(directory, rungs)
-        print_table(status_table(directory, statuses))
-        return 0 if all(status.state == "done" for status in statuses) else 1
-    return 0
+        for table in plan_tables(plan):
+            print_table(table)
+
+
+def run(launch: Launch, dry_run: bool) -> None:
+    if dry_run:
+        print(launch.dry_run())
+        return
+    if not launch.directory.path.exists():
+        for table in plan_tables(launch.plan()):
+            print_table(table)
+    launch.run(report=lambda line: print(line, flush=True))
+
+
+def show_status(launch: Launch) -> int:
+    statuses, note = launch.status()
+    print_table(status_table(launch.directory, statuses, note))
+    return exit_code(statuses)
+
+
+def watch(launch: Launch) -> int:
+    """Shows the table anew every few seconds until nothing is under way; on a terminal in place."""
+    console = Console()
+    statuses, note = launch.status()
+    with Live(status_table(launch.directory, statuses, note), console=console, auto_refresh=False) as live:
+        while exit_code(statuses) == EXIT_UNDER_WAY:
+            time.sleep(REFRESH_SECONDS)
+            statuses, note = launch.status()
+            live.update(status_table(launch.directory, statuses, note), refresh=True)
+    return exit_code(statuses)
 
 
 if __name__ == "__main__":

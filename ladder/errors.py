@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 
 
 class UserError(Exception):

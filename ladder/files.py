@@ -101,6 +101,21 @@ def exclusive(directory: Path, what: str) -> Iterator[None]:
         yield
 
 
+def lock_holder(directory: Path) -> tuple[int, str] | None:
+    """Process and host that hold `directory` through `exclusive`; None where nobody does."""
+    try:
+        with (directory / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                words = file.read().split()
+                return (int(words[1]), words[3]) if len(words) == 4 else None
+    except OSError:
+        return None
+    return None
+
+
 def remove_leftovers(directory: Path) -> None:
     """Removes what a kill in the middle of a write left in `directory` (not in what lies below it)."""
     for leftover in directory.glob(f"{TEMPORARY_PREFIX}*"):

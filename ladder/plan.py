@@ -2,22 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ladder.cluster import Cluster, Gpu
 from ladder.rung import Rung, Target
 
+ADAM_BYTES = 12
+"""A resume state, per parameter: fp32 weight and two moments."""
 
-def print_table(table: Table) -> None:
-    """Prints a table at its natural width: on a narrow terminal lines wrap, but no number is cut."""
-    console = Console()
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
-    console.print(table)
+_TRAINING_BYTES = ADAM_BYTES + 4 + 4  # on the device, per parameter: with the gradient and DDP's bucket of it
+_LOGIT_TOKENS = 2048  # tokens whose fp32 logits and their gradient exist at once
+_USABLE = 0.92  # of a device's memory: the rest is CUDA's own and fragmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungPlan:
+    """One rung's numbers, in base units (tokens, FLOPs, hours, dollars, bytes): a row of `--csv`.
+
+    `flops_6nd` is 6ND, `flops_with_attention` adds 12·L·d·T per token. `micro_batch` is what the memory of
+    `cluster.gpu` should hold; the trainer finds out by trying. `evaluation_gpu_hours` is for all its checkpoints.
+    """
+
+    rung: str
+    n: int
+    d: int
+    batch_sequences: int
+    sequence_length: int
+    gpus: int
+    micro_batch: int
+    accumulation: int
+    steps: int
+    peak_lr: float
+    schedule: str
+    warmup_steps: int
+    checkpoints: int
+    flops_6nd: float
+    flops_with_attention: float
+    mfu: float
+    mfu_measured: bool
+    gpu_hours: float
+    wall_hours: float
+    dollars: float
+    weights_bytes: int
+    resume_bytes: int
+    evaluation_gpu_hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    ladder: str
+    target: Target
+    gpu: Gpu
+    rungs: tuple[RungPlan, ...]
+
+    def total(self, key: str) -> float:
+        return sum(getattr(rung, key) for rung in self.rungs)
+
+    @property
+    def share_of_target(self) -> float:
+        """The ladder's 6ND over the target's (paper, section 5: 3.2% of 7B-4T, 1.3% of 13B-5T)."""
+        return self.total("flops_6nd") / self.target.flops_6nd
+
+    @property
+    def dollars(self) -> float:
+        return (self.total("gpu_hours") + self.total("evaluation_gpu_hours")) * self.gpu.dollars_per_hour
+
+
+def make_plan(
+    name: str,
+    rungs: Sequence[Rung],
+    target: Target,
+    cluster: Cluster,
+    *,
+    gpus_here: int,
+    train: Any,
+    evaluation_tokens: float,
+    measured_mfu: Callable[[str], float | None],
+) -> Plan:
+    """Plans `rungs`.
+
+    Args:
+        gpus_here: what `cluster.gpus=auto` stands for; 0 is planned as one.
+        train: the configuration's `train` group.
+        evaluation_tokens: tokens that one evaluation of a checkpoint runs through the model.
+        measured_mfu: MFU of a size where a run of it was logged, else None: `cluster.gpu.mfu` is taken.
+    """
+    gpu = cluster.gpu
+
+    def plan(rung: Rung) -> RungPlan:
+        hparams, parameters = rung.hparams, rung.shape.total_parameters
+        gpus = max(1, cluster.gpus_of(rung, gpus_here))
+        measured = measured_mfu(rung.size)
+        mfu = measured or gpu.mfu
+        share = -(-hparams.batch_sequences // gpus)
+        micro_batch = train.micro_batch or _micro_batch(rung, share, gpu, gpus if train.parallel == "fsdp2" else 1)
+        hours = rung.flops_with_attention / (gpu.peak_flops * mfu) / 3600
+        kept = len(hparams.checkpoint_steps)
+        if train.keep_checkpoints:
+            kept = min(kept, train.keep_checkpoints + 1)  # one more while the newest is written
+        forward = rung.shape.flops_per_token_6n / 3 * evaluation_tokens * len(hparams.checkpoint_steps)
+        return RungPlan(
+            rung=rung.name,
+            n=rung.n,
+            d=rung.d,
+            batch_sequences=hparams.batch_sequences,
+            sequence_length=hparams.sequence_length,
+            gpus=gpus,
+            micro_batch=micro_batch,
+            accumulation=-(-share // micro_batch),
+            steps=hparams.total_steps,
+            peak_lr=hparams.peak_lr,
+            schedule=hparams.schedule,
+            warmup_steps=hparams.warmup_steps,
+            checkpoints=len(hparams.checkpoint_steps),
+            flops_6nd=rung.flops_6nd,
+            flops_with_attention=rung.flops_with_attention,
+            mfu=mfu,
+            mfu_measured=measured is not None,
+            gpu_hours=hours,
+            wall_hours=hours / gpus,
+            dollars=hours * gpu.dollars_per_hour,
+            weights_bytes=kept * parameters * (2 if train.weights == "bf16" else 4),
+            resume_bytes=2 * parameters * ADAM_BYTES,  # the older one goes when the newer one is whole
+            evaluation_gpu_hours=forward / (gpu.peak_flops * mfu) / 3600,
+        )
+
+    return Plan(ladder=name, target=target, gpu=gpu, rungs=tuple(plan(rung) for rung in rungs))
+
+
+def _micro_batch(rung: Rung, share: int, gpu: Gpu, shards: int) -> int:
+    """Sequences that fit a GPU beside weights, gradients and moments, halving from the whole share as the trainer does.
+
+    A layer keeps about 18 values of width d and 4 of the SwiGLU's width per token for the backward pass (measured:
+    32d at ffn = 4d), in bf16.
+    """
+    shape, tokens = rung.shape, rung.hparams.sequence_length
+    fixed = _TRAINING_BYTES * shape.total_parameters / shards + 8 * _LOGIT_TOKENS * shape.vocab_size
+    sequence = 2 * tokens * shape.n_layers * (18 * shape.d_model + 4 * shape.ffn_hidden)
+    room = _USABLE * gpu.memory_gb * 1e9 - fixed
+    micro_batch = share
+    while micro_batch > 1 and micro_batch * sequence > room:
+        micro_batch = -(-micro_batch // 2)
+    return micro_batch
 
 
 def describe(rung: Rung) -> str:
@@ -37,47 +172,108 @@ def describe(rung: Rung) -> str:
     return "\n".join([f"rung {rung.name}", *(f"  {key:<12} {value}" for key, value in lines.items())])
 
 
-def gpu_hours(rung: Rung, gpu: DictConfig) -> float:
-    """Training time on one GPU of `gpu.peak_flops` at a utilisation of `gpu.mfu`, attention counted."""
-    return rung.flops_with_attention / (gpu.peak_flops * gpu.mfu) / 3600
+def print_table(table: Table) -> None:
+    """Prints a table at its natural width: on a narrow terminal lines wrap, but no number is cut."""
+    console = Console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)
 
 
 def _rounded(value: float) -> str:
     if value < 0.01:
-        return "<0.01"
+        return "<0.01" if value else "0"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def plan_table(name: str, rungs: Sequence[Rung], target: Target, gpu: DictConfig) -> Table:
-    """The table that `python -m ladder plan` prints."""
-    total = sum(rung.flops_6nd for rung in rungs)
-    hours = sum(gpu_hours(rung, gpu) for rung in rungs)
-    table = Table(
-        box=SIMPLE_HEAD,
-        title=f"ladder {name}: {len(rungs)} rungs",
-        caption=(
-            f"in all {total:.2e} FLOPs (6ND), {total / target.flops_6nd:.1%} of target {target.name}; about "
-            f"{_rounded(hours)} {gpu.name}-hours at {gpu.mfu:.0%} MFU, ${_rounded(hours * gpu.dollars_per_hour)}"
-        ),
+def size(number: float) -> str:
+    """1234567890 -> "1.2 GB"."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= scale:
+            return f"{number / scale:.{0 if number >= 10 * scale else 1}f} {unit}"
+    return f"{number / 1e3:.0f} kB"
+
+
+def hours(number: float) -> str:
+    """30.5 -> "1d6h"."""
+    if number >= 24:
+        return f"{number // 24:.0f}d{number % 24:.0f}h"
+    return f"{number:.1f}h" if number >= 1 else f"{max(1, round(60 * number))}m"
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """What is trained, and what that costs: the two tables that `python -m ladder plan` prints."""
+    recipe = _table(
+        f"ladder {plan.ladder}: {len(plan.rungs)} rungs",
+        ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention"),
     )
-    columns = ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention", "GPU-h")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "rung" else "right", no_wrap=True)
-    for previous, rung in zip([None, *rungs], rungs, strict=False):
-        if previous and rung.size != previous.size:
-            table.add_section()
-        hparams = rung.hparams
-        table.add_row(
-            rung.name,
+    gpu, measured = plan.gpu, any(rung.mfu_measured for rung in plan.rungs)
+    cost = _table(
+        f"on {gpu.name} ({gpu.memory_gb:g} GB, {gpu.peak_flops / 1e12:,.0f} TFLOP/s) at "
+        f"{'measured' if measured else f'{gpu.mfu:.0%}'} MFU, ${gpu.dollars_per_hour:g} an hour",
+        ("rung", "GPUs", "micro-batch", "GPU-h", "wall", "$", "weights", "resume", "evaluation GPU-h"),
+    )
+    for previous, rung in zip([None, *plan.rungs], plan.rungs, strict=False):
+        if previous and rung.n != previous.n:
+            recipe.add_section()
+            cost.add_section()
+        recipe.add_row(
+            rung.rung,
             f"{rung.n:,}",
             f"{rung.d:,}",
-            f"{hparams.batch_sequences:,}",
-            f"{hparams.peak_lr:.3g}",
-            f"{hparams.warmup_steps:,}",
-            f"{hparams.total_steps:,}",
-            f"{len(hparams.checkpoint_steps):,}",
+            f"{rung.batch_sequences:,}",
+            f"{rung.peak_lr:.3g}",
+            f"{rung.warmup_steps:,}",
+            f"{rung.steps:,}",
+            f"{rung.checkpoints:,}",
             f"{rung.flops_6nd:.2e}",
             f"{rung.flops_with_attention:.2e}",
-            _rounded(gpu_hours(rung, gpu)),
         )
+        cost.add_row(
+            rung.rung,
+            str(rung.gpus),
+            f"{rung.micro_batch} x {rung.accumulation}",
+            _rounded(rung.gpu_hours),
+            hours(rung.wall_hours),
+            _rounded(rung.dollars),
+            size(rung.weights_bytes),
+            size(rung.resume_bytes),
+            _rounded(rung.evaluation_gpu_hours),
+        )
+    recipe.caption = (
+        f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
+    )
+    longest = max(rung.wall_hours for rung in plan.rungs)
+    cost.caption = (
+        f"in all {_rounded(plan.total('gpu_hours'))} GPU-hours of training and "
+        f"{_rounded(plan.total('evaluation_gpu_hours'))} of evaluation ({plan.total('checkpoints'):,.0f} checkpoints), "
+        f"${_rounded(plan.dollars)}; {size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk; "
+        f"longest run {hours(longest)}"
+    )
+    return [recipe, cost]
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "rung" else "right", no_wrap=True)
     return table
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    totals = ("flops_6nd", "flops_with_attention", "gpu_hours", "evaluation_gpu_hours", "checkpoints")
+    return {
+        "ladder": plan.ladder,
+        "target": vars(plan.target),
+        "gpu": vars(plan.gpu),
+        "rungs": [vars(rung) for rung in plan.rungs],
+        "total": {key: plan.total(key) for key in (*totals, "weights_bytes", "resume_bytes")}
+        | {"dollars": plan.dollars, "share_of_target": plan.share_of_target},
+    }
+
+
+def plan_csv(plan: Plan) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(RungPlan)])
+    writer.writerows(vars(rung).values() for rung in plan.rungs)
+    return text.getvalue()

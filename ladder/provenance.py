@@ -11,18 +11,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def _git(*words: str) -> str:
+    """What git prints in the checkout; empty outside one."""
+    try:
+        command = ["git", "-C", str(ROOT), *words]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout
+
+
 @functools.cache
 def git_revision() -> str:
     """The checkout's commit, with `+changes` where the tree differs from it; "unknown" outside a git checkout."""
+    revision = _git("rev-parse", "HEAD").strip()
+    return revision + ("+changes" if _git("status", "--porcelain", "-uno").strip() else "") if revision else "unknown"
 
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
 
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def git_diff() -> str:
+    """How the checkout's tracked files differ from its commit; empty where they do not."""
+    return _git("diff", "HEAD")
 
 
 def versions(*packages: str) -> dict[str, str]:

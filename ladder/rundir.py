@@ -1,9 +1,16 @@
 """The one place that knows where a run's files lie.
 
+<runs_dir>/<ladder>/
+    prediction-<target>.json  what the finished ladder predicts
+    report-<target>/     the same as a page, with its plots
+    jobs.json, jobs/     cluster jobs by name; their scripts and logs
 <runs_dir>/<ladder>/<rung>/
     run.json             what the run is: size, N, D, steps, config hash (written once, before step 1)
     config.yaml          the configuration as resolved
+    events.jsonl         each start and how it ended: machine, process, git revision, versions
+    code-<hash>.diff     how the checkout differed from that revision, where it did
     log.jsonl            a row every few steps
+    output.txt           what its processes printed
     resume/              rolling full training state
     branches/            of a WSD run: states from which shorter runs go on
     checkpoints/step-0000200/   weights in Hugging Face layout, tokenizer, rung.json
@@ -48,6 +55,17 @@ class RunDirectory:
         return self.path / "log.jsonl"
 
     @property
+    def events_file(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def output_file(self) -> Path:
+        return self.path / "output.txt"
+
+    def code_diff(self, sha256: str) -> Path:
+        return self.path / f"code-{sha256[:12]}.diff"
+
+    @property
     def resume(self) -> Path:
         return self.path / "resume"
 
@@ -82,8 +100,33 @@ class RunDirectory:
             int(path.parent.name.removeprefix("step-")) for path in self.checkpoints.glob(f"step-*/{RUNG_FILE}")
         )
 
+    def metrics_files(self) -> list[Path]:
+        return sorted(self.metrics.glob("step-*.json"))
+
     def measured_steps(self) -> list[int]:
-        return sorted(int(path.stem.removeprefix("step-")) for path in self.metrics.glob("step-*.json"))
+        return [int(path.stem.removeprefix("step-")) for path in self.metrics_files()]
+
+
+@dataclass(frozen=True)
+class LadderDirectory:
+    path: Path
+
+    def run(self, name: str) -> RunDirectory:
+        return RunDirectory(self.path / name)
+
+    @property
+    def jobs_file(self) -> Path:
+        return self.path / "jobs.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    def prediction(self, target: str) -> Path:
+        return self.path / f"prediction-{target}.json"
+
+    def report(self, target: str) -> Path:
+        return self.path / f"report-{target}"
 
 
 def find_runs(directory: Path) -> list[RunDirectory]:

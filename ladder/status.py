@@ -1,10 +1,10 @@
-"""Where each run stands, from its files alone: works while it runs, from another machine, and half-written."""
+"""Where each run stands: from its files first, which works from any machine and half-written, and the queue second."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,69 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ladder.rundir import RunDirectory
+from ladder.history import read_history
+from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Rung
 
 QUIET_SECONDS = 300
-"""A run whose log has not grown for so long is no longer taken to be running."""
+"""A run on another machine whose log has not grown for so long is no longer taken to be running."""
+
+EXIT_DONE, EXIT_UNDER_WAY, EXIT_STOPPED = 0, 1, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """A job that the cluster's queue still has; `state` in SLURM's words, such as PENDING or RUNNING."""
+
+    id: str
+    state: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
+    """`state`: missing, queued, running, stopped (goes on when run again), failed, trained (not all measured), done."""
+
     rung: Rung
-    state: str  # missing, running, stopped, trained (some checkpoints not evaluated), done
+    state: str
     step: int
     loss: float | None
     tokens_per_second: float | None
     eta_seconds: float | None
+    mfu: float | None
     checkpoints: int
     evaluated: int
+    restarts: int
+    error: str
 
     @property
     def fraction(self) -> float:
         return self.step / self.rung.hparams.total_steps
 
+    @property
+    def expected(self) -> int:
+        return len(self.rung.hparams.checkpoint_steps)
 
-def run_status(rung: Rung, run: RunDirectory) -> RunStatus:
-    row = last_row(run.log_file)
+
+def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> RunStatus:
+    row, history = last_row(run.log_file), read_history(run)
     steps = run.checkpoint_steps()
-    evaluated = len(set(run.measured_steps()) & set(rung.hparams.checkpoint_steps))
+    measured = set(run.measured_steps()) & set(rung.hparams.checkpoint_steps)
+    error = history.error
     if rung.hparams.total_steps in steps:
-        state = "done" if evaluated == len(rung.hparams.checkpoint_steps) else "trained"
-    elif not run.run_file.exists():
-        state = "missing"
+        state = "done" if len(measured) == len(rung.hparams.checkpoint_steps) else "trained"
+    elif history.alive or (history.alive is None and _grows(run)):
+        state = "running"
+    elif job is not None:
+        state = "running" if job.state in ("RUNNING", "COMPLETING") else "queued"
+        error = error or ("" if job.reason in ("", "None") else job.reason)
+    elif error:
+        state = "failed"
+    elif history.starts or run.run_file.exists():
+        state = "stopped"
+        error = "" if history.end else "it was killed" if history.starts else ""
     else:
-        newest = max((path.stat().st_mtime for path in (run.log_file, run.run_file) if path.exists()), default=0.0)
-        state = "running" if time.time() - newest < QUIET_SECONDS else "stopped"
+        state = "missing"
     return RunStatus(
         rung=rung,
         state=state,
@@ -53,18 +82,27 @@ def run_status(rung: Rung, run: RunDirectory) -> RunStatus:
         loss=row.get("loss"),
         tokens_per_second=row.get("tokens_per_second"),
         eta_seconds=row.get("eta_seconds") if state == "running" else None,
+        mfu=row.get("mfu"),
         checkpoints=len(steps),
-        evaluated=evaluated,
+        evaluated=len(measured),
+        restarts=history.restarts,
+        error="" if state in ("done", "trained") else error,
     )
+
+
+def _grows(run: RunDirectory) -> bool:
+    newest = max((path.stat().st_mtime for path in (run.log_file, run.events_file) if path.exists()), default=0.0)
+    return time.time() - newest < QUIET_SECONDS
 
 
 def last_row(path: Path) -> dict[str, Any]:
     """The last whole row of a log, read from its end; empty where there is none yet."""
-    if not path.exists():
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            lines = file.read().splitlines()
+    except OSError:
         return {}
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        lines = file.read().splitlines()
     for line in reversed(lines):
         try:
             row = json.loads(line)
@@ -75,30 +113,54 @@ def last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
-def ladder_status(directory: Path, rungs: Sequence[Rung]) -> list[RunStatus]:
-    return [run_status(rung, RunDirectory(directory / rung.name)) for rung in rungs]
+def ladder_status(
+    directory: LadderDirectory, rungs: Sequence[Rung], queue: Mapping[str, QueuedJob] | None = None
+) -> list[RunStatus]:
+    """`queue`: jobs that a cluster has for runs of these names."""
+    return [run_status(rung, directory.run(rung.name), (queue or {}).get(rung.name)) for rung in rungs]
 
 
-def status_table(directory: Path, statuses: Sequence[RunStatus]) -> Table:
+def measured_mfu(statuses: Sequence[RunStatus]) -> dict[str, float]:
+    """MFU by size, from the last rows that have one."""
+    return {status.rung.size: status.mfu for status in statuses if status.mfu}
+
+
+def exit_code(statuses: Sequence[RunStatus]) -> int:
+    """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
+    states = {status.state for status in statuses}
+    if states <= {"done"}:
+        return EXIT_DONE
+    return EXIT_UNDER_WAY if states & {"running", "queued"} and "failed" not in states else EXIT_STOPPED
+
+
+def status_table(directory: LadderDirectory, statuses: Sequence[RunStatus], prediction: str = "") -> Table:
+    """The table of `python -m ladder status`; columns that are empty everywhere are left out."""
     done = sum(status.state == "done" for status in statuses)
-    table = Table(box=SIMPLE_HEAD, title=f"{directory}: {done} of {len(statuses)} runs done")
-    for column in ("run", "state", "step", "%", "loss", "tokens/s", "ETA", "checkpoints", "evaluated"):
-        table.add_column(column, justify="left" if column in ("run", "state") else "right")
-    for status in statuses:
-        hparams = status.rung.hparams
-        expected = len(hparams.checkpoint_steps)
-        table.add_row(
-            status.rung.name,
-            status.state,
-            f"{status.step:,}/{hparams.total_steps:,}",
-            f"{status.fraction:.0%}",
-            "" if status.loss is None else f"{status.loss:.3f}",
-            "" if status.tokens_per_second is None else f"{status.tokens_per_second:,.0f}",
-            "" if status.eta_seconds is None else duration(status.eta_seconds),
-            f"{status.checkpoints}/{expected}",
-            f"{status.evaluated}/{expected}",
-        )
+    title = f"{directory.path}: {done} of {len(statuses)} runs done"
+    table = Table(box=SIMPLE_HEAD, title=title, caption=prediction or None)
+    columns = {
+        "run": [status.rung.name for status in statuses],
+        "state": [status.state for status in statuses],
+        "step": [f"{status.step:,}/{status.rung.hparams.total_steps:,}" for status in statuses],
+        "%": [f"{status.fraction:.0%}" for status in statuses],
+        "loss": ["" if status.loss is None else f"{status.loss:.3f}" for status in statuses],
+        "tokens/s": [f"{status.tokens_per_second:,.0f}" if status.tokens_per_second else "" for status in statuses],
+        "ETA": ["" if status.eta_seconds is None else duration(status.eta_seconds) for status in statuses],
+        "checkpoints": [f"{status.checkpoints}/{status.expected}" for status in statuses],
+        "evaluated": [f"{status.evaluated}/{status.expected}" for status in statuses],
+        "restarts": [str(status.restarts or "") for status in statuses],
+        "last error": [_short(status.error) for status in statuses],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("loss", "tokens/s", "ETA")}
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("run", "state", "last error") else "right")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def duration(seconds: float) -> str:

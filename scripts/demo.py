@@ -20,10 +20,10 @@ from rich.table import Table
 
 from ladder.config import ladder_directory, ladder_from_config, load_config
 from ladder.errors import UserError, run_command
-from ladder.files import read_json, write_text
+from ladder.files import read_json
 from ladder.measurements import read_runs
 from ladder.plan import print_table
-from ladder.rundir import RunDirectory
+from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.status import duration, ladder_status
 
@@ -38,21 +38,25 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="up to 4xC only, target n5-4xC: about half the time")
     quick = parser.parse_args(argv).quick
     multiples = "1,2,4" if quick else "1,2,4,8"
-    overrides = ["ladder=nano", f"ladder.multiples=[{multiples}]"]
+    name = "n5-4xC" if quick else "n5-8xC"
+    overrides = ["ladder=nano", f"ladder.multiples=[{multiples}]", f"target.name={name}"]
     config = load_config(overrides)
     ladder = ladder_from_config(config)
-    target = ladder.rung("n5-4xC" if quick else "n5-8xC")
-    directory = ladder_directory(config)
+    target = ladder.rung(name)
+    directory = LadderDirectory(ladder_directory(config))
     print_estimate(ladder, target, directory)
 
     run(sys.executable, "scripts/prepare_data.py", "data=sotu")
     run(sys.executable, "-m", "ladder", "run", *overrides)
-    prediction = predict_before_training(directory, target, multiples)
+    path = directory.prediction(target.name)
+    if directory.run(target.name).measured_steps():
+        print(f"note: {target.name} was trained by an earlier call")
+    print(f"SHA-256 of that prediction: {hashlib.sha256(path.read_bytes()).hexdigest()}", flush=True)
     run(sys.executable, "-m", "ladder", "run", *overrides, f"rung={target.name}")
-    report = directory / f"report-{target.name}"
-    selection = ["--ladder", str(directory), "--target", target.name, "--method", "paper", "--multiples", multiples]
-    run(sys.executable, "-m", "predict", "report", *selection, "--output", str(report))
-    compare(prediction, directory, ladder, target)
+    report = directory.report(target.name)
+    selection = ["--target", target.name, "--method", "paper", "--multiples", multiples, "--output", str(report)]
+    run(sys.executable, "-m", "predict", "report", "--ladder", str(directory.path), *selection)
+    compare(read_json(path), directory.path, ladder, target)
     print(f"plots and report: {report}/report.html")
     return 0
 
@@ -66,7 +70,7 @@ def run(*command: str) -> None:
         sys.exit(code)
 
 
-def print_estimate(ladder: Ladder, target: Rung, directory: Path) -> None:
+def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory) -> None:
     """Times a few real training steps of every size and adds up what is still to do."""
     print("timing this machine …", flush=True)
     todo = [s.rung for s in ladder_status(directory, [*ladder.rungs, target]) if s.state != "done"]
@@ -102,24 +106,6 @@ def seconds_per_token(ladder: Ladder, size: str) -> float:
 
     step()
     return sorted(step() for _ in range(7))[3] / tokens.numel()
-
-
-def predict_before_training(directory: Path, target: Rung, multiples: str) -> dict[str, Any]:
-    """The prediction for `target` from the ladder's rungs, kept on disk from the first time it was made."""
-    path = directory / f"prediction-{target.name}.json"
-    if not path.exists():
-        if RunDirectory(directory / target.name).measured_steps():
-            print(f"note: {target.name} was already measured before this prediction; its measurements are not used")
-        command = ["--ladder", str(directory), "--target", target.name, "--method", "paper", "--multiples", multiples]
-        print(f"\n$ python -m predict {' '.join(command)} --json", flush=True)
-        done = subprocess.run([sys.executable, "-m", "predict", *command, "--json"], stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            sys.exit(done.returncode)
-        write_text(path, done.stdout)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    print(f"prediction for {target.name}, made before training it: {path}\nSHA-256 {digest}", flush=True)
-    prediction: dict[str, Any] = read_json(path)
-    return prediction
 
 
 def compare(prediction: dict[str, Any], directory: Path, ladder: Ladder, target: Rung) -> None:

@@ -150,7 +150,7 @@ def test_a_dead_workers_claim_expires(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_heart_beat_keeps_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(claims, "EXPIRY_SECONDS", 0.5)
-    monkeypatch.setattr(claims, "_alive", lambda pid: True)
+    monkeypatch.setattr(claims, "process_lives", lambda pid: True)
     path = tmp_path / "step.claim"
     with claim(path):
         time.sleep(1)

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ladder.config import ladder_directory, ladder_from_config, load_config, rung_from_config, split_overrides
 from ladder.data import Mix, check_data, open_data
-from ladder.errors import UserError, run_command
+from ladder.errors import EXIT_PREEMPTED, UserError, run_command
 from ladder.files import exclusive, json_sha256, write_json, write_text
+from ladder.history import recorded
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.rundir import RunDirectory
@@ -113,17 +114,18 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
-    from train.setup import build_trainer
-    from train.trainer import EXIT_PREEMPTED
+    from train.setup import build_trainer, devices
 
-    if is_main_process():
-        begin(config, rung, run, identity)
-    trainer = build_trainer(config, rung, mix, run)
-    if config.train.evaluate and is_main_process():
-        from evaluate.hook import make_hook
+    if not is_main_process():
+        return 0 if build_trainer(config, rung, mix, run).train() else EXIT_PREEMPTED
+    begin(config, rung, run, identity)
+    with recorded(run, devices=devices()):
+        trainer = build_trainer(config, rung, mix, run)
+        if config.train.evaluate:
+            from evaluate.hook import make_hook
 
-        trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)
-    return 0 if trainer.train() else EXIT_PREEMPTED
+            trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)
+        return 0 if trainer.train() else EXIT_PREEMPTED
 
 
 def begin(config: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
         start_from=find_branch(rung, run, info),
         wandb_run=_start_wandb(config, rung, run, info) if accelerator.is_main_process else None,
     )
+
+
+def devices() -> str:
+    """What this start computes on, such as `8 x NVIDIA H100 80GB HBM3`."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return f"{processes} x {name}"
 
 
 def branch_steps(rung: Rung, ladder: Ladder) -> tuple[int, ...]:

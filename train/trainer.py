@@ -39,9 +39,6 @@ from train.order import BatchOrder
 from train.parallel import parallelise
 from train.profile import Profile
 
-EXIT_PREEMPTED = 75
-"""Exit code of a run that a signal stopped after saving its state (EX_TEMPFAIL): start it again."""
-
 CheckpointHook = Callable[[dict[str, Any], RunDirectory], None]
 
 

@@ -1,0 +1,182 @@
+"""A ladder as jobs: one training per rung, workers that follow them, a last measurement, the prediction.
+
+The same jobs run on this machine (`ladder/local.py`) and on a cluster (`ladder/slurm.py`). Both hand submitit one
+function, `run_task`, which starts the stage by name and stays beside it to pass on signals.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ladder.errors import EXIT_PREEMPTED, UserError
+from ladder.plan import Plan
+from ladder.rundir import LadderDirectory
+from ladder.rung import Rung
+from ladder.status import RunStatus
+
+PREDICT = "predict"
+MEASURE = "measure"
+FOLLOW = "follow"
+
+_TIME_FACTOR = 1.3  # on the planned time: evaluation in the loop, slow nodes
+_START_HOURS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """`words` follow `python`; `hours` is the time it should take, None where nobody knows.
+
+    It starts when one of `after_start` has started and all of `after` have ended, however they ended.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    output: Path
+    gpus: int = 0
+    hours: float | None = None
+    after: tuple[str, ...] = ()
+    after_start: tuple[str, ...] = ()
+
+
+def training_job(
+    config: DictConfig, overrides: Sequence[str], rung: Rung, plan: Plan, directory: LadderDirectory, gpus: int
+) -> Job:
+    """The training of one rung, which measures its own checkpoints where no worker follows it."""
+    words = [*(word for word in overrides if not word.startswith("rung=")), f"rung={rung.name}"]
+    given = any(word.startswith("train.evaluate=") for word in words)
+    if config.train.parallel == "ddp" and not config.cluster.evaluators and not given:
+        words.append("train.evaluate=true")
+    wall = next(row.wall_hours for row in plan.rungs if row.rung == rung.name)
+    return Job(
+        name=rung.name,
+        words=("-m", "train", *words),
+        output=directory.run(rung.name).output_file,
+        gpus=gpus,
+        hours=_TIME_FACTOR * wall + _START_HOURS if gpus else None,
+    )
+
+
+def measuring_jobs(
+    directory: LadderDirectory, runs: Sequence[str], overrides: Sequence[str], *, gpu: bool, count: int, patience: float
+) -> list[Job]:
+    """`count` workers that follow the trainings of `runs`, and one that measures what is left when all have ended.
+
+    Args:
+        patience: hours without a new checkpoint after which a worker gives up.
+    """
+    suite = [word for word in overrides if word.lstrip("+").startswith("suite")]
+    words = ("-m", "evaluate", str(directory.path), "--runs", ",".join(runs), *suite)
+    followers = [
+        Job(
+            name=f"{FOLLOW}-{number}",
+            words=(*words, "--watch", "--patience", f"{patience:.3g}"),
+            output=directory.jobs / f"{FOLLOW}-{number}.txt",
+            gpus=int(gpu),
+            after_start=tuple(runs),
+        )
+        for number in range(1, count + 1)
+    ]
+    rest = Job(
+        name=MEASURE,
+        words=words,
+        output=directory.jobs / f"{MEASURE}.txt",
+        gpus=int(gpu),
+        after=(*runs, *(job.name for job in followers)),
+    )
+    return [*followers, rest]
+
+
+def prediction_job(directory: LadderDirectory, runs: Sequence[str], overrides: Sequence[str]) -> Job:
+    return Job(
+        name=PREDICT,
+        words=("-m", "ladder", "predict", *overrides),
+        output=directory.jobs / f"{PREDICT}.txt",
+        hours=_START_HOURS,
+        after=(*runs, MEASURE),
+    )
+
+
+def to_train(statuses: Sequence[RunStatus]) -> list[Rung]:
+    """What is not trained to its end, the longest first."""
+    rungs = [status.rung for status in statuses if status.state not in ("done", "trained")]
+    return sorted(rungs, key=lambda rung: -rung.flops_with_attention)
+
+
+def patience_hours(plan: Plan) -> float:
+    """Three times the longest wait between two checkpoints, and never less than an hour."""
+    return max(1.0, *(3 * rung.wall_hours / rung.checkpoints for rung in plan.rungs))
+
+
+def run_task(words: Sequence[str], output: str, directory: str, environment: Mapping[str, str]) -> str:
+    """In a job: runs `python WORDS` in `directory`, the first task's output appended to `output`.
+
+    SIGTERM and SIGUSR2 are passed on; a second SIGTERM kills. A stage that saved its state after SIGUSR2 (SLURM's
+    notice ahead of the time limit) is requeued under the same job id, so that dependencies on it hold.
+
+    Returns:
+        "done", or "stopped" where a signal ended it.
+
+    Raises:
+        UserError: it failed; the message has its exit code and last line.
+    """
+    from submitit import JobEnvironment
+    from submitit.helpers import TorchDistributedEnvironment
+
+    job = JobEnvironment()
+    if job.num_tasks > 1:
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    defaults = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while they wait starve their neighbours
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+        defaults["OMP_NUM_THREADS"] = cores
+    received: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _: Any = None) -> None:
+        received.append(number)
+        if child is not None and child.poll() is None:
+            kill = received.count(signal.SIGTERM) > 1
+            os.killpg(child.pid, signal.SIGKILL) if kill else child.send_signal(number)
+
+    for wanted in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(wanted, forward)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    with Path(output).open("ab") as file:
+        child = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=directory,
+            env={**defaults, **os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file if job.global_rank == 0 else None,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        for number in list(received):  # those from before it was there
+            child.send_signal(number)
+        code = child.wait()
+    if code == 0:
+        return "done"
+    if code == EXIT_PREEMPTED or (received and -code in received):
+        if signal.SIGUSR2 in received and job.name() == "slurm" and job.global_rank == 0:
+            subprocess.run(["scontrol", "requeue", job.job_id], check=True)
+        return "stopped"
+    raise UserError(f"python {' '.join(words)} ended with exit code {code}: {last_line(Path(output))}")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a job's output; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""

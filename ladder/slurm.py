@@ -1,0 +1,163 @@
+"""Runs a ladder's jobs on a SLURM cluster: submits them through submitit, asks the queue, cancels."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ladder.cluster import Cluster, Slurm
+from ladder.errors import UserError
+from ladder.files import read_json, write_json
+from ladder.jobs import MEASURE, PREDICT, Job, run_task
+from ladder.rundir import LadderDirectory
+from ladder.status import QueuedJob
+
+
+def queue_of(directory: LadderDirectory) -> dict[str, QueuedJob]:
+    """The ladder's jobs that the queue still has, by name; none on a machine without SLURM.
+
+    Raises:
+        UserError: the queue does not answer; what it says is in the message.
+    """
+    ids = {record["id"]: name for name, record in _records(directory).items()}
+    if not ids or shutil.which("squeue") is None:
+        return {}
+    found = {}
+    for line in _slurm("squeue", "--me", "--noheader", "--format=%i|%T|%r").splitlines():
+        number, state, reason = line.split("|", 2)
+        if number in ids:
+            found[ids[number]] = QueuedJob(id=number, state=state, reason=reason)
+    return found
+
+
+def submit_ladder(
+    directory: LadderDirectory, cluster: Cluster, jobs: Sequence[Job], report: Callable[[str], None]
+) -> None:
+    """Submits what the queue does not have yet. Jobs come in an order in which each follows those it waits for.
+
+    Raises:
+        UserError: SLURM is not here, or rejects a job: its words are shown, and what was submitted before stays.
+    """
+    if shutil.which("sbatch") is None:
+        raise UserError(
+            "cluster.slurm needs sbatch, which is not on this machine; log in where it is, or cluster=local"
+        )
+    queue = queue_of(directory)
+    fresh = any(job.name not in queue for job in jobs if job.name not in (MEASURE, PREDICT))
+    if fresh:  # these wait for all others, so also for what is submitted now
+        cancel([queue.pop(name).id for name in (MEASURE, PREDICT) if name in queue])
+    ids = {name: job.id for name, job in queue.items()}
+    for job in jobs:
+        if job.name in queue:
+            report(f"{job.name} is in the queue as job {queue[job.name].id} ({queue[job.name].state})")
+            continue
+        ids[job.name] = _submit(directory, cluster, job, ids)
+        _record(directory, job.name, ids[job.name])
+        limit = f", at most {_minutes(job, _settings(cluster))} minutes"
+        report(f"{job.name} submitted as job {ids[job.name]}{f', {job.gpus} GPUs' if job.gpus else ''}{limit}")
+
+
+def cancel(ids: Iterable[str]) -> None:
+    if ids := list(ids):
+        _slurm("scancel", *ids)
+
+
+def script(directory: LadderDirectory, cluster: Cluster, job: Job, jobs: Sequence[str]) -> str:
+    """The sbatch script of a job, with names in place of the ids of those of `jobs` that it waits for."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    python = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(directory.jobs.absolute()))}"
+    names = {name: f"<{name}>" for name in jobs}
+    text: str = _make_sbatch_string(python, directory.jobs.absolute(), **_parameters(cluster, job, names))
+    return text
+
+
+def _submit(directory: LadderDirectory, cluster: Cluster, job: Job, ids: Mapping[str, str]) -> str:
+    from submitit import SlurmExecutor
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        executor = SlurmExecutor(directory.jobs)
+        executor.update_parameters(**_parameters(cluster, job, ids))
+        handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), {})
+    except (FailedJobError, FailedSubmissionError, OSError) as error:
+        words = " ".join(line for line in str(error).splitlines() if "sbatch:" in line) or str(error)
+        raise UserError(f"SLURM did not take {job.name}: {words}; see cluster.slurm in the configuration") from None
+    return str(handle.job_id)
+
+
+def _parameters(cluster: Cluster, job: Job, ids: Mapping[str, str]) -> dict[str, Any]:
+    """What submitit makes the script from; `ids` are those of the jobs that it may have to wait for."""
+    slurm = _settings(cluster)
+    nodes, tasks = cluster.nodes_of(job.gpus), max(1, job.gpus)
+    # Followers are submitted last, since they wait for one of the others, and are to start first.
+    nice = {} if job.after_start else {"nice": 100}
+    options: dict[str, Any] = {"requeue": True, **nice, **slurm.options}
+    parameters: dict[str, Any] = {
+        "job_name": job.name,
+        "time": _minutes(job, slurm),
+        "nodes": nodes,
+        "ntasks_per_node": tasks // nodes,
+        "cpus_per_task": slurm.cpus_per_task,
+        "signal_delay_s": slurm.signal_seconds,
+        "stderr_to_stdout": True,
+        "setup": list(slurm.setup) or None,
+        # One task that dies ends the others, which would wait for it; srun does not take over sbatch's cpus-per-task.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={slurm.cpus_per_task}"],
+        "wckey": options.pop("wckey", None),
+        "additional_parameters": options,
+    }
+    if job.gpus:
+        parameters["gpus_per_node"] = job.gpus // nodes
+    ended = ",".join(f"afterany:{ids[name]}" for name in job.after if name in ids)
+    begun = "?".join(f"after:{ids[name]}" for name in job.after_start if name in ids)
+    if ended or begun:  # SLURM takes either "all of" or "one of"; no job here needs both
+        parameters["dependency"] = ended or begun
+    return parameters
+
+
+def _minutes(job: Job, slurm: Slurm) -> int:
+    wanted = slurm.max_hours if job.hours is None else min(job.hours, slurm.max_hours)
+    return max(1, math.ceil(60 * wanted))
+
+
+def _settings(cluster: Cluster) -> Slurm:
+    assert cluster.slurm is not None
+    return cluster.slurm
+
+
+def _records(directory: LadderDirectory) -> dict[str, dict[str, str]]:
+    """Every job that was submitted for this ladder, by name, the last one of each."""
+    records: dict[str, dict[str, str]] = read_json(directory.jobs_file) if directory.jobs_file.exists() else {}
+    return records
+
+
+def _record(directory: LadderDirectory, name: str, number: str) -> None:
+    submitted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_json(directory.jobs_file, _records(directory) | {name: {"id": number, "submitted": submitted}})
+
+
+def _slurm(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{command[0]}: {error}") from None
+    if done.returncode:
+        raise UserError(f"{command[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def accelerate_line(job: Job, nodes: int) -> str:
+    """The same training by hand, for any other scheduler; `$RANK` and `$HOST0` are to be set on each node."""
+    words = shlex.join(job.words)
+    if job.gpus <= 1:
+        return f"python {words}"
+    machines = f" --num_machines={nodes} --machine_rank=$RANK --main_process_ip=$HOST0 --main_process_port=29500"
+    return f"accelerate launch --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"
