@@ -20,7 +20,7 @@ from ladder.config import (
 from ladder.errors import UserError, run_command
 from ladder.launch import Launch
 from ladder.plan import plan_csv, plan_json, plan_tables, print_table
-from ladder.status import EXIT_UNDER_WAY, exit_code, status_table
+from ladder.status import EXIT_UNDER_WAY, status_table
 
 COMMANDS = {
     "plan": "what the rungs are and what they cost",
@@ -92,21 +92,20 @@ def run(launch: Launch, dry_run: bool) -> None:
 
 
 def show_status(launch: Launch) -> int:
-    statuses, note = launch.status()
-    print_table(status_table(launch.directory, statuses, note))
-    return exit_code(statuses)
+    status = launch.status()
+    print_table(status_table(launch.directory, status))
+    return status.exit_code
 
 
 def watch(launch: Launch) -> int:
     """Shows the table anew every few seconds until nothing is under way; on a terminal in place."""
-    console = Console()
-    statuses, note = launch.status()
-    with Live(status_table(launch.directory, statuses, note), console=console, auto_refresh=False) as live:
-        while exit_code(statuses) == EXIT_UNDER_WAY:
+    status = launch.status()
+    with Live(status_table(launch.directory, status), console=Console(), auto_refresh=False) as live:
+        while status.exit_code == EXIT_UNDER_WAY:
             time.sleep(REFRESH_SECONDS)
-            statuses, note = launch.status()
-            live.update(status_table(launch.directory, statuses, note), refresh=True)
-    return exit_code(statuses)
+            status = launch.status()
+            live.update(status_table(launch.directory, status), refresh=True)
+    return status.exit_code
 
 
 if __name__ == "__main__":

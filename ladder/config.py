@@ -26,9 +26,9 @@ _SIZE_OVERRIDE = re.compile(r"\+ladder\.((?:larger_)?sizes)\.([^=]+)=(\{.*\})")
 
 
 def split_overrides(words: Sequence[str]) -> list[str]:
-    """Checks that every word a parser left over is a Hydra override `key=value`."""
+    """Checks that every word a parser left over is a Hydra override `key=value`, or `~key`, which removes one."""
     for word in words:
-        if "=" not in word or word.startswith("-"):
+        if not word.startswith("~") and ("=" not in word or word.startswith("-")):
             raise UserError(f'"{word}" is neither an option nor key=value; see --help')
     return list(words)
 

@@ -62,7 +62,7 @@ def read_history(run: RunDirectory) -> History:
     history = History()
     try:
         lines = run.events_file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return history
     for line in lines:
         try:

@@ -29,7 +29,7 @@ from ladder.plan import Plan, make_plan, size
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder
-from ladder.status import RunStatus, ladder_status, measured_mfu
+from ladder.status import LadderStatus, ladder_status, measured_mfu
 
 LAUNCHER = "python -m ladder run"
 CANCEL_SECONDS = 700  # a launcher waits 600 for its trainers to save
@@ -177,8 +177,8 @@ class Launch:
                 "train.weights=bf16"
             )
 
-    def status(self) -> tuple[list[RunStatus], str]:
-        """Each run, and a line on the prediction or on a queue that does not answer."""
+    def status(self) -> LadderStatus:
+        """From files first; the queue, where the cluster has one, says what they cannot."""
         try:
             queue = queue_of(self.directory) if self.cluster.slurm else {}
             note = ""
@@ -187,7 +187,8 @@ class Launch:
         statuses = ladder_status(self.directory, self.rungs, queue)
         if self.whole and not note and all(status.state == "done" for status in statuses):
             note = self._prediction()
-        return statuses, note
+        at_work = bool(queue) or lock_holder(self.directory.path) is not None
+        return LadderStatus(runs=statuses, at_work=at_work, note=note)
 
     @property
     def _target(self) -> str:

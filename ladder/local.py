@@ -105,10 +105,8 @@ class LocalRun:
             finally:
                 self._stop_all()
         if self._failed:
-            name, reason = next(iter(self._failed.items()))
-            raise UserError(
-                f"{len(self._failed)} of {len(jobs)} jobs failed: {', '.join(self._failed)}; {name}: {reason}"
-            )
+            names, (name, reason) = ", ".join(self._failed), next(iter(self._failed.items()))
+            raise UserError(f"{len(self._failed)} jobs failed: {names}; {name}: {reason}")
 
     def _status(self, name: str) -> RunStatus:
         return run_status(self.rungs[name], self.directory.run(name))
@@ -161,7 +159,7 @@ class LocalRun:
     def _end(self, one: Running) -> None:
         self._running.remove(one)
         self._free = [*one.devices, *self._free]
-        job, error = one.job, _error_of(one.handle)
+        job, error = one.job, _error_of(one.handle, one.job.output)
         if error is None:
             _forget(one.handle)
         if job.name in self.rungs:
@@ -173,7 +171,7 @@ class LocalRun:
                 return
         elif error is None or job.name.startswith(FOLLOW):  # MEASURE does what a follower left
             return
-        self._failed[job.name] = error or f"{job.output} ends with: {last_line(job.output)}"
+        self._failed[job.name] = error or "it ended too early"
         self.report(f"{job.name} FAILED, see {job.output}")
 
     def _release_followers(self, waiting: Sequence[Job]) -> None:
@@ -239,7 +237,7 @@ def _terminate(handle: Any) -> None:
         handle._process.terminate()  # its cancel() would kill a trainer in the middle of a save
 
 
-def _error_of(handle: Any) -> str | None:
+def _error_of(handle: Any, output: Path) -> str | None:
     """Why a job failed; None where it did not."""
     from submitit.core.utils import FailedJobError
 
@@ -247,8 +245,8 @@ def _error_of(handle: Any) -> str | None:
         return "it was killed"
     try:
         return None if handle.result() == "done" else "it was stopped by a signal"
-    except FailedJobError as error:
-        return str(error).strip().splitlines()[-1].removeprefix("ladder.errors.UserError: ")
+    except FailedJobError:
+        return f"{output} ends with: {last_line(output)}"
 
 
 def _forget(handle: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import shlex
 import shutil
@@ -86,7 +88,8 @@ def _submit(directory: LadderDirectory, cluster: Cluster, job: Job, ids: Mapping
     try:
         executor = SlurmExecutor(directory.jobs)
         executor.update_parameters(**_parameters(cluster, job, ids))
-        handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), {})
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit would show sbatch's words beside ours
+            handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), {})
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         words = " ".join(line for line in str(error).splitlines() if "sbatch:" in line) or str(error)
         raise UserError(f"SLURM did not take {job.name}: {words}; see cluster.slurm in the configuration") from None

@@ -125,31 +125,42 @@ def measured_mfu(statuses: Sequence[RunStatus]) -> dict[str, float]:
     return {status.rung.size: status.mfu for status in statuses if status.mfu}
 
 
-def exit_code(statuses: Sequence[RunStatus]) -> int:
-    """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
-    states = {status.state for status in statuses}
-    if states <= {"done"}:
-        return EXIT_DONE
-    return EXIT_UNDER_WAY if states & {"running", "queued"} and "failed" not in states else EXIT_STOPPED
+@dataclass(frozen=True, kw_only=True)
+class LadderStatus:
+    """`at_work`: a launcher is here, or the queue has jobs; `note`: on the prediction, or on a queue without answer."""
+
+    runs: Sequence[RunStatus]
+    at_work: bool
+    note: str
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
+        states = {run.state for run in self.runs}
+        if states <= {"done"}:
+            return EXIT_DONE
+        under_way = self.at_work or states & {"running", "queued"}
+        return EXIT_UNDER_WAY if under_way and "failed" not in states else EXIT_STOPPED
 
 
-def status_table(directory: LadderDirectory, statuses: Sequence[RunStatus], prediction: str = "") -> Table:
+def status_table(directory: LadderDirectory, status: LadderStatus) -> Table:
     """The table of `python -m ladder status`; columns that are empty everywhere are left out."""
-    done = sum(status.state == "done" for status in statuses)
+    statuses = status.runs
+    done = sum(run.state == "done" for run in statuses)
     title = f"{directory.path}: {done} of {len(statuses)} runs done"
-    table = Table(box=SIMPLE_HEAD, title=title, caption=prediction or None)
+    table = Table(box=SIMPLE_HEAD, title=title, caption=status.note or None)
     columns = {
-        "run": [status.rung.name for status in statuses],
-        "state": [status.state for status in statuses],
-        "step": [f"{status.step:,}/{status.rung.hparams.total_steps:,}" for status in statuses],
-        "%": [f"{status.fraction:.0%}" for status in statuses],
-        "loss": ["" if status.loss is None else f"{status.loss:.3f}" for status in statuses],
-        "tokens/s": [f"{status.tokens_per_second:,.0f}" if status.tokens_per_second else "" for status in statuses],
-        "ETA": ["" if status.eta_seconds is None else duration(status.eta_seconds) for status in statuses],
-        "checkpoints": [f"{status.checkpoints}/{status.expected}" for status in statuses],
-        "evaluated": [f"{status.evaluated}/{status.expected}" for status in statuses],
-        "restarts": [str(status.restarts or "") for status in statuses],
-        "last error": [_short(status.error) for status in statuses],
+        "run": [run.rung.name for run in statuses],
+        "state": [run.state for run in statuses],
+        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in statuses],
+        "%": [f"{run.fraction:.0%}" for run in statuses],
+        "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in statuses],
+        "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in statuses],
+        "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in statuses],
+        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in statuses],
+        "evaluated": [f"{run.evaluated}/{run.expected}" for run in statuses],
+        "restarts": [str(run.restarts or "") for run in statuses],
+        "last error": [_short(run.error) for run in statuses],
     }
     shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("loss", "tokens/s", "ETA")}
     for name in shown:

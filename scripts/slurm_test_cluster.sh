@@ -54,7 +54,7 @@ MpiDefault=none
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 KillWait=60
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc)
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc)
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
     slurmctld -f "$dir/slurm.conf" >&2 || fail "slurmctld did not start, see $dir/slurmctld.log"

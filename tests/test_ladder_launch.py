@@ -1,25 +1,32 @@
-"""The launcher and the status table, on runs that fail, stop or are half-written."""
+"""The launcher on this machine: real subprocesses that fail, are stopped or killed, and what the next call does."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
+import psutil
 import pytest
 from conftest import ROOT, assert_user_error
 
+from ladder.__main__ import main
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.files import exclusive
-from ladder.launch import check_affordable
+from ladder.history import read_history
+from ladder.local import check_affordable
+from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
-from ladder.status import duration, last_row, run_status
+from ladder.status import run_status
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
 
@@ -28,7 +35,7 @@ def test_the_papers_ladder_is_not_started_on_a_cpu(command: Callable, tmp_path: 
     done = command("-m", "ladder", "run", "ladder=olmo2", f"runs_dir={tmp_path / 'runs'}")
     assert_user_error(done, "no GPU", "make demo")
     assert "16 rungs" in done.stdout  # the plan and its cost come first
-    assert "H100-hours" in done.stdout
+    assert "GPU-hours of training" in done.stdout
     assert not list(tmp_path.iterdir())
     rungs = ladder_from_config(load_config(["ladder=olmo2"])).rungs
     check_affordable(rungs, gpus=8)
@@ -45,7 +52,9 @@ def test_data_is_checked_once_before_anything_starts(command: Callable, tmp_path
 def test_a_failed_rung_is_named_with_its_reason(command: Callable, corpus: Path, tmp_path: Path) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "train.precision=fp8"]
     done = command("-m", "ladder", "run", *words, "--sizes", "n0", "--multiples", "1,2")
-    assert_user_error(done, "2 of 2 runs failed: ", "output.txt ends with", 'unknown train.precision "fp8"')
+    assert_user_error(
+        done, "2 jobs failed: ", "n0-1xC", "n0-2xC", "output.txt ends with", 'unknown train.precision "fp8"'
+    )
 
 
 def test_interrupt_ends_the_children_and_the_same_command_continues(corpus: Path, tmp_path: Path) -> None:
@@ -80,31 +89,6 @@ def test_two_at_once_on_one_directory(command: Callable, corpus: Path, tmp_path:
     assert not list(tmp_path.rglob("run.json"))
 
 
-def test_status_of_missing_and_half_written_runs(tmp_path: Path) -> None:
-    rung = ladder_from_config(load_config(["ladder=nano"])).rung("n0-1xC")
-    run = RunDirectory(tmp_path)
-    assert run_status(rung, RunDirectory(tmp_path / "none")).state == "missing"
-    run.run_file.write_text("{}")
-    assert run_status(rung, run).state == "running"
-    run.log_file.write_text('{"step": 10, "loss": 5.0}\n{"step": 20, "loss": 4.5, "eta_seconds": 9}\n{"step": 3')
-    status = run_status(rung, run)
-    assert (status.step, status.loss, status.eta_seconds) == (20, 4.5, 9)
-    (run.checkpoints / ".tmp-1-step-0000080").mkdir(parents=True)
-    (run.checkpoint(80)).mkdir()
-    assert run_status(rung, run).checkpoints == 0  # no rung.json: not a whole checkpoint
-
-
-def test_last_row_of_a_long_log(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    path.write_text("".join(json.dumps({"step": step, "pad": "x" * 100}) + "\n" for step in range(1000)))
-    assert last_row(path)["step"] == 999
-    assert last_row(tmp_path / "none") == {}
-
-
-def test_duration() -> None:
-    assert [duration(s) for s in (4.4, 75, 3700, 100_000)] == ["4s", "1m15s", "1h1m", "1d3h"]
-
-
 def test_a_run_trained_by_hand_is_measured_by_the_launcher(command: Callable, corpus: Path, tmp_path: Path) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
@@ -129,3 +113,145 @@ def test_sigterm_ends_the_children_too(corpus: Path, tmp_path: Path) -> None:
     assert process.wait(60) == 130
     assert str(tmp_path) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert list(run.resume.glob("step-*"))  # the trainer saved before it ended
+
+
+def process_with(*words: str) -> psutil.Process | None:
+    """The process whose command line has all these words."""
+    for process in psutil.process_iter(["cmdline"]):
+        if all(word in (process.info["cmdline"] or []) for word in words):
+            return process
+    return None
+
+
+def wait_until(condition: Callable[[], object], launcher: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline and launcher.poll() is None, launcher.communicate()
+        time.sleep(0.01)
+
+
+def test_a_killed_trainer_and_a_killed_follower_lose_nothing(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    common = [*LADDER, "data.max_epochs=50", f"data.directory={corpus}"]
+    undisturbed = [*common, "rung=n0-8xC", "train.evaluate=true", f"runs_dir={tmp_path / 'calm'}"]
+    calm = subprocess.Popen([sys.executable, "-m", "train", *undisturbed], cwd=ROOT, stdout=subprocess.DEVNULL)
+    ladder = [*common, "cluster.evaluators=1", "--sizes", "n0", "--multiples", "1,8"]
+
+    directory = tmp_path / "killed" / "nano"
+    words = ["-m", "ladder", "run", *ladder, f"runs_dir={tmp_path / 'killed'}"]
+    launcher = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    runs = {name: RunDirectory(directory / name) for name in ("n0-1xC", "n0-8xC")}
+    doomed = runs["n0-8xC"]
+    wait_until(lambda: doomed.measured_steps(), launcher)
+    follower = process_with("evaluate", str(directory), "--watch")
+    assert follower is not None
+    follower.kill()
+    wait_until(lambda: len(doomed.checkpoint_steps()) >= 2, launcher)
+    os.kill(read_history(doomed).start["pid"], signal.SIGKILL)
+    printed, errors = launcher.communicate(timeout=240)
+    assert launcher.returncode == 2
+    assert "n0-8xC FAILED" in printed
+    assert errors.startswith("error: 1 jobs failed: n0-8xC")
+    status = run_status(ladder_from_config(load_config(LADDER)).rung("n0-8xC"), doomed)
+    assert (status.state, status.error) == ("stopped", "it was killed")
+    for name, run in runs.items():  # what was trained is measured, although its follower died
+        assert run.measured_steps() == run.checkpoint_steps(), name
+
+    whole = [run.path / "checkpoints" for run in runs.values()]
+    before = {path: path.stat().st_mtime_ns for directory in whole for path in directory.rglob("*.safetensors")}
+    measured = {path: path.stat().st_mtime_ns for run in runs.values() for path in run.metrics_files()}
+    finished = command(*words)
+    assert finished.returncode == 0, finished.stderr
+    assert "1 of 2 runs are already done" in finished.stdout
+    kept = {path: path.stat().st_mtime_ns for path in before}
+    newest = doomed.checkpoint(max(step for step in doomed.measured_steps() if doomed.metrics_file(step) in measured))
+    kept.pop(newest / "model.safetensors"), before.pop(newest / "model.safetensors")  # may be from after the last state
+    assert kept == before
+    assert calm.wait(60) == 0
+    expected = RunDirectory(tmp_path / "calm" / "nano" / "n0-8xC")
+    pd.testing.assert_frame_equal(read_runs(doomed.path), read_runs(expected.path))
+    last = expected.checkpoint_steps()[-1]  # weights too, to the last bit
+    paths = [run.checkpoint(last) / "model.safetensors" for run in (doomed, expected)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_cancel_ends_a_launcher_and_its_children_saved(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-4xC"]
+    assert "nothing runs" in command("-m", "ladder", "cancel", *words).stdout
+    run = RunDirectory(tmp_path / "nano" / "n0-4xC")
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "ladder", "run", *words], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(run.log_file.exists, launcher)
+    assert command("-m", "ladder", "status", *words).returncode == 1  # under way
+    reader = threading.Thread(target=launcher.communicate)  # a child that nobody waits for stays in the process table
+    reader.start()
+    cancelled = command("-m", "ladder", "cancel", *words)
+    assert cancelled.returncode == 0, cancelled.stderr
+    reader.join()
+    assert launcher.returncode == 130
+    assert process_with("train", "rung=n0-4xC", f"runs_dir={tmp_path}") is None
+    assert list(run.resume.glob("step-*"))
+    status = command("-m", "ladder", "status", *words)
+    assert status.returncode == 3 and "stopped" in status.stdout
+
+
+def test_the_prediction_waits_for_every_point(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, "ladder.multiples=[1]", f"data.directory={corpus}", f"runs_dir={tmp_path}"]
+    done = command("-m", "ladder", "run", *words, "--sizes", "n0")
+    assert done.returncode == 0, done.stderr
+    refused = command("-m", "ladder", "predict", *words)
+    assert_user_error(refused, "cannot predict n5-8xC yet, missing: n1-1xC (not trained); n2-1xC", "n3-1xC")
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")
+    first, *_ = run.metrics_files()
+    first.unlink()
+    step = run.checkpoint_steps()[0]
+    assert_user_error(command("-m", "ladder", "predict", *words), f"n0-1xC (1 of 3 steps: {step})")
+    assert command("-m", "ladder", "status", *words, "rung=n0-1xC").returncode == 3
+
+
+def test_dry_run_prints_scripts_and_lines_and_writes_nothing(command: Callable, tmp_path: Path) -> None:
+    words = ["ladder=olmo2", "cluster=slurm", f"runs_dir={tmp_path / 'runs'}", "--sizes", "1.3B", "--multiples", "1"]
+    done = command("-m", "ladder", "run", "--dry-run", *words, "+cluster.slurm.options.partition=gpu")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "#SBATCH --gpus-per-node=8",
+        "#SBATCH --nodes=4",
+        "#SBATCH --ntasks-per-node=8",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=USR2@300",
+        "#SBATCH --dependency='after:<1.3B-1xC>'",
+        "#SBATCH --dependency='afterany:<1.3B-1xC>,afterany:<follow-1>,afterany:<follow-2>'",
+    ):
+        assert line in done.stdout
+    minutes = int(re.findall(r"--time=(\d+)", done.stdout)[0])
+    assert minutes == pytest.approx(60 * (1.3 * 167 / 32 + 0.5), rel=0.01)
+    assert "accelerate launch --num_processes=32 --num_machines=4" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_small(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100_000))
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
+    with pytest.raises(UserError, match=r"needs 3\d\d kB for checkpoints .* 100 kB free; .*train.keep_checkpoints"):
+        main(["run", *words])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_cannot_be_written(command: Callable, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path / 'file'}", "rung=n0-1xC"]
+    assert_user_error(command("-m", "ladder", "run", *words), "cannot write", "file/nano")
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(
+    command: Callable, corpus: Path, tmp_path: Path
+) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
+    assert command("-m", "ladder", "run", *words).returncode == 0
+    RunDirectory(tmp_path / "nano" / "n0-1xC").metrics_files()[-1].unlink()
+    changed = command("-m", "train", *words, "seed=5")
+    assert_user_error(changed, "begun with another configuration (seed: 0 there, 5 now)")

@@ -1,0 +1,142 @@
+"""A ladder through a real SLURM of one node, brought up for the test: queue, dependencies, requeue, signals, cancel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, assert_user_error, run_module
+
+from ladder.history import read_history
+from ladder.measurements import read_runs
+from ladder.rundir import RunDirectory
+
+pytestmark = pytest.mark.slurm
+CLUSTER = ROOT / "scripts" / "slurm_test_cluster.sh"
+NAMES = ["n0-1xC", "n0-8xC", "n1-1xC", "n1-8xC"]
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    if shutil.which("slurmctld") is None or shutil.which("munged") is None:
+        pytest.skip("no SLURM here: apt-get install slurm-wlm munge")
+    if os.geteuid():
+        pytest.skip("a SLURM of one's own needs root")
+    up = subprocess.run([CLUSTER, "up"], capture_output=True, text=True)
+    assert up.returncode == 0, up.stderr
+    os.environ["SLURM_CONF"] = up.stdout.strip()
+    yield
+    subprocess.run([CLUSTER, "down"], check=True)
+    del os.environ["SLURM_CONF"]
+
+
+def words_for(corpus: Path, runs_dir: Path) -> list[str]:
+    ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,8]"]
+    data = [f"data.directory={corpus}", "data.max_epochs=50", f"runs_dir={runs_dir}", "train.log_every=2"]
+    return [*ladder, "~ladder.sizes.n2", "~ladder.sizes.n3", *data]
+
+
+def on_slurm(words: list[str]) -> list[str]:
+    cluster = ["cluster=slurm", "cluster.gpus=0", "cluster.evaluators=1", "cluster.slurm.max_hours=0.2"]
+    return [*words, *cluster, "cluster.slurm.cpus_per_task=1", "cluster.slurm.signal_seconds=60"]
+
+
+def scontrol(*words: str) -> str:
+    return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=True).stdout
+
+
+def job_state(number: str) -> str:
+    done = subprocess.run(["squeue", "-h", "-j", number, "-o", "%T"], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True, text=True).stdout
+        time.sleep(0.1)
+
+
+def job_ids(directory: Path) -> dict[str, str]:
+    return {name: record["id"] for name, record in json.loads((directory / "jobs.json").read_text()).items()}
+
+
+def start_now(number: str) -> None:
+    """SLURM lets a requeued job wait two minutes; this one may start at once."""
+    wait_until(lambda: job_state(number) == "PENDING")
+    scontrol("update", f"JobId={number}", "StartTime=now")
+
+
+def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_path: Path) -> None:
+    words = on_slurm(words_for(corpus, tmp_path))
+    directory = tmp_path / "nano"
+    submitted = run_module("-m", "ladder", "run", *words)
+    assert submitted.returncode == 0, submitted.stderr
+    ids = job_ids(directory)
+    assert set(ids) == {*NAMES, "follow-1", "measure", "predict"}
+    dependency = scontrol("show", "job", ids["predict"])
+    assert all(f"afterany:{ids[name]}" in dependency for name in (*NAMES, "measure"))
+    again = run_module("-m", "ladder", "run", *words)
+    assert again.stdout.count("is in the queue as job") == len(ids) and job_ids(directory) == ids
+
+    requeued, signalled = RunDirectory(directory / "n1-8xC"), RunDirectory(directory / "n0-8xC")
+    wait_until(requeued.checkpoint_steps)
+    assert job_state(ids["predict"]) == "PENDING"
+    status = run_module("-m", "ladder", "status", *words)
+    assert status.returncode == 1 and "running" in status.stdout and "queued" in status.stdout
+    scontrol("requeue", ids["n1-8xC"])
+    start_now(ids["n1-8xC"])
+    wait_until(signalled.checkpoint_steps)
+    subprocess.run(["scancel", "--signal=USR2", ids["n0-8xC"]], check=True)  # as ahead of the time limit
+    wait_until(lambda: read_history(signalled).end is not None)
+    assert list(signalled.resume.glob("step-*"))
+    start_now(ids["n0-8xC"])
+
+    def finished() -> bool:
+        code = run_module("-m", "ladder", "status", *words).returncode
+        assert code in (0, 1)
+        return code == 0 and not job_state(ids["predict"])
+
+    wait_until(finished)
+    assert read_history(requeued).restarts == read_history(signalled).restarts == 1
+    prediction = json.loads((directory / "prediction-n5-8xC.json").read_text())
+    assert {row["task"] for row in prediction["predictions"]} == {"next_phrase", "word", "order", "agree"}
+    shown = run_module("-m", "ladder", "status", *words).stdout
+    assert "4 of 4 runs done" in shown and "prediction-n5-8xC.json" in shown
+
+    calm = words_for(corpus, tmp_path / "calm")
+    for name in ("n0-8xC", "n1-8xC"):
+        alone = run_module("-m", "train", *calm, f"rung={name}", "train.evaluate=true")
+        assert alone.returncode == 0, alone.stderr
+        expected = read_runs(tmp_path / "calm" / "nano" / name)
+        pd.testing.assert_frame_equal(read_runs(directory / name), expected)
+    nothing = run_module("-m", "ladder", "run", *words)
+    assert "4 of 4 runs are already done" in nothing.stdout and job_ids(directory) == ids
+
+
+def test_slurm_rejects_a_job(slurm: None, corpus: Path, tmp_path: Path) -> None:
+    words = on_slurm(words_for(corpus, tmp_path))
+    done = run_module("-m", "ladder", "run", *words, "+cluster.slurm.options.partition=nope")
+    assert_user_error(done, "SLURM did not take n1-8xC", "invalid partition specified: nope")
+    assert not (tmp_path / "nano" / "jobs.json").exists()
+
+
+def test_cancelled_jobs_have_saved_and_do_not_come_back(slurm: None, corpus: Path, tmp_path: Path) -> None:
+    words = on_slurm(words_for(corpus, tmp_path))
+    directory = tmp_path / "nano"
+    assert run_module("-m", "ladder", "run", *words, "rung=n1-8xC").returncode == 0
+    run = RunDirectory(directory / "n1-8xC")
+    wait_until(run.log_file.exists)
+    cancelled = run_module("-m", "ladder", "cancel", *words)
+    assert "3 jobs cancelled" in cancelled.stdout, cancelled.stderr
+    wait_until(lambda: not any(map(job_state, job_ids(directory).values())))
+    assert list(run.resume.glob("step-*"))
+    status = run_module("-m", "ladder", "status", *words, "rung=n1-8xC")
+    assert status.returncode == 3 and "stopped" in status.stdout

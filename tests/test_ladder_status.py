@@ -1,0 +1,163 @@
+"""Where a run stands, from files that are missing, half-written, finished, of a dead process or of another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ladder.config import ladder_from_config, load_config
+from ladder.history import read_history, recorded
+from ladder.rundir import LadderDirectory, RunDirectory
+from ladder.status import (
+    EXIT_DONE,
+    EXIT_STOPPED,
+    EXIT_UNDER_WAY,
+    LadderStatus,
+    QueuedJob,
+    duration,
+    ladder_status,
+    last_row,
+    run_status,
+    status_table,
+)
+
+RUNG = ladder_from_config(load_config(["ladder=nano"])).rung("n0-1xC")
+
+
+def write_events(run: RunDirectory, *rows: dict) -> None:
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.events_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def start(host: str = "", pid: int = 0) -> dict:
+    return {"event": "start", "host": host or socket.gethostname(), "pid": pid or os.getpid()}
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_missing_and_half_written(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run_status(RUNG, RunDirectory(tmp_path / "none")).state == "missing"
+    run.run_file.write_text("{}")
+    assert run_status(RUNG, run).state == "stopped"
+    write_events(run, start())
+    with run.events_file.open("a") as file:
+        file.write('{"event": "en')
+    run.log_file.write_text('{"step": 10, "loss": 5.0}\n{"step": 20, "loss": 4.5, "eta_seconds": 9}\n{"step": 3')
+    status = run_status(RUNG, run)
+    assert (status.state, status.step, status.loss, status.eta_seconds) == ("running", 20, 4.5, 9)
+    (run.checkpoints / ".tmp-1-step-0000080").mkdir(parents=True)
+    run.checkpoint(80).mkdir()
+    assert run_status(RUNG, run).checkpoints == 0  # no rung.json: not a whole checkpoint
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "error", "restarts"),
+    [
+        ([start()], "running", "", 0),
+        ([start(pid=-1)], "stopped", "it was killed", 0),
+        ([start(pid=-1), {"event": "end", "error": None}], "stopped", "", 0),
+        ([start(pid=-1), {"event": "end", "error": "UserError: no disk"}], "failed", "UserError: no disk", 0),
+        ([start(pid=-1), {"event": "end", "error": "UserError: no disk"}, start()], "running", "", 1),
+    ],
+)
+def test_how_the_last_start_ended(tmp_path: Path, rows: list[dict], state: str, error: str, restarts: int) -> None:
+    dead = dead_process()
+    run = RunDirectory(tmp_path)
+    write_events(run, *(row | {"pid": dead} if row.get("pid") == -1 else row for row in rows))
+    status = run_status(RUNG, run)
+    assert (status.state, status.error, status.restarts) == (state, error, restarts)
+
+
+def test_a_run_on_another_machine_runs_while_its_files_grow(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_events(run, start(host="elsewhere", pid=1))
+    assert run_status(RUNG, run).state == "running"
+    old = time.time() - 1000
+    os.utime(run.events_file, (old, old))
+    assert run_status(RUNG, run).state == "stopped"
+    assert run_status(RUNG, run, QueuedJob(id="7", state="RUNNING", reason="None")).state == "running"
+
+
+def test_the_queue_comes_second(tmp_path: Path) -> None:
+    job = QueuedJob(id="7", state="PENDING", reason="Resources")
+    status = run_status(RUNG, RunDirectory(tmp_path), job)
+    assert (status.state, status.error) == ("queued", "Resources")
+    run = RunDirectory(tmp_path)
+    write_events(run, start())
+    assert run_status(RUNG, run, job).state == "running"
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    ladder = ladder_from_config(load_config(["ladder=nano"]))
+    rungs = ladder.rungs[:2]
+    directory = LadderDirectory(tmp_path)
+    first = directory.run(rungs[0].name)
+
+    def code(at_work: bool = False) -> int:
+        return LadderStatus(runs=ladder_status(directory, rungs), at_work=at_work, note="").exit_code
+
+    assert code() == EXIT_STOPPED  # nothing is there and nothing runs
+    assert code(at_work=True) == EXIT_UNDER_WAY  # a launcher, or a job that measures
+    write_events(first, start())
+    assert code() == EXIT_UNDER_WAY
+    write_events(directory.run(rungs[1].name), start(), {"event": "end", "error": "RuntimeError: no"})
+    assert code() == EXIT_STOPPED
+    for rung in rungs:
+        run = directory.run(rung.name)
+        for step in rung.hparams.checkpoint_steps:
+            run.checkpoint(step).mkdir(parents=True)
+            (run.checkpoint(step) / "rung.json").touch()
+            run.metrics.mkdir(exist_ok=True)
+            run.metrics_file(step).touch()
+    assert code() == EXIT_DONE
+
+
+def test_history_is_recorded_with_code_and_error(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with recorded(run, devices="1 x CPU"):
+        assert read_history(run).alive
+    with pytest.raises(ValueError, match="two"), recorded(run):
+        raise ValueError("two\nlines")
+    history = read_history(run)
+    assert (history.starts, history.restarts, history.alive) == (2, 1, False)
+    assert history.error == "ValueError: two lines"
+    first = json.loads(run.events_file.read_text().splitlines()[0])
+    assert first["devices"] == "1 x CPU" and first["pid"] == os.getpid()
+    assert first["versions"]["torch"] and first["git_revision"]
+    if "git_diff" in first:
+        assert (tmp_path / first["git_diff"]).read_text().startswith("diff --git")
+
+
+def test_the_table_leaves_out_what_is_empty(tmp_path: Path) -> None:
+    directory = LadderDirectory(tmp_path)
+
+    def headers() -> set[object]:
+        status = LadderStatus(runs=ladder_status(directory, [RUNG]), at_work=False, note="")
+        return {column.header for column in status_table(directory, status).columns}
+
+    assert not {"restarts", "last error"} & headers()
+    write_events(directory.run(RUNG.name), start(), start(), {"event": "end", "error": "x" * 200})
+    assert {"restarts", "last error"} <= headers()
+
+
+def test_last_row_of_a_long_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"step": step, "pad": "x" * 100}) + "\n" for step in range(1000)))
+    assert last_row(path)["step"] == 999
+    assert last_row(tmp_path / "none") == {}
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (4.4, 75, 3700, 100_000)] == ["4s", "1m15s", "1h1m", "1d3h"]
