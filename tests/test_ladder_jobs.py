@@ -1,0 +1,99 @@
+"""Which jobs a ladder becomes and how this machine's devices are shared among them; no job really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ladder import local
+from ladder.cluster import cluster_from_config
+from ladder.config import ladder_from_config, load_config
+from ladder.errors import UserError
+from ladder.jobs import Job
+from ladder.launch import Launch
+from ladder.local import LocalRun
+from ladder.rundir import LadderDirectory
+
+
+def launch(tmp_path: Path, *words: str) -> Launch:
+    overrides = ("ladder=nano", f"runs_dir={tmp_path}", *words)
+    config = load_config(overrides)
+    ladder = ladder_from_config(config)
+    return Launch(config=config, overrides=overrides, ladder=ladder, rungs=tuple(ladder.rungs))
+
+
+def test_longest_first_then_what_measures_and_predicts(tmp_path: Path) -> None:
+    jobs = launch(tmp_path).jobs()
+    assert [job.name for job in jobs[:2]] == ["n3-8xC", "n3-4xC"]
+    assert [job.name for job in jobs[16:]] == ["measure", "predict"]
+    assert all("train.evaluate=true" in job.words for job in jobs[:16])
+    assert set(jobs[-1].after) == {job.name for job in jobs[:-1]}
+
+
+def test_followers_measure_in_place_of_the_trainings(tmp_path: Path) -> None:
+    jobs = launch(tmp_path, "cluster.evaluators=2").jobs()
+    assert not any("train.evaluate=true" in job.words for job in jobs)
+    assert [job.name for job in jobs[16:]] == ["follow-1", "follow-2", "measure", "predict"]
+    assert jobs[16].after_start and not jobs[16].after
+
+
+def test_shorter_wsd_runs_wait_for_the_longer_one_of_their_size(tmp_path: Path) -> None:
+    jobs = {job.name: job for job in launch(tmp_path, "ladder.recipe.schedule=wsd").jobs()}
+    assert jobs["n3-8xC"].after == ()
+    assert set(jobs["n3-2xC"].after) == {"n3-4xC", "n3-8xC"}
+
+
+def started_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[str], *words: str
+) -> list[tuple[str, str]]:
+    """(job, its CUDA_VISIBLE_DEVICES) in the order of their starts; checks that no device is given out twice."""
+    one = launch(tmp_path, *words)
+    started: list[tuple[str, str]] = []
+    running: dict[str, set[str]] = {}
+
+    def submit(_: LadderDirectory, job: Job, words: Sequence[str], environment: dict[str, str]) -> Any:
+        mine = set(environment.get("CUDA_VISIBLE_DEVICES", "").split(",")) - {""}
+        assert not any(mine & taken for taken in running.values())
+        running[job.name] = mine
+        started.append((job.name, ",".join(sorted(mine))))
+        polls = iter(range(3 + 40 * job.name.startswith("follow")))
+
+        def done() -> bool:
+            if next(polls, None) is None:
+                running.pop(job.name, None)
+            return job.name not in running
+
+        return SimpleNamespace(done=done, _process=SimpleNamespace(terminate=lambda: running.pop(job.name)))
+
+    monkeypatch.setattr(local, "_submit", submit)
+    monkeypatch.setattr(local, "_error_of", lambda handle, output: "not really run")
+    monkeypatch.setattr(local, "_POLL_SECONDS", 0.001)
+    cluster = cluster_from_config(one.config, one.ladder.sizes)
+    object.__setattr__(one, "devices", list(devices))
+    run = LocalRun(one.directory, cluster, one.rungs, devices, report=lambda line: None)
+    with pytest.raises(UserError, match="16 jobs failed"):
+        run.run(one.jobs())
+    return started
+
+
+def test_one_gpu_each_runs_as_many_as_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = started_on(tmp_path, monkeypatch, ["0", "1", "5"], "cluster.gpus=1")
+    assert [devices for _, devices in started[:3]] == ["0", "1", "5"]
+    assert len(started) == 16
+
+
+def test_larger_sizes_get_more_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "cluster.gpus={n3: 4, default: 2}"
+    started = dict(started_on(tmp_path, monkeypatch, list("01234567"), words))
+    assert {len(started[name].split(",")) for name in ("n3-8xC", "n3-1xC")} == {4}
+    assert {len(started[name].split(",")) for name in ("n0-8xC", "n2-1xC")} == {2}
+
+
+def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = started_on(tmp_path, monkeypatch, ["0", "1", "2"], "cluster.evaluators=1")
+    assert len(started[0][1].split(",")) == 2  # auto: what the follower leaves
+    assert [name for name, _ in started[:3]].count("follow-1") == 1
