@@ -1,4 +1,4 @@
-"""`python scripts/bench_ladder.py`: how long `plan` and `status` take on a ladder of 160 runs with 100 checkpoints each.
+"""`python scripts/bench_ladder.py`: how long `plan` and `status` take on 160 runs with 100 checkpoints each.
 
 The ladder is made of empty files where only their names matter. Prints JSON: seconds of wall and CPU time of the whole
 command, the best of a few calls.
