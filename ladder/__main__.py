@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 
@@ -18,9 +19,10 @@ from ladder.config import (
     split_overrides,
 )
 from ladder.errors import UserError, run_command
+from ladder.identity import check_settings
 from ladder.launch import Launch
 from ladder.plan import plan_csv, plan_json, plan_tables, print_table
-from ladder.status import EXIT_UNDER_WAY, status_table
+from ladder.status import status_table
 
 COMMANDS = {
     "plan": "what the rungs are and what they cost",
@@ -30,6 +32,7 @@ COMMANDS = {
     "predict": "predict the target, once everything is measured",
 }
 REFRESH_SECONDS = 5
+QUIET_REFRESH_SECONDS = 60
 
 
 def main(argv: list[str]) -> int:
@@ -62,7 +65,10 @@ def main(argv: list[str]) -> int:
 
 def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch:
     config = load_config(overrides)
+    check_settings(config)
     ladder = ladder_from_config(config)
+    if config.rung and (options.sizes or options.multiples):
+        raise UserError("rung= chooses one run; leave out --sizes and --multiples")
     if config.rung:
         rungs = [ladder.rung(str(config.rung))]
     else:
@@ -98,14 +104,21 @@ def show_status(launch: Launch) -> int:
 
 
 def watch(launch: Launch) -> int:
-    """Shows the table anew every few seconds until nothing is under way; on a terminal in place."""
-    status = launch.status()
-    with Live(status_table(launch.directory, status), console=Console(), auto_refresh=False) as live:
-        while status.exit_code == EXIT_UNDER_WAY:
-            time.sleep(REFRESH_SECONDS)
+    """Shows the table until nothing is under way: on a terminal in place, else once a minute."""
+    console = Console()
+    if not console.is_terminal:
+        while (status := launch.status()).under_way:
+            print_table(status_table(launch.directory, status))
+            sys.stdout.flush()
+            time.sleep(QUIET_REFRESH_SECONDS)
+        return show_status(launch)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
             status = launch.status()
-            live.update(status_table(launch.directory, status), refresh=True)
-    return status.exit_code
+            live.update(status_table(launch.directory, status, console.width), refresh=True)
+            if not status.under_way:
+                return status.exit_code
+            time.sleep(REFRESH_SECONDS)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import shutil
 import subprocess
@@ -30,8 +31,8 @@ class Gpu:
 
     def __post_init__(self) -> None:
         for key in ("memory_gb", "peak_flops", "mfu"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"cluster.gpu.{key}={getattr(self, key):g} must be above 0")
+            if not 0 < getattr(self, key) < math.inf:
+                raise UserError(f"cluster.gpu.{key}={getattr(self, key):g} must be a number above 0")
         if self.mfu > 1:
             raise UserError(f"cluster.gpu.mfu={self.mfu:g} is a share of the peak, at most 1")
 
@@ -110,9 +111,11 @@ def _slurm(node: Any) -> Slurm:
     for key, least in {"gpus_per_node": 1, "cpus_per_task": 1, "signal_seconds": 1}.items():
         _whole(f"cluster.slurm.{key}", node[key], least)
     _number("cluster.slurm.max_hours", node["max_hours"], 0.01)
+    if not isinstance(node["setup"], list) or not isinstance(node["options"], dict):
+        raise UserError("cluster.slurm.setup must be a list of shell lines, and cluster.slurm.options hold key: value")
     if node["signal_seconds"] >= 3600 * node["max_hours"]:
         raise UserError("cluster.slurm.signal_seconds must be less than cluster.slurm.max_hours")
-    return Slurm(**(node | {"setup": tuple(node["setup"]), "options": node["options"] or {}}))
+    return Slurm(**(node | {"setup": tuple(node["setup"]), "options": node["options"]}))
 
 
 def _gpus(value: Any, sizes: Mapping[str, Any]) -> int | str | dict[str, int]:
@@ -150,7 +153,7 @@ def _auto(key: str, value: Any, least: int = 1) -> None:
 
 
 def _number(key: str, value: Any, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
         raise UserError(f"{key}={value} must be a number of at least {least:g}")
 
 

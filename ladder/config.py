@@ -10,7 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -21,8 +21,11 @@ from ladder.shape import ModelShape
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-# Hydra's grammar has no keys like 600M or 1.3B, so `+ladder.sizes.600M={…}` becomes `+ladder.sizes={600M: {…}}`.
-_SIZE_OVERRIDE = re.compile(r"\+ladder\.((?:larger_)?sizes)\.([^=]+)=(\{.*\})")
+# Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
+_SIZE_OVERRIDE = re.compile(
+    r"\+{0,2}(?P<node>ladder\.(?:larger_)?sizes|cluster\.gpus)"
+    r"(?:\.(?P<size>.+?)(?:\.(?P<key>d_model|n_layers|n_heads|ffn_hidden))?)?=(?P<value>.*)"
+)
 
 
 def split_overrides(words: Sequence[str]) -> list[str]:
@@ -68,9 +71,20 @@ def load_config(overrides: Sequence[str] = ()) -> DictConfig:
 def _compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
-        config = compose("config", overrides=[_SIZE_OVERRIDE.sub(r"+ladder.\1={\2: \3}", word) for word in overrides])
+        config = compose("config", overrides=[_for_hydra(word) for word in overrides])
         OmegaConf.resolve(config)
     return config
+
+
+def _for_hydra(word: str) -> str:
+    name, _, value = word.partition("=")
+    if name == "target" and value not in options("target") and parse_run_name(value):
+        return f"target.name={value}"
+    match = _SIZE_OVERRIDE.fullmatch(word)
+    if match is None or (match["size"] is None and not match["value"].startswith("{")):
+        return word
+    value = f"{{{match['key']}: {match['value']}}}" if match["key"] else match["value"]
+    return f"++{match['node']}=" + (f"{{{match['size']}: {value}}}" if match["size"] else value)
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
@@ -105,10 +119,16 @@ def ladder_from_config(config: DictConfig) -> Ladder:
             recipe=Recipe(**{str(key): _recipe_value(str(key), value) for key, value in node.recipe.items()}),
             sizes=_shapes(node, "sizes"),
             larger_sizes=_shapes(node, "larger_sizes"),
-            multiples=tuple(float(_number("ladder.multiples", multiple)) for multiple in node.multiples),
+            multiples=_multiples(node.multiples),
         )
     except TypeError as error:  # a key too many or too few for a dataclass
         raise UserError(f"ladder {node.name}: {error}") from None
+
+
+def _multiples(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, ListConfig):
+        raise UserError(f"ladder.multiples={value} must be a list such as [1,2,5,10]")
+    return tuple(float(_number("ladder.multiples", multiple)) for multiple in value)
 
 
 def _shapes(node: DictConfig, group: str) -> dict[str, ModelShape]:
@@ -138,6 +158,22 @@ def rung_from_config(config: DictConfig) -> Rung:
 
 def ladder_directory(config: DictConfig) -> Path:
     return Path(config.runs_dir) / str(config.ladder.name)
+
+
+def target_from_config(config: DictConfig, ladder: Ladder) -> Target:
+    """The target that the `target` group names; `target.n=… target.d=…` make another one of it.
+
+    Raises:
+        UserError: a name that is neither in `configs/target/` nor a run of the ladder, without N and D of its own.
+    """
+    name, n, d = str(config.target.name), config.target.get("n"), config.target.get("d")
+    for key, value in (("n", n), ("d", d)):
+        if not 0 < _number(f"target.{key}", value) < float("inf"):
+            raise UserError(f"target.{key}={value} must be a number above 0")
+    known = {option: load_target(option) for option in options("target")}
+    if (n, d) in {(target.n, target.d) for target in known.values()}:
+        return load_target(name, ladder)
+    return Target(name=name, n=float(n), d=float(d))
 
 
 def load_target(name: str, ladder: Ladder | None = None) -> Target:

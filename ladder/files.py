@@ -96,24 +96,55 @@ def exclusive(directory: Path, what: str) -> Iterator[None]:
                 f"{directory}: {what} is at work there already ({file.read().strip() or 'no name'})"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.write(f"process {os.getpid()} on {platform.node()} since {process_start(os.getpid()) or 0}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def lock_holder(directory: Path) -> tuple[int, str] | None:
-    """Process and host that hold `directory` through `exclusive`; None where nobody does."""
+    """Process and host that hold `directory` through `exclusive`; None where nobody does.
+
+    Of another host's process it is only known that it did not let go in order.
+    """
     try:
-        with (directory / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                words = file.read().split()
-                return (int(words[1]), words[3]) if len(words) == 4 else None
+        words = (directory / ".lock").read_text().split()
     except OSError:
         return None
-    return None
+    if len(words) != 6:
+        return None
+    process, host, started = int(words[1]), words[3], int(words[5])
+    if host == platform.node() and not process_lives(process, started or None):
+        return None
+    return process, host
+
+
+def process_start(pid: int) -> int | None:
+    """When a process of this machine started, in clock ticks since it booted; None where the system does not tell.
+
+    Together with its number this names a process for good: numbers are given out again.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def process_lives(pid: int, started: int | None = None) -> bool:
+    """Whether a process of this machine is there (and, where `started` is given, is that one and no later namesake)."""
+    if Path("/proc/self/stat").exists():
+        now = process_start(pid)
+        return now is not None and (started is None or now == started)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ladder.files import write_text
+from ladder.files import process_lives, process_start, write_text
 from ladder.provenance import git_diff, git_revision, versions
 from ladder.rundir import RunDirectory
 
@@ -44,24 +44,14 @@ class History:
             return False
         if self.start.get("host") != socket.gethostname():
             return None
-        return process_lives(int(self.start["pid"]))
-
-
-def process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return process_lives(self.start["pid"], self.start.get("started"))
 
 
 def read_history(run: RunDirectory) -> History:
     """Rows that a kill cut short are passed over."""
     history = History()
     try:
-        lines = run.events_file.read_text(encoding="utf-8").splitlines()
+        lines = run.events_file.read_text(encoding="utf-8", errors="replace").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return history
     for line in lines:
@@ -69,11 +59,19 @@ def read_history(run: RunDirectory) -> History:
             row = json.loads(line)
         except ValueError:
             continue
-        if row.get("event") == "start":
+        if not isinstance(row, dict):
+            continue
+        if row.get("event") == "start" and isinstance(row.get("pid"), int):
             history = History(starts=history.starts + 1, start=row)
         elif row.get("event") == "end":
             history = History(starts=history.starts, start=history.start, end=row)
     return history
+
+
+def at_work(run: RunDirectory) -> int | None:
+    """The process of this machine that trains the run; None where there is none."""
+    history = read_history(run)
+    return int(history.start["pid"]) if history.start and history.alive else None
 
 
 @contextlib.contextmanager
@@ -92,7 +90,8 @@ def recorded(run: RunDirectory, **facts: Any) -> Iterator[None]:
 
 def _here() -> dict[str, Any]:
     job = {"job": os.environ["SLURM_JOB_ID"]} if "SLURM_JOB_ID" in os.environ else {}
-    return {"time": _now(), "host": socket.gethostname(), "pid": os.getpid(), "argv": sys.argv[1:], **job}
+    process = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
+    return {"time": _now(), **process, "argv": sys.argv[1:], **job}
 
 
 def _code(run: RunDirectory) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
         "done", or "stopped" where a signal ended it.
 
     Raises:
-        UserError: it failed; the message has its exit code and last line.
+        UserError: it failed; the message has the signal that killed it, or its last line.
     """
     from submitit import JobEnvironment
     from submitit.helpers import TorchDistributedEnvironment
@@ -168,7 +168,9 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
         if signal.SIGUSR2 in received and job.name() == "slurm" and job.global_rank == 0:
             subprocess.run(["scontrol", "requeue", job.job_id], check=True)
         return "stopped"
-    raise UserError(f"python {' '.join(words)} ended with exit code {code}: {last_line(Path(output))}")
+    if code < 0:
+        raise UserError(f"it was killed by {signal.Signals(-code).name}")
+    raise UserError(f"{output} ends with: {last_line(Path(output))}")
 
 
 def last_line(path: Path) -> str:

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import platform
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from ladder.cluster import Cluster, cluster_from_config, visible_gpus
-from ladder.config import ladder_directory, load_target
-from ladder.data import check_data
+from ladder.config import ladder_directory, target_from_config
+from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
-from ladder.files import exclusive, lock_holder, write_text
-from ladder.history import process_lives
-from ladder.jobs import PREDICT, Job, last_line, measuring_jobs, patience_hours, prediction_job, to_train, training_job
+from ladder.files import exclusive, lock_holder, process_lives
+from ladder.forecast import Forecast
+from ladder.history import at_work
+from ladder.identity import check_identity, run_identity
+from ladder.jobs import (
+    FOLLOW,
+    MEASURE,
+    PREDICT,
+    Job,
+    measuring_jobs,
+    patience_hours,
+    prediction_job,
+    to_train,
+    training_job,
+)
 from ladder.local import LocalRun, check_affordable
 from ladder.plan import Plan, make_plan, size
-from ladder.rundir import LadderDirectory
-from ladder.rung import Ladder, Rung
+from ladder.rundir import LadderDirectory, find_runs
+from ladder.rung import Ladder, Rung, Target
 from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder
-from ladder.status import LadderStatus, ladder_status, measured_mfu
+from ladder.status import LadderStatus, QueuedJob, ladder_status, measured_mfu
 
 LAUNCHER = "python -m ladder run"
 CANCEL_SECONDS = 700  # a launcher waits 600 for its trainers to save
@@ -68,9 +79,9 @@ class Launch:
 
     def plan(self) -> Plan:
         return make_plan(
-            self.ladder.name,
+            self.ladder,
             self.rungs,
-            load_target(self.config.target.name, self.ladder),
+            self.target,
             self.cluster,
             gpus_here=self.gpus_each,
             train=self.config.train,
@@ -78,10 +89,11 @@ class Launch:
             measured_mfu=measured_mfu(ladder_status(self.directory, self.rungs)).get,
         )
 
-    def jobs(self) -> list[Job]:
-        """What is missing, as jobs; each follows those it waits for."""
+    def jobs(self, queue: Mapping[str, QueuedJob] | None = None) -> list[Job]:
+        """What is missing, as jobs; each follows those it waits for. What the `queue` trains is measured too."""
         statuses = ladder_status(self.directory, self.rungs)
-        names = [rung.name for rung in self.rungs]
+        queued = [name for name in queue or {} if name not in (MEASURE, PREDICT) and not name.startswith(FOLLOW)]
+        names = list(dict.fromkeys([*(rung.name for rung in self.rungs), *queued]))
         plan, rungs = self.plan(), to_train(statuses)
         jobs = [self._training(rung, rungs, plan) for rung in rungs]
         if any(status.state != "done" for status in statuses):
@@ -93,7 +105,7 @@ class Launch:
                 count=self.cluster.evaluators if rungs else 0,
                 patience=patience_hours(plan),
             )
-        if self.whole and (jobs or not self._predicted()):
+        if (self.whole and (jobs or not self.forecast.made())) or (jobs and PREDICT in (queue or {})):
             jobs.append(prediction_job(self.directory, names, self.overrides))
         return jobs
 
@@ -115,37 +127,62 @@ class Launch:
         jobs = self.jobs()
         if not jobs:
             return "nothing to do: everything is trained and measured"
-        parts = []
-        if self.cluster.slurm:
-            names = [job.name for job in jobs]
-            parts = [f"# {job.name}\n{script(self.directory, self.cluster, job, names)}" for job in jobs]
-        lines = [f"{accelerate_line(job, self.cluster.nodes_of(job.gpus))}" for job in jobs]
-        return "\n".join([*parts, "# the same by hand, or for another scheduler", *lines])
+        lines = [accelerate_line(job, self.cluster.nodes_of(job.gpus)) for job in jobs]
+        by_hand = ["# the same by hand, or for another scheduler", *lines]
+        if not self.cluster.slurm:
+            return "\n".join(by_hand)
+        names = [job.name for job in jobs]
+        scripts = [f"# {job.name}\n{script(self.directory, self.cluster, job, names)}" for job in jobs]
+        note = "# What python -m ladder run submits; the pickled job that a script reads is written then.\n"
+        return "\n".join([note, *scripts, *by_hand])
 
     def run(self, report: Callable[[str], None]) -> None:
         """Starts what is missing and, on this machine, stays until it has ended.
 
         Raises:
-            UserError: a second launcher, no GPU for a ladder that needs one, data or disk that do not suffice, jobs
-                that failed or that SLURM rejects.
+            UserError: a second launcher, runs begun with another configuration, no GPU for a ladder that needs one,
+                data or disk that do not suffice, jobs that failed or that SLURM rejects.
         """
         if not self.cluster.slurm:
             check_affordable(self.rungs, len(self.devices))
             self._check_devices()
         check_data(self.config.data, self.rungs)  # one clear error instead of one per rung
+        self._check_identities(open_data(self.config.data))
         self._check_disk()
         with exclusive(self.directory.path, LAUNCHER):
-            jobs = self.jobs()
+            queue = self._queue()
+            if queue and not self.cluster.slurm:
+                raise UserError(
+                    f"SLURM has {len(queue)} jobs of {self.directory.path} ({', '.join(queue)}): add cluster=slurm, or "
+                    "end them with python -m ladder cancel cluster=slurm"
+                )
+            jobs = self.jobs(queue)
             done = sum(status.state == "done" for status in ladder_status(self.directory, self.rungs))
             if done:
                 report(f"{done} of {len(self.rungs)} runs are already done")
             if self.cluster.slurm and jobs:
-                submit_ladder(self.directory, self.cluster, jobs, report)
+                submit_ladder(self.directory, self.cluster, jobs, queue, report)
                 report("see where they stand: python -m ladder status --watch " + shlex.join(self.overrides))
                 return
             LocalRun(self.directory, self.cluster, self.rungs, self.devices, report).run(jobs)
+        if points := [point for rung in self.rungs if (point := self.forecast.missing(rung))]:
+            raise UserError(f"{self.directory.path} is not complete, and what is missing cannot be made: {points[0]}")
         if self.whole:
-            report(self._prediction())
+            report(self.forecast.describe())
+
+    def _check_identities(self, mix: Mix | None) -> None:
+        """Raises UserError where a run that is there was begun with another configuration."""
+        for rung in self.rungs:
+            check_identity(self.directory.run(rung.name), run_identity(self.config, rung, mix))
+
+    def _queue(self) -> dict[str, QueuedJob]:
+        """SLURM's jobs of this ladder; where the cluster is not SLURM, a SLURM that does not answer has none."""
+        try:
+            return queue_of(self.directory)
+        except UserError:
+            if self.cluster.slurm:
+                raise
+            return {}
 
     def _check_devices(self) -> None:
         if not self.devices:
@@ -179,102 +216,82 @@ class Launch:
 
     def status(self) -> LadderStatus:
         """From files first; the queue, where the cluster has one, says what they cannot."""
+        note = ""
         try:
-            queue = queue_of(self.directory) if self.cluster.slurm else {}
-            note = ""
+            queue = self._queue()
         except UserError as error:
             queue, note = {}, f"from files alone: {error}"
+        try:
+            self._check_identities(None)
+        except UserError as error:
+            note = note or str(error)
         statuses = ladder_status(self.directory, self.rungs, queue)
         if self.whole and not note and all(status.state == "done" for status in statuses):
-            note = self._prediction()
-        at_work = bool(queue) or lock_holder(self.directory.path) is not None
+            note = self.forecast.describe()
+        holder = lock_holder(self.directory.path)
+        at_work = bool(queue) or (holder is not None and holder[1] == platform.node())
         return LadderStatus(runs=statuses, at_work=at_work, note=note)
 
-    @property
-    def _target(self) -> str:
-        return str(self.config.target.name)
+    @functools.cached_property
+    def target(self) -> Target:
+        return target_from_config(self.config, self.ladder)
 
-    def _predicted(self) -> bool:
-        """Whether the prediction is there and newer than every measurement that it rests on."""
-        path = self.directory.prediction(self._target)
-        measured = [file for rung in self.rungs for file in self.directory.run(rung.name).metrics_files()]
-        return path.exists() and all(file.stat().st_mtime <= path.stat().st_mtime for file in measured)
-
-    def _prediction(self) -> str:
-        """Where the prediction is; where there is none, what its job said."""
-        if self._predicted():
-            report = self.directory.report(self._target)
-            return f"prediction for {self._target}: {self.directory.prediction(self._target)}, {report}/report.html"
-        said = last_line(self.directory.jobs / f"{PREDICT}.txt")
-        return f"no prediction for {self._target} yet{f', its job said: {said}' if said else ''}"
+    @functools.cached_property
+    def forecast(self) -> Forecast:
+        method = str(self.config.target.get("method", "default"))
+        return Forecast(self.directory, self.ladder, self.rungs, self.target, method)
 
     def cancel(self) -> None:
-        """Ends the launcher of this machine, or takes the chosen rungs' jobs out of SLURM's queue.
+        """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue.
 
         Raises:
-            UserError: the launcher is on another machine, or does not end.
+            UserError: the launcher is on another machine, does not end, or only a part of it was meant.
         """
-        if self.cluster.slurm:
+        if queue := self._queue():
             names = {rung.name for rung in self.rungs}
-            queue = queue_of(self.directory)
-            others = {name for name in queue if name not in {rung.name for rung in self.ladder.rungs}}
-            chosen = [job for name, job in queue.items() if name in names or (self.whole and name in others)]
-            cancel(job.id for job in chosen)
-            print(f"{len(chosen)} jobs cancelled; what they trained is saved, python -m ladder run goes on")
+            helpers = {name for name in queue if name in (MEASURE, PREDICT) or name.startswith(FOLLOW)}
+            left = set(queue) - helpers - names
+            chosen = {name for name in queue if name in names or (not left and name in helpers)}
+            cancel(queue[name].id for name in chosen)
+            print(f"cancelled {len(chosen)} of {len(queue)} jobs; those that ran save their state first")
             return
         holder = lock_holder(self.directory.path)
-        if holder is None:
+        if holder and holder[1] != platform.node():
+            raise UserError(f"{self.directory.path}: the launcher is process {holder[0]} on {holder[1]}: cancel there")
+        runs = find_runs(self.directory.path) if self.directory.path.is_dir() else []
+        trainers = {run.name: pid for run in runs if (pid := at_work(run))}
+        if others := sorted(set(trainers) - {rung.name for rung in self.rungs}):
+            raise UserError(
+                f"cancel ends all that runs here, also {', '.join(others)}; leave out --sizes, --multiples and rung"
+            )
+        processes = [holder[0]] if holder else list(trainers.values())
+        for process in processes:
+            os.kill(process, signal.SIGTERM)
+        if not processes:
             print(f"nothing runs in {self.directory.path}")
             return
-        process, host = holder
-        if host != socket.gethostname():
-            raise UserError(f"{self.directory.path}: the launcher is process {process} on {host}; cancel it there")
-        os.kill(process, signal.SIGTERM)
-        print(f"process {process} was asked to end; its trainers finish their step and save", flush=True)
+        listed = ", ".join(map(str, processes))
+        print(f"process {listed} was asked to end; trainers finish their step and save", flush=True)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while process_lives(process):
+        while any(map(process_lives, processes)):
             if time.monotonic() > deadline:
-                raise UserError(f"process {process} did not end in {CANCEL_SECONDS} s")
+                raise UserError(f"process {listed} did not end in {CANCEL_SECONDS} s")
             time.sleep(0.1)
 
     def predict(self) -> None:
-        """Predicts the target from the ladder: numbers as JSON, and the report. Does nothing where that is up to date.
+        """Predicts the target from the ladder, if that has not been done.
 
         Raises:
-            UserError: a run is not trained or a checkpoint not measured; each is listed.
+            UserError: points are missing, or the runs are not of one configuration.
         """
-        target, method = self._target, str(self.config.target.get("method", "default"))
-        points = [point for rung in self.rungs if (point := self._missing(rung))]
-        if points:
-            raise UserError(f"cannot predict {target} yet, missing: {'; '.join(points)}")
-        if not self._predicted():
-            words = [
-                *("--ladder", str(self.directory.path), "--target", target, "--method", method),
-                *("--sizes", ",".join(dict.fromkeys(rung.size for rung in self.rungs))),
-                *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in self.rungs))),
-            ]
-            numbers = _stage("predict", *words, "--json")
-            _stage("predict", "report", *words, "--output", str(self.directory.report(target)))
-            write_text(self.directory.prediction(target), numbers)
-        print(self._prediction())
-
-    def _missing(self, rung: Rung) -> str:
-        run = self.directory.run(rung.name)
-        if rung.hparams.total_steps not in run.checkpoint_steps() and not run.measured_steps():
-            return f"{rung.name} (not trained)"
-        measured = set(run.measured_steps())
-        steps = [step for step in rung.hparams.checkpoint_steps if step not in measured]
-        listed = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
-        return f"{rung.name} ({len(steps)} of {len(rung.hparams.checkpoint_steps)} steps: {listed})" if steps else ""
-
-
-def _stage(*words: str) -> str:
-    """What `python -m WORDS` prints; its error is raised as ours."""
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
-    return done.stdout
+        self._check_identities(None)
+        self.forecast.make()
+        print(self.forecast.describe())
 
 
 def _bytes_in(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # thinned out just now
+            total += path.stat().st_size
+    return total

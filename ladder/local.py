@@ -14,9 +14,9 @@ from typing import Any
 
 from ladder.cluster import Cluster
 from ladder.errors import UserError
-from ladder.history import read_history
+from ladder.history import at_work
 from ladder.jobs import FOLLOW, MEASURE, PREDICT, Job, last_line, run_task
-from ladder.rundir import LadderDirectory
+from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Rung
 from ladder.status import RunStatus, duration, run_status
 
@@ -77,6 +77,7 @@ class LocalRun:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Raises UserError after everything else has ended, where jobs failed; it names them and the first reason."""
+        self._await_orphans()
         waiting = list(jobs)
         started: set[str] = set()
         next_line = time.monotonic() + PROGRESS_SECONDS
@@ -106,7 +107,17 @@ class LocalRun:
                 self._stop_all()
         if self._failed:
             names, (name, reason) = ", ".join(self._failed), next(iter(self._failed.items()))
-            raise UserError(f"{len(self._failed)} jobs failed: {names}; {name}: {reason}")
+            raise UserError(f"failed: {names}; {name}: {reason}")
+
+    def _await_orphans(self) -> None:
+        """A launcher that was killed left its trainings at work, on devices that nobody knows of."""
+        directory = self.directory.path
+        runs = find_runs(directory) if directory.is_dir() else []
+        if orphans := {run.name: pid for run in runs if (pid := at_work(run))}:
+            listed = ", ".join(f"{name} (process {pid})" for name, pid in orphans.items())
+            self.report(f"waiting for what an earlier launcher left at work: {listed}; python -m ladder cancel ends it")
+            while any(map(at_work, (self.directory.run(name) for name in orphans))):
+                time.sleep(1)
 
     def _status(self, name: str) -> RunStatus:
         return run_status(self.rungs[name], self.directory.run(name))
@@ -114,16 +125,13 @@ class LocalRun:
     def _needed(self, job: Job) -> bool:
         """Whether there still is something to do for it, now that what it waits for has ended."""
         if job.name == MEASURE:
-            return any(status.evaluated < status.checkpoints for status in map(self._status, self.rungs))
+            return any(self._status(name).unmeasured for name in self.rungs)
         return job.name != PREDICT or not self._failed
 
     def _allot(self, job: Job) -> tuple[str, ...] | None:
         """Devices for the job (none on a CPU); None where it has to wait."""
-        if job.name in self.rungs:
-            if read_history(self.directory.run(job.name)).alive:
-                return None  # a launcher that died left its trainer at work
-            if sum(one.slot for one in self._running) >= self._slots:
-                return None
+        if job.name in self.rungs and sum(one.slot for one in self._running) >= self._slots:
+            return None
         spare = self._reserved if job.name in self.rungs else 0
         if not self._gpus or not job.gpus:
             return ()
@@ -154,7 +162,7 @@ class LocalRun:
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
         }
         environment = {key: os.environ.get(key, value) for key, value in defaults.items()}
-        return environment | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {})
+        return environment | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self._gpus else {})
 
     def _end(self, one: Running) -> None:
         self._running.remove(one)
@@ -245,8 +253,9 @@ def _error_of(handle: Any, output: Path) -> str | None:
         return "it was killed"
     try:
         return None if handle.result() == "done" else "it was stopped by a signal"
-    except FailedJobError:
-        return f"{output} ends with: {last_line(output)}"
+    except FailedJobError as error:
+        words = str(error).partition("ladder.errors.UserError: ")[2].splitlines()
+        return words[0] if words else f"{output} ends with: {last_line(output)}"
 
 
 def _forget(handle: Any) -> None:

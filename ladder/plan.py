@@ -14,7 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ladder.cluster import Cluster, Gpu
-from ladder.rung import Rung, Target
+from ladder.errors import UserError
+from ladder.rung import Ladder, Rung, Target
 
 ADAM_BYTES = 12
 """A resume state, per parameter: fp32 weight and two moments."""
@@ -63,6 +64,8 @@ class Plan:
     target: Target
     gpu: Gpu
     rungs: tuple[RungPlan, ...]
+    one_by_one_hours: float | None
+    followers: int
 
     def total(self, key: str) -> float:
         return sum(getattr(rung, key) for rung in self.rungs)
@@ -78,7 +81,7 @@ class Plan:
 
 
 def make_plan(
-    name: str,
+    ladder: Ladder,
     rungs: Sequence[Rung],
     target: Target,
     cluster: Cluster,
@@ -97,10 +100,15 @@ def make_plan(
         measured_mfu: MFU of a size where a run of it was logged, else None: `cluster.gpu.mfu` is taken.
     """
     gpu = cluster.gpu
+    followers = 0 if cluster.slurm is None else cluster.evaluators
 
     def plan(rung: Rung) -> RungPlan:
         hparams, parameters = rung.hparams, rung.shape.total_parameters
         gpus = max(1, cluster.gpus_of(rung, gpus_here))
+        if gpus > hparams.batch_sequences:
+            raise UserError(
+                f"cluster.gpus gives {rung.name} {gpus} GPUs, more than its batch's {hparams.batch_sequences} sequences"
+            )
         measured = measured_mfu(rung.size)
         mfu = measured or gpu.mfu
         share = -(-hparams.batch_sequences // gpus)
@@ -132,11 +140,16 @@ def make_plan(
             wall_hours=hours / gpus,
             dollars=hours * gpu.dollars_per_hour,
             weights_bytes=kept * parameters * (2 if train.weights == "bf16" else 4),
-            resume_bytes=2 * parameters * ADAM_BYTES,  # the older one goes when the newer one is whole
+            # Two, since the older one goes when the newer one is whole, and those that WSD branches start from.
+            resume_bytes=(2 + len(ladder.branches_of(rung))) * parameters * ADAM_BYTES,
             evaluation_gpu_hours=forward / (gpu.peak_flops * mfu) / 3600,
         )
 
-    return Plan(ladder=name, target=target, gpu=gpu, rungs=tuple(plan(rung) for rung in rungs))
+    planned = tuple(plan(rung) for rung in rungs)
+    one_by_one = sum(rung.wall_hours for rung in planned) if cluster.slurm is None and gpus_here <= 1 else None
+    return Plan(
+        ladder=ladder.name, target=target, gpu=gpu, rungs=planned, one_by_one_hours=one_by_one, followers=followers
+    )
 
 
 def _micro_batch(rung: Rung, share: int, gpu: Gpu, shards: int) -> int:
@@ -242,13 +255,18 @@ def plan_tables(plan: Plan) -> list[Table]:
     recipe.caption = (
         f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
     )
-    longest = max(rung.wall_hours for rung in plan.rungs)
-    cost.caption = (
+    notes = [
         f"in all {_rounded(plan.total('gpu_hours'))} GPU-hours of training and "
         f"{_rounded(plan.total('evaluation_gpu_hours'))} of evaluation ({plan.total('checkpoints'):,.0f} checkpoints), "
-        f"${_rounded(plan.dollars)}; {size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk; "
-        f"longest run {hours(longest)}"
-    )
+        f"${_rounded(plan.dollars)} with both",
+        f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk",
+        f"longest run {hours(max(rung.wall_hours for rung in plan.rungs))}",
+    ]
+    if plan.one_by_one_hours:
+        notes.append(f"one after another {hours(plan.one_by_one_hours)}")
+    if plan.followers:
+        notes.append(f"{plan.followers} followers hold a GPU each meanwhile")
+    cost.caption = "; ".join(notes)
     return [recipe, cost]
 
 

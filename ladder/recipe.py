@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ladder.errors import UserError, unknown
 
 SCHEDULES = ("cosine", "wsd")
+_MAY_BE_ZERO = (
+    *("warmup_tokens_per_parameter", "floor_steps", "checkpoint_min_steps", "checkpoint_steps_per_multiple"),
+    *("adam_beta1", "adam_beta2", "weight_decay", "z_loss", "final_lr_fraction", "decay_fraction"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise unknown("ladder.recipe.schedule", self.schedule, SCHEDULES)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "schedule":
+                continue
+            least = "of at least 0" if field.name in _MAY_BE_ZERO else "above 0"
+            if not math.isfinite(value) or value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
+                raise UserError(f"ladder.recipe.{field.name}={value:g} must be a number {least}")
 
     def hparams(self, n: int, multiple: float) -> HParams:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
@@ -48,8 +59,8 @@ class Recipe:
         Batch and learning rate: Porian et al. 2024 (arXiv 2406.19146), batch ∝ N^(2/3), LR ∝ N^(-1/3), with the
         paper's divisors; warmup over N tokens; cosine over ceil(D / batch) steps (paper, section 2.1 and Table 1).
         """
-        if multiple <= 0:
-            raise UserError(f"chinchilla multiple {multiple:g} must be above 0")
+        if not 0 < multiple < math.inf:
+            raise UserError(f"ladder.multiples: {multiple:g} must be a number above 0")
         ratio = n / self.reference_n
         sequences = self.reference_batch_tokens * ratio ** (2 / 3) / self.sequence_length
         batch = max(1, round(sequences / self.batch_multiple_of)) * self.batch_multiple_of

@@ -3,7 +3,7 @@
 <runs_dir>/<ladder>/
     prediction-<target>.json  what the finished ladder predicts
     report-<target>/     the same as a page, with its plots
-    jobs.json, jobs/     cluster jobs by name; their scripts and logs
+    jobs/                scripts and logs of jobs; what measuring and predicting printed
 <runs_dir>/<ladder>/<rung>/
     run.json             what the run is: size, N, D, steps, config hash (written once, before step 1)
     config.yaml          the configuration as resolved
@@ -32,6 +32,11 @@ RUNG_FILE = "rung.json"
 
 def step_name(step: int) -> str:
     return f"step-{step:07d}"
+
+
+def _step(name: str) -> int | None:
+    digits = name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -96,15 +101,14 @@ class RunDirectory:
 
     def checkpoint_steps(self) -> list[int]:
         """Steps whose checkpoint is complete (a checkpoint is renamed into place, so present means whole)."""
-        return sorted(
-            int(path.parent.name.removeprefix("step-")) for path in self.checkpoints.glob(f"step-*/{RUNG_FILE}")
-        )
+        names = (path.parent.name for path in self.checkpoints.glob(f"step-*/{RUNG_FILE}"))
+        return sorted(step for name in names if (step := _step(name)) is not None)
 
     def metrics_files(self) -> list[Path]:
-        return sorted(self.metrics.glob("step-*.json"))
+        return sorted(path for path in self.metrics.glob("step-*.json") if _step(path.stem) is not None)
 
     def measured_steps(self) -> list[int]:
-        return [int(path.stem.removeprefix("step-")) for path in self.metrics_files()]
+        return [step for path in self.metrics_files() if (step := _step(path.stem)) is not None]
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,6 @@ class LadderDirectory:
 
     def run(self, name: str) -> RunDirectory:
         return RunDirectory(self.path / name)
-
-    @property
-    def jobs_file(self) -> Path:
-        return self.path / "jobs.json"
 
     @property
     def jobs(self) -> Path:

@@ -77,10 +77,19 @@ class Ladder:
     def __post_init__(self) -> None:
         if not self.sizes or not self.multiples:
             raise UserError(f"ladder {self.name}: needs at least one size and one multiple")
+        if len(set(self.multiples)) < len(self.multiples):
+            listed = ", ".join(f"{multiple:g}" for multiple in self.multiples)
+            raise UserError(f"ladder.multiples=[{listed}] has one of them twice")
 
     @property
     def rungs(self) -> list[Rung]:
         return [self.make_rung(size, multiple) for size in self.sizes for multiple in self.multiples]
+
+    def branches_of(self, rung: Rung) -> list[Rung]:
+        """The shorter rungs of its size that go on from its states; none unless the schedule is WSD."""
+        if rung.hparams.schedule != "wsd":
+            return []
+        return [self.make_rung(rung.size, multiple) for multiple in self.multiples if multiple < rung.multiple]
 
     def make_rung(self, size: str, multiple: float) -> Rung:
         shapes = self.sizes | self.larger_sizes

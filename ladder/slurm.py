@@ -9,38 +9,41 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ladder.cluster import Cluster, Slurm
 from ladder.errors import UserError
-from ladder.files import read_json, write_json
 from ladder.jobs import MEASURE, PREDICT, Job, run_task
 from ladder.rundir import LadderDirectory
 from ladder.status import QueuedJob
 
 
 def queue_of(directory: LadderDirectory) -> dict[str, QueuedJob]:
-    """The ladder's jobs that the queue still has, by name; none on a machine without SLURM.
+    """The ladder's jobs that the queue has, by name; none on a machine without SLURM.
+
+    A job carries the ladder's directory as its comment, so nothing has to be remembered that could be lost.
 
     Raises:
         UserError: the queue does not answer; what it says is in the message.
     """
-    ids = {record["id"]: name for name, record in _records(directory).items()}
-    if not ids or shutil.which("squeue") is None:
+    if shutil.which("squeue") is None:
         return {}
     found = {}
-    for line in _slurm("squeue", "--me", "--noheader", "--format=%i|%T|%r").splitlines():
-        number, state, reason = line.split("|", 2)
-        if number in ids:
-            found[ids[number]] = QueuedJob(id=number, state=state, reason=reason)
+    for line in _slurm("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j|%k").splitlines():
+        number, state, reason, name, comment = line.split("|", 4)
+        if comment == _comment(directory):
+            found[name] = QueuedJob(id=number, state=state, reason=reason)
     return found
 
 
 def submit_ladder(
-    directory: LadderDirectory, cluster: Cluster, jobs: Sequence[Job], report: Callable[[str], None]
+    directory: LadderDirectory,
+    cluster: Cluster,
+    jobs: Sequence[Job],
+    queue: Mapping[str, QueuedJob],
+    report: Callable[[str], None],
 ) -> None:
     """Submits what the queue does not have yet. Jobs come in an order in which each follows those it waits for.
 
@@ -48,20 +51,19 @@ def submit_ladder(
         UserError: SLURM is not here, or rejects a job: its words are shown, and what was submitted before stays.
     """
     if shutil.which("sbatch") is None:
-        raise UserError(
-            "cluster.slurm needs sbatch, which is not on this machine; log in where it is, or cluster=local"
-        )
-    queue = queue_of(directory)
-    fresh = any(job.name not in queue for job in jobs if job.name not in (MEASURE, PREDICT))
-    if fresh:  # these wait for all others, so also for what is submitted now
-        cancel([queue.pop(name).id for name in (MEASURE, PREDICT) if name in queue])
-    ids = {name: job.id for name, job in queue.items()}
+        raise UserError("cluster.slurm needs sbatch, which is not here; log in where it is, or use cluster=local")
+    ending = {name: job.id for name, job in queue.items() if job.state == "COMPLETING"}
+    there = {name: job for name, job in queue.items() if name not in ending}
+    if any(job.name not in there for job in jobs if job.name not in (MEASURE, PREDICT)):
+        # These wait for all others, so also for what is submitted now.
+        cancel([there.pop(name).id for name in (MEASURE, PREDICT) if name in there])
+    ids = {name: job.id for name, job in there.items()}
     for job in jobs:
-        if job.name in queue:
-            report(f"{job.name} is in the queue as job {queue[job.name].id} ({queue[job.name].state})")
+        if job.name in there:
+            report(f"{job.name} is in the queue as job {there[job.name].id} ({there[job.name].state})")
             continue
-        ids[job.name] = _submit(directory, cluster, job, ids)
-        _record(directory, job.name, ids[job.name])
+        # A job that is still ending holds the run; its successor waits for it.
+        ids[job.name] = _submit(directory, cluster, job, ids, nice=len(jobs), before=ending.get(job.name))
         limit = f", at most {_minutes(job, _settings(cluster))} minutes"
         report(f"{job.name} submitted as job {ids[job.name]}{f', {job.gpus} GPUs' if job.gpus else ''}{limit}")
 
@@ -77,17 +79,24 @@ def script(directory: LadderDirectory, cluster: Cluster, job: Job, jobs: Sequenc
 
     python = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(directory.jobs.absolute()))}"
     names = {name: f"<{name}>" for name in jobs}
-    text: str = _make_sbatch_string(python, directory.jobs.absolute(), **_parameters(cluster, job, names))
+    parameters = _parameters(directory, cluster, job, names, nice=len(jobs))
+    text: str = _make_sbatch_string(python, directory.jobs.absolute(), **parameters)
     return text
 
 
-def _submit(directory: LadderDirectory, cluster: Cluster, job: Job, ids: Mapping[str, str]) -> str:
+def _comment(directory: LadderDirectory) -> str:
+    return f"model-ladder {directory.path.resolve()}"
+
+
+def _submit(
+    directory: LadderDirectory, cluster: Cluster, job: Job, ids: Mapping[str, str], nice: int, before: str | None
+) -> str:
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
         executor = SlurmExecutor(directory.jobs)
-        executor.update_parameters(**_parameters(cluster, job, ids))
+        executor.update_parameters(**_parameters(directory, cluster, job, ids, nice, before))
         with contextlib.redirect_stderr(io.StringIO()):  # submitit would show sbatch's words beside ours
             handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), {})
     except (FailedJobError, FailedSubmissionError, OSError) as error:
@@ -96,13 +105,19 @@ def _submit(directory: LadderDirectory, cluster: Cluster, job: Job, ids: Mapping
     return str(handle.job_id)
 
 
-def _parameters(cluster: Cluster, job: Job, ids: Mapping[str, str]) -> dict[str, Any]:
+def _parameters(
+    directory: LadderDirectory,
+    cluster: Cluster,
+    job: Job,
+    ids: Mapping[str, str],
+    nice: int,
+    before: str | None = None,
+) -> dict[str, Any]:
     """What submitit makes the script from; `ids` are those of the jobs that it may have to wait for."""
     slurm = _settings(cluster)
     nodes, tasks = cluster.nodes_of(job.gpus), max(1, job.gpus)
-    # Followers are submitted last, since they wait for one of the others, and are to start first.
-    nice = {} if job.after_start else {"nice": 100}
-    options: dict[str, Any] = {"requeue": True, **nice, **slurm.options}
+    # Followers are submitted last, since they wait for one of the others, and are to start before the rest of them.
+    options: dict[str, Any] = {"requeue": True, **({} if job.after_start else {"nice": nice}), **slurm.options}
     parameters: dict[str, Any] = {
         "job_name": job.name,
         "time": _minutes(job, slurm),
@@ -115,14 +130,16 @@ def _parameters(cluster: Cluster, job: Job, ids: Mapping[str, str]) -> dict[str,
         # One task that dies ends the others, which would wait for it; srun does not take over sbatch's cpus-per-task.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={slurm.cpus_per_task}"],
         "wckey": options.pop("wckey", None),
-        "additional_parameters": options,
+        "additional_parameters": options | {"comment": _comment(directory)},
     }
     if job.gpus:
         parameters["gpus_per_node"] = job.gpus // nodes
-    ended = ",".join(f"afterany:{ids[name]}" for name in job.after if name in ids)
-    begun = "?".join(f"after:{ids[name]}" for name in job.after_start if name in ids)
-    if ended or begun:  # SLURM takes either "all of" or "one of"; no job here needs both
-        parameters["dependency"] = ended or begun
+    ended = [ids[name] for name in job.after if name in ids] + ([before] if before else [])
+    begun = [ids[name] for name in job.after_start if name in ids]
+    if ended:  # SLURM takes either "all of" or "one of"; no job here needs both
+        parameters["dependency"] = ",".join(f"afterany:{number}" for number in ended)
+    elif begun:
+        parameters["dependency"] = "?".join(f"after:{number}" for number in begun)
     return parameters
 
 
@@ -134,17 +151,6 @@ def _minutes(job: Job, slurm: Slurm) -> int:
 def _settings(cluster: Cluster) -> Slurm:
     assert cluster.slurm is not None
     return cluster.slurm
-
-
-def _records(directory: LadderDirectory) -> dict[str, dict[str, str]]:
-    """Every job that was submitted for this ladder, by name, the last one of each."""
-    records: dict[str, dict[str, str]] = read_json(directory.jobs_file) if directory.jobs_file.exists() else {}
-    return records
-
-
-def _record(directory: LadderDirectory, name: str, number: str) -> None:
-    submitted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(directory.jobs_file, _records(directory) | {name: {"id": number, "submitted": submitted}})
 
 
 def _slurm(*command: str) -> str:

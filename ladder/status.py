@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from ladder.history import read_history
 from ladder.rundir import LadderDirectory, RunDirectory
@@ -33,7 +34,10 @@ class QueuedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """`state`: missing, queued, running, stopped (goes on when run again), failed, trained (not all measured), done."""
+    """`state`: missing, queued, running, stopped (goes on when run again), failed, trained (not all measured), done.
+
+    `unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out.
+    """
 
     rung: Rung
     state: str
@@ -44,6 +48,7 @@ class RunStatus:
     mfu: float | None
     checkpoints: int
     evaluated: int
+    unmeasured: int
     restarts: int
     error: str
 
@@ -78,16 +83,22 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
     return RunStatus(
         rung=rung,
         state=state,
-        step=max([int(row.get("step", 0)), *steps[-1:]]),
-        loss=row.get("loss"),
-        tokens_per_second=row.get("tokens_per_second"),
-        eta_seconds=row.get("eta_seconds") if state == "running" else None,
-        mfu=row.get("mfu"),
+        step=max([int(_number(row, "step") or 0), *steps[-1:]]),
+        loss=_number(row, "loss"),
+        tokens_per_second=_number(row, "tokens_per_second"),
+        eta_seconds=_number(row, "eta_seconds") if state == "running" else None,
+        mfu=_number(row, "mfu"),
         checkpoints=len(steps),
         evaluated=len(measured),
+        unmeasured=len(set(steps) - measured),
         restarts=history.restarts,
         error="" if state in ("done", "trained") else error,
     )
+
+
+def _number(row: Mapping[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _grows(run: RunDirectory) -> bool:
@@ -139,35 +150,47 @@ class LadderStatus:
         states = {run.state for run in self.runs}
         if states <= {"done"}:
             return EXIT_DONE
-        under_way = self.at_work or states & {"running", "queued"}
-        return EXIT_UNDER_WAY if under_way and "failed" not in states else EXIT_STOPPED
+        return EXIT_UNDER_WAY if self.under_way and "failed" not in states else EXIT_STOPPED
+
+    @property
+    def under_way(self) -> bool:
+        return self.at_work or any(run.state in ("running", "queued") for run in self.runs)
 
 
-def status_table(directory: LadderDirectory, status: LadderStatus) -> Table:
-    """The table of `python -m ladder status`; columns that are empty everywhere are left out."""
-    statuses = status.runs
-    done = sum(run.state == "done" for run in statuses)
-    title = f"{directory.path}: {done} of {len(statuses)} runs done"
-    table = Table(box=SIMPLE_HEAD, title=title, caption=status.note or None)
-    columns = {
-        "run": [run.rung.name for run in statuses],
-        "state": [run.state for run in statuses],
-        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in statuses],
-        "%": [f"{run.fraction:.0%}" for run in statuses],
-        "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in statuses],
-        "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in statuses],
-        "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in statuses],
-        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in statuses],
-        "evaluated": [f"{run.evaluated}/{run.expected}" for run in statuses],
-        "restarts": [str(run.restarts or "") for run in statuses],
-        "last error": [_short(run.error) for run in statuses],
-    }
-    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("loss", "tokens/s", "ETA")}
-    for name in shown:
-        table.add_column(name, justify="left" if name in ("run", "state", "last error") else "right")
-    for row in zip(*shown.values(), strict=True):
-        table.add_row(*row)
+def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
+    """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
+    done = sum(run.state == "done" for run in status.runs)
+    title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
+    columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
+    for name in _DISPENSABLE:
+        if sum(max(map(len, (header, *cells))) + 3 for header, cells in columns.items()) > width:
+            columns.pop(name, None)
+    table = Table(box=SIMPLE_HEAD, title=title, caption=Text(status.note) if status.note else None)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("run", "state", "last error") else "right", no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
     return table
+
+
+_ALWAYS = ("loss", "tokens/s", "ETA")
+_DISPENSABLE = ("last error", "tokens/s", "checkpoints", "restarts", "loss", "%")
+
+
+def _columns(runs: Sequence[RunStatus]) -> dict[str, list[str]]:
+    return {
+        "run": [run.rung.name for run in runs],
+        "state": [run.state for run in runs],
+        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in runs],
+        "%": [f"{run.fraction:.0%}" for run in runs],
+        "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in runs],
+        "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in runs],
+        "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in runs],
+        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in runs],
+        "evaluated": [f"{run.evaluated}/{run.expected}" for run in runs],
+        "restarts": [str(run.restarts or "") for run in runs],
+        "last error": [_short(run.error) for run in runs],
+    }
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,11 +51,9 @@ def test_data_is_checked_once_before_anything_starts(command: Callable, tmp_path
 
 
 def test_a_failed_rung_is_named_with_its_reason(command: Callable, corpus: Path, tmp_path: Path) -> None:
-    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "train.precision=fp8"]
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "wandb=sometimes"]
     done = command("-m", "ladder", "run", *words, "--sizes", "n0", "--multiples", "1,2")
-    assert_user_error(
-        done, "2 jobs failed: ", "n0-1xC", "n0-2xC", "output.txt ends with", 'unknown train.precision "fp8"'
-    )
+    assert_user_error(done, "n0-1xC", "n0-2xC", "output.txt ends with", 'unknown wandb mode "sometimes"')
 
 
 def test_interrupt_ends_the_children_and_the_same_command_continues(corpus: Path, tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_a_killed_trainer_and_a_killed_follower_lose_nothing(command: Callable, 
     printed, errors = launcher.communicate(timeout=240)
     assert launcher.returncode == 2
     assert "n0-8xC FAILED" in printed
-    assert errors.startswith("error: 1 jobs failed: n0-8xC")
+    assert errors.startswith("error: failed: n0-8xC; n0-8xC: it was killed by SIGKILL")
     status = run_status(ladder_from_config(load_config(LADDER)).rung("n0-8xC"), doomed)
     assert (status.state, status.error) == ("stopped", "it was killed")
     for name, run in runs.items():  # what was trained is measured, although its follower died
@@ -252,6 +251,61 @@ def test_a_changed_configuration_is_refused_with_the_difference(
 ) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     assert command("-m", "ladder", "run", *words).returncode == 0
-    RunDirectory(tmp_path / "nano" / "n0-1xC").metrics_files()[-1].unlink()
-    changed = command("-m", "train", *words, "seed=5")
-    assert_user_error(changed, "begun with another configuration (seed: 0 there, 5 now)")
+    for changed in (command("-m", "ladder", "run", *words, "seed=5"), command("-m", "train", *words, "seed=5")):
+        assert_user_error(changed, "begun with another configuration (seed: 0 there, 5 now)")
+    assert "seed: 0 there" in command("-m", "ladder", "status", *words, "seed=5").stdout
+
+    run = RunDirectory(tmp_path / "nano" / "n0-1xC")  # measured no more, and thinned out: nothing can make it again
+    shutil.rmtree(run.checkpoint(run.checkpoint_steps()[0]))
+    run.metrics_files()[0].unlink()
+    assert_user_error(command("-m", "ladder", "run", *words), "cannot be made: n0-1xC (1 of 3 steps: 80)")
+
+
+def test_what_a_killed_launcher_left_is_waited_for(corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, "data.max_epochs=50", f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-8xC"]
+    start = [sys.executable, "-m", "ladder", "run", *words]
+    run = RunDirectory(tmp_path / "nano" / "n0-8xC")
+    launcher = subprocess.Popen(start, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(run.log_file.exists, launcher)
+    launcher.kill()
+    launcher.wait()
+    second = subprocess.run(start, cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    assert "waiting for what an earlier launcher left at work: n0-8xC (process" in second.stdout
+    assert read_history(run).starts == 1
+    assert run.measured_steps() == run.run_info()["checkpoint_steps"]
+
+
+def test_a_run_that_vanishes_is_not_called_done(corpus: Path, tmp_path: Path) -> None:
+    words = [*LADDER, "data.max_epochs=50", f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-8xC"]
+    run = RunDirectory(tmp_path / "nano" / "n0-8xC")
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "ladder", "run", *words], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(run.checkpoint_steps, launcher)
+    while run.path.exists():  # it writes meanwhile
+        shutil.rmtree(run.path, ignore_errors=True)
+    _, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == 2 and "failed: n0-8xC" in errors
+
+
+@pytest.mark.parametrize(
+    ("word", "fragment"),
+    [
+        ("ladder.multiples=[nan]", "nan must be a number above 0"),
+        ("ladder.multiples=[1,1]", "twice"),
+        ("ladder.multiples=3", "must be a list"),
+        ("ladder.recipe.sequence_length=0", "ladder.recipe.sequence_length=0"),
+        ("train.weights=fp8", 'unknown train.weights "fp8"; did you mean "fp32"'),
+        ("train.micro_batch=-3", "train.micro_batch=-3"),
+        ("suite.forward_tokens=abc", "suite.forward_tokens=abc"),
+        ("runs_dir=null", "must name a directory"),
+        ("cluster.gpus=4096", "more than its batch's"),
+        ("target.n=-1", "target.n=-1"),
+    ],
+)
+def test_values_are_checked_before_anything_else(word: str, fragment: str) -> None:
+    with pytest.raises(UserError) as error:
+        main(["plan", "ladder=nano", word])
+    assert fragment in str(error.value)

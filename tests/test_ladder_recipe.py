@@ -135,7 +135,7 @@ def test_a_new_size_on_the_command_line() -> None:
         (["ladder.recipe.z_los=1"], ['"ladder.recipe.z_los"', 'did you mean "ladder.recipe.z_loss"?']),
         (["ladder=nano", "ladder.sizes.n0.d_modl=3"], ['did you mean "ladder.sizes.n0.d_model"?']),
         (["target=13B-6T"], ['unknown target "13B-6T"', 'did you mean "13B-5T"?']),
-        (["ladder.multiples=[0]"], ["chinchilla multiple 0 must be above 0"]),
+        (["ladder.multiples=[0]"], ["ladder.multiples: 0 must be a number above 0"]),
         (["ladder.recipe.z_loss=big"], ["ladder.recipe.z_loss='big' must be a number"]),
         (["ladder.sizes.190M.n_heads=7"], ["n_heads=7"]),
     ],

@@ -64,8 +64,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
         time.sleep(0.1)
 
 
-def job_ids(directory: Path) -> dict[str, str]:
-    return {name: record["id"] for name, record in json.loads((directory / "jobs.json").read_text()).items()}
+def job_ids() -> dict[str, str]:
+    listed = subprocess.run(["squeue", "-h", "-o", "%j %i"], capture_output=True, text=True).stdout
+    return dict(line.split() for line in listed.splitlines())
 
 
 def start_now(number: str) -> None:
@@ -79,12 +80,12 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     directory = tmp_path / "nano"
     submitted = run_module("-m", "ladder", "run", *words)
     assert submitted.returncode == 0, submitted.stderr
-    ids = job_ids(directory)
+    ids = job_ids()
     assert set(ids) == {*NAMES, "follow-1", "measure", "predict"}
     dependency = scontrol("show", "job", ids["predict"])
     assert all(f"afterany:{ids[name]}" in dependency for name in (*NAMES, "measure"))
     again = run_module("-m", "ladder", "run", *words)
-    assert again.stdout.count("is in the queue as job") == len(ids) and job_ids(directory) == ids
+    assert again.stdout.count("is in the queue as job") == len(ids) and job_ids() == ids
 
     requeued, signalled = RunDirectory(directory / "n1-8xC"), RunDirectory(directory / "n0-8xC")
     wait_until(requeued.checkpoint_steps)
@@ -118,25 +119,37 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
         expected = read_runs(tmp_path / "calm" / "nano" / name)
         pd.testing.assert_frame_equal(read_runs(directory / name), expected)
     nothing = run_module("-m", "ladder", "run", *words)
-    assert "4 of 4 runs are already done" in nothing.stdout and job_ids(directory) == ids
+    assert "4 of 4 runs are already done" in nothing.stdout and not job_ids()
 
 
 def test_slurm_rejects_a_job(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     done = run_module("-m", "ladder", "run", *words, "+cluster.slurm.options.partition=nope")
     assert_user_error(done, "SLURM did not take n1-8xC", "invalid partition specified: nope")
-    assert not (tmp_path / "nano" / "jobs.json").exists()
+    assert not job_ids()
 
 
-def test_cancelled_jobs_have_saved_and_do_not_come_back(slurm: None, corpus: Path, tmp_path: Path) -> None:
+def test_cancelled_jobs_save_and_go_on_when_run_again(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
-    directory = tmp_path / "nano"
-    assert run_module("-m", "ladder", "run", *words, "rung=n1-8xC").returncode == 0
-    run = RunDirectory(directory / "n1-8xC")
+    assert run_module("-m", "ladder", "run", *words).returncode == 0
+    run = RunDirectory(tmp_path / "nano" / "n1-8xC")
     wait_until(run.log_file.exists)
-    cancelled = run_module("-m", "ladder", "cancel", *words)
-    assert "3 jobs cancelled" in cancelled.stdout, cancelled.stderr
-    wait_until(lambda: not any(map(job_state, job_ids(directory).values())))
+    here = run_module("-m", "ladder", "run", *words_for(corpus, tmp_path))
+    assert_user_error(here, "SLURM has 7 jobs of", "cluster=slurm")
+    one = run_module("-m", "ladder", "cancel", *words, "rung=n1-8xC")
+    assert "cancelled 1 of 7 jobs" in one.stdout, one.stderr
+    first = job_ids()
+    # At once, while the cancelled job still ends: its successor waits for it, and what waits for all waits for it too.
+    again = run_module("-m", "ladder", "run", *words, "rung=n1-8xC")
+    assert again.returncode == 0 and "n1-8xC submitted" in again.stdout, again.stderr
+    second = job_ids()
+    assert set(second) >= {"n1-8xC", "n1-1xC", "measure", "predict"}
+    assert second["n1-8xC"] != first.get("n1-8xC") and second["measure"] != first["measure"]
+    assert f"afterany:{second['n1-1xC']}" in scontrol("show", "job", second["measure"])
+    wait_until(lambda: read_history(run).restarts == 1)
     assert list(run.resume.glob("step-*"))
-    status = run_module("-m", "ladder", "status", *words, "rung=n1-8xC")
+    everything = run_module("-m", "ladder", "cancel", *words)
+    assert everything.stdout.startswith("cancelled"), everything.stderr
+    wait_until(lambda: not job_ids())
+    status = run_module("-m", "ladder", "status", *words)
     assert status.returncode == 3 and "stopped" in status.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ladder.config import ladder_from_config, load_config
+from ladder.files import process_start
 from ladder.history import read_history, recorded
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.status import (
@@ -44,6 +45,26 @@ def dead_process() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
+
+
+def test_a_later_process_of_the_same_number_is_not_the_trainer(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_events(run, start() | {"started": 1})  # this process's number, but another's start
+    assert run_status(RUNG, run).state == "stopped"
+    write_events(run, start() | {"started": process_start(os.getpid())})
+    assert run_status(RUNG, run).state == "running"
+
+
+def test_damaged_files_do_not_stop_status(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for path in (run.checkpoint(80).with_name("step-foo"), run.metrics):
+        path.mkdir(parents=True)
+    (run.checkpoints / "step-foo" / "rung.json").touch()
+    (run.metrics / "step-foo.json").touch()
+    run.events_file.write_bytes(b'[1]\n{"event": "start"}\n\xff\xfe\n')
+    run.log_file.write_text('{"step": "x", "loss": []}\n')
+    status = run_status(RUNG, run)
+    assert (status.state, status.step, status.loss, status.checkpoints) == ("missing", 0, None, 0)
 
 
 def test_missing_and_half_written(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ladder.config import ladder_directory, ladder_from_config, load_config, rung_from_config, split_overrides
+from ladder.config import ladder_directory, load_config, rung_from_config, split_overrides
 from ladder.data import Mix, check_data, open_data
-from ladder.errors import EXIT_PREEMPTED, UserError, run_command
+from ladder.errors import EXIT_PREEMPTED, run_command
 from ladder.files import exclusive, json_sha256, write_json, write_text
 from ladder.history import recorded
+from ladder.identity import check_identity, check_settings, run_identity
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.rundir import RunDirectory
@@ -53,63 +54,6 @@ def main(argv: list[str]) -> int:
         return 0
     with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
         return train(config, rung, mix, run, identity)
-
-
-def check_settings(config: DictConfig) -> None:
-    """Raises UserError for a number that is none or is out of range, before anything is written."""
-    least = {"seed": 0, "train.log_every": 1, "train.max_skipped": 1}
-    optional = {"train.micro_batch": 1, "train.keep_checkpoints": 1}
-    for key, smallest in (least | optional).items():
-        value = OmegaConf.select(config, key)
-        if not (value is None and key in optional) and (type(value) is not int or value < smallest):
-            allowed = " or null" if key in optional else ""
-            raise UserError(f"{key}={value} must be a whole number of at least {smallest}{allowed}")
-    if config.train.evaluate and config.train.parallel != "ddp":
-        raise UserError(
-            "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
-        )
-
-
-def run_identity(config: DictConfig, rung: Rung, mix: Mix) -> dict[str, Any]:
-    """What makes two runs the same run; anything else may differ between a start and a restart."""
-    ladder = ladder_from_config(config)
-    return {
-        "ladder": ladder.name,
-        "size": rung.size,
-        "multiple": rung.multiple,
-        "n": rung.n,
-        "d": rung.d,
-        "shape": vars(rung.shape),
-        "hparams": vars(rung.hparams),
-        "recipe": vars(ladder.recipe),
-        "seed": config.seed,
-        "document_mask": bool(config.train.document_mask),
-        "data_fingerprint": mix.fingerprint,
-    }
-
-
-def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
-    """Refuses to go on with a run that was begun with other values."""
-    if not run.run_file.exists():
-        return
-    before = _flat(run.run_info())
-    changed = [
-        f"{key}: {before.get(key, 'absent')} there, {value} now"
-        for key, value in _flat(identity).items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise UserError(
-            f"{run.path} was begun with another configuration ({'; '.join(changed)}); "
-            "use those values, another runs_dir, or remove that directory"
-        )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
-    return out
 
 
 def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:

@@ -41,8 +41,6 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
     model = build_model(
         model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id), int(config.seed)
     ).to(accelerator.device)
-    if config.train.compile not in (True, False, "auto"):
-        raise unknown("train.compile", str(config.train.compile), ["auto", "true", "false"])
     if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
         for block in model.model.layers:
             block.compile()
@@ -95,10 +93,7 @@ def devices() -> str:
 
 def branch_steps(rung: Rung, ladder: Ladder) -> tuple[int, ...]:
     """Where the shorter budgets of this size start to decay; empty unless the schedule is WSD."""
-    if rung.hparams.schedule != "wsd":
-        return ()
-    shorter = [ladder.make_rung(rung.size, multiple) for multiple in ladder.multiples if multiple < rung.multiple]
-    return tuple(other.hparams.decay_start for other in shorter)
+    return tuple(other.hparams.decay_start for other in ladder.branches_of(rung))
 
 
 def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | None:
@@ -114,16 +109,11 @@ def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | N
 
 
 def _weights_dtype(config: DictConfig) -> torch.dtype:
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if config.train.weights not in dtypes:
-        raise unknown("train.weights", str(config.train.weights), dtypes)
-    return dtypes[config.train.weights]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[config.train.weights]
 
 
 def _precision(config: DictConfig) -> str:
     chosen = config.train.precision
-    if chosen not in ("auto", "bf16", "fp32"):
-        raise unknown("train.precision", str(chosen), ["auto", "bf16", "fp32"])
     return "bf16" if chosen == "bf16" or (chosen == "auto" and torch.cuda.is_available()) else "no"
 
 

@@ -213,6 +213,8 @@ class Trainer:
     def _checkpoint(self) -> None:
         """Weights, then measurements, then the resume state: a kill in between repeats all three."""
         step, clock = self._step, time.perf_counter()
+        if not self.run.run_file.exists():
+            raise UserError(f"{self.run.path} has vanished; what it held is lost, start the run again")
         info = self.rung_info | {
             "step": step,
             "tokens": step * self.rung.hparams.batch_tokens,

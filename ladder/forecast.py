@@ -1,0 +1,100 @@
+"""The prediction at the end of a ladder: refused while points are missing, made again when its inputs change."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from ladder.config import load_target
+from ladder.errors import UserError
+from ladder.files import json_sha256, read_json, write_json
+from ladder.jobs import PREDICT, last_line
+from ladder.rundir import LadderDirectory, RunDirectory
+from ladder.rung import Ladder, Rung, Target
+
+
+class Forecast:
+    """What the `rungs` in `directory` say of `target` by a method of `python -m predict`."""
+
+    def __init__(
+        self, directory: LadderDirectory, ladder: Ladder, rungs: Sequence[Rung], target: Target, method: str
+    ) -> None:
+        self._ladder = ladder
+        self.path = directory.prediction(target.name)
+        self._directory, self._rungs, self._target, self._method = directory, rungs, target, method
+
+    def made(self) -> bool:
+        """Whether the prediction is there and was made from just these measurements, rungs, target and method."""
+        if not self.path.exists():
+            return False
+        try:
+            value = read_json(self.path)
+        except UserError:
+            return False
+        return isinstance(value, dict) and value.get("inputs_sha256") == self._inputs()
+
+    def make(self) -> None:
+        """Writes the numbers as JSON and the report, unless they are there already.
+
+        Raises:
+            UserError: a run is not trained or a checkpoint not measured (each is listed), or no law can be fitted.
+        """
+        if points := [point for rung in self._rungs if (point := self.missing(rung))]:
+            raise UserError(f"cannot predict {self._target.name} yet, missing: {'; '.join(points)}")
+        if self.made():
+            return
+        words = [
+            *("--ladder", str(self._directory.path), "--method", self._method),
+            *self._target_words(),
+            *("--sizes", ",".join(dict.fromkeys(rung.size for rung in self._rungs))),
+            *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in self._rungs))),
+        ]
+        numbers = json.loads(_stage("predict", *words, "--json")) | {"target": self._target.name}
+        _stage("predict", "report", *words, "--output", str(self._directory.report(self._target.name)))
+        write_json(self.path, numbers | {"inputs_sha256": self._inputs()})
+
+    def _target_words(self) -> tuple[str, ...]:
+        """By its name where that says which model it is, so that the report has it as its title."""
+        with contextlib.suppress(UserError):
+            if load_target(self._target.name, self._ladder) == self._target:
+                return "--target", self._target.name
+        return "--n", f"{self._target.n:.17g}", "--d", f"{self._target.d:.17g}"
+
+    def describe(self) -> str:
+        """Where the prediction is; where there is none, what its job said."""
+        if self.made():
+            report = self._directory.report(self._target.name)
+            return f"prediction for {self._target.name}: {self.path}, {report}/report.html"
+        said = last_line(self._directory.jobs / f"{PREDICT}.txt")
+        return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
+
+    def missing(self, rung: Rung) -> str:
+        """What a run lacks, such as `190M-1xC (2 of 37 steps: 7200, 7272)`; empty where it is complete."""
+        run = self._directory.run(rung.name)
+        measured = set(run.measured_steps())
+        steps = [step for step in rung.hparams.checkpoint_steps if step not in measured]
+        if steps and not measured and rung.hparams.total_steps not in run.checkpoint_steps():
+            return f"{rung.name} (not trained)"
+        listed = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
+        return f"{rung.name} ({len(steps)} of {len(rung.hparams.checkpoint_steps)} steps: {listed})" if steps else ""
+
+    def _inputs(self) -> str:
+        runs = {rung.name: _stamps(self._directory.run(rung.name)) for rung in self._rungs}
+        return json_sha256([self._method, self._target.n, self._target.d, runs])
+
+
+def _stamps(run: RunDirectory) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each measurement: while these stay, so do the contents."""
+    stats = ((path.name, path.stat()) for path in run.metrics_files())
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
+def _stage(*words: str) -> str:
+    """What `python -m WORDS` prints; its error is raised as ours."""
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
+    return done.stdout
