@@ -13,10 +13,13 @@ from ladder import local
 from ladder.cluster import cluster_from_config
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
+from ladder.files import write_json
+from ladder.forecast import Forecast
 from ladder.jobs import Job
 from ladder.launch import Launch
 from ladder.local import LocalRun
 from ladder.rundir import LadderDirectory
+from ladder.rung import Target
 
 
 def launch(tmp_path: Path, *words: str) -> Launch:
@@ -97,3 +100,29 @@ def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.Mon
     started = started_on(tmp_path, monkeypatch, ["0", "1", "2"], "cluster.evaluators=1")
     assert len(started[0][1].split(",")) == 2  # auto: what the follower leaves
     assert [name for name, _ in started[:3]].count("follow-1") == 1
+
+
+def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
+    one = launch(tmp_path)
+    for rung in one.rungs:
+        run = one.directory.run(rung.name)
+        run.metrics.mkdir(parents=True)
+        for step in rung.hparams.checkpoint_steps:
+            run.metrics_file(step).write_text("{}")
+
+    def forecast(rungs: Sequence[Any] = one.rungs, method: str = "paper", n: float = one.target.n) -> Forecast:
+        target = Target(name=one.target.name, n=n, d=one.target.d)
+        return Forecast(one.directory, one.ladder, rungs, target, method)
+
+    made = forecast()
+    assert not made.made()
+    write_json(made.path, {"inputs_sha256": made._inputs()})
+    assert made.made() and forecast().made()
+    assert not forecast(method="default").made()
+    assert not forecast(n=1e9).made()
+    assert not forecast(rungs=one.rungs[:-1]).made()
+    one.directory.run("n0-1xC").metrics_files()[0].write_text("{ }")
+    assert not forecast().made()
+    one.directory.run("n0-1xC").metrics_files()[0].unlink()
+    with pytest.raises(UserError, match=r"missing: n0-1xC \(1 of 5 steps"):
+        forecast().make()
