@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(
     r"\+{0,2}(?P<node>ladder\.(?:larger_)?sizes|cluster\.gpus)"
-    r"(?:\.(?P<size>.+?)(?:\.(?P<key>d_model|n_layers|n_heads|ffn_hidden))?)?=(?P<value>.*)"
+    r"(?:\.(?P<size>\d.*?)(?:\.(?P<key>d_model|n_layers|n_heads|ffn_hidden))?)?=(?P<value>.*)"
 )
 
 
@@ -131,11 +131,13 @@ def _multiples(value: Any) -> tuple[float, ...]:
     return tuple(float(_number("ladder.multiples", multiple)) for multiple in value)
 
 
-def _shapes(node: DictConfig, group: str) -> dict[str, ModelShape]:
-    return {
-        str(size): ModelShape(vocab_size=node.vocab_size, **{str(key): value for key, value in shape.items()})
-        for size, shape in node[group].items()
-    }
+def _shapes(node: Any, group: str) -> dict[str, ModelShape]:
+    shapes = {}
+    for size, shape in node[group].items():
+        if not isinstance(shape, DictConfig):
+            raise UserError(f"ladder.{group}.{size}={shape} must hold d_model, n_layers, n_heads and ffn_hidden")
+        shapes[str(size)] = ModelShape(vocab_size=node.vocab_size, **{str(key): value for key, value in shape.items()})
+    return shapes
 
 
 def _recipe_value(key: str, value: Any) -> Any:

@@ -9,8 +9,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import multiprocessing
+import runpy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +33,39 @@ def shared() -> Path:
 
 
 def run_module(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    if words[0] == "-m" and words[1] in ("train", "evaluate"):
+        return _run_forked(words, timeout)
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ
     )
+
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["train.setup", "evaluate.session", "evaluate.hook"])
+
+
+def _run_forked(words: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+    """`python -m …` in a process of its own, forked from one that has imported torch: that takes most of the time."""
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = [Path(scratch) / name for name in ("out", "err")]
+        process = FORKSERVER.Process(target=_main, args=(words, paths, dict(os.environ)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(list(words), timeout)
+        out, err = (path.read_text() for path in paths)
+    return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
+
+
+def _main(words: tuple[str, ...], paths: list[Path], environment: dict[str, str]) -> None:
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, path in enumerate(paths, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.argv = list(words[1:])
+    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
 
 
 @pytest.fixture

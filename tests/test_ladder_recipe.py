@@ -134,6 +134,7 @@ def test_a_new_size_on_the_command_line() -> None:
         (["laddr=nano"], ['unknown configuration key "laddr"', 'did you mean "ladder"?']),
         (["ladder.recipe.z_los=1"], ['"ladder.recipe.z_los"', 'did you mean "ladder.recipe.z_loss"?']),
         (["ladder=nano", "ladder.sizes.n0.d_modl=3"], ['did you mean "ladder.sizes.n0.d_model"?']),
+        (["ladder.sizes.190M.d_modl=3"], ["ladder.sizes.190M.d_modl=3 must hold d_model"]),
         (["target=13B-6T"], ['unknown target "13B-6T"', 'did you mean "13B-5T"?']),
         (["ladder.multiples=[0]"], ["ladder.multiples: 0 must be a number above 0"]),
         (["ladder.recipe.z_loss=big"], ["ladder.recipe.z_loss='big' must be a number"]),
