@@ -190,7 +190,7 @@ def child(engine: str, size: str) -> dict[str, Any]:
 
 def compare(size: str, rounds: int) -> dict[str, Any]:
     results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
-    for _ in range(1 if size in SLICES else rounds):
+    for _ in range(min(2, rounds) if size in SLICES else rounds):
         for engine in ENGINES:
             results[engine].append(child(engine, size))
     best = {}
