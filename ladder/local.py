@@ -132,7 +132,8 @@ class LocalRun:
         """Devices for the job (none on a CPU); None where it has to wait."""
         if job.name in self.rungs and sum(one.slot for one in self._running) >= self._slots:
             return None
-        spare = self._reserved if job.name in self.rungs else 0
+        following = sum(one.job.name.startswith(FOLLOW) for one in self._running)
+        spare = max(0, self._reserved - following) if job.name in self.rungs else 0
         if not self._gpus or not job.gpus:
             return ()
         if len(self._free) - spare < job.gpus:
