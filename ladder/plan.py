@@ -16,6 +16,7 @@ from rich.table import Table
 from ladder.cluster import Cluster, Gpu
 from ladder.errors import UserError
 from ladder.rung import Ladder, Rung, Target
+from ladder.status import duration
 
 ADAM_BYTES = 12
 """A resume state, per parameter: fp32 weight and two moments."""
@@ -206,13 +207,6 @@ def size(number: float) -> str:
     return f"{number / 1e3:.0f} kB"
 
 
-def hours(number: float) -> str:
-    """30.5 -> "1d6h"."""
-    if number >= 24:
-        return f"{number // 24:.0f}d{number % 24:.0f}h"
-    return f"{number:.1f}h" if number >= 1 else f"{max(1, round(60 * number))}m"
-
-
 def plan_tables(plan: Plan) -> list[Table]:
     """What is trained, and what that costs: the two tables that `python -m ladder plan` prints."""
     recipe = _table(
@@ -246,7 +240,7 @@ def plan_tables(plan: Plan) -> list[Table]:
             str(rung.gpus),
             f"{rung.micro_batch} x {rung.accumulation}",
             _rounded(rung.gpu_hours),
-            hours(rung.wall_hours),
+            duration(3600 * rung.wall_hours),
             _rounded(rung.dollars),
             size(rung.weights_bytes),
             size(rung.resume_bytes),
@@ -260,10 +254,10 @@ def plan_tables(plan: Plan) -> list[Table]:
         f"{_rounded(plan.total('evaluation_gpu_hours'))} of evaluation ({plan.total('checkpoints'):,.0f} checkpoints), "
         f"${_rounded(plan.dollars)} with both",
         f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk",
-        f"longest run {hours(max(rung.wall_hours for rung in plan.rungs))}",
+        f"longest run {duration(3600 * max(rung.wall_hours for rung in plan.rungs))}",
     ]
     if plan.one_by_one_hours:
-        notes.append(f"one after another {hours(plan.one_by_one_hours)}")
+        notes.append(f"one after another {duration(3600 * plan.one_by_one_hours)}")
     if plan.followers:
         notes.append(f"{plan.followers} followers hold a GPU each meanwhile")
     cost.caption = "; ".join(notes)
