@@ -27,7 +27,6 @@ check: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 ladder: $(READY)
-	@$(PY) -m ladder plan ladder=$(LADDER) cluster=$(CLUSTER) $(ARGS)
 	@$(PY) -m ladder run ladder=$(LADDER) cluster=$(CLUSTER) $(ARGS)
 
 paper: $(READY)
