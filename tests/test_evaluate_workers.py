@@ -97,13 +97,6 @@ def test_a_watch_ends_when_nothing_comes(run: RunDirectory) -> None:
     assert err.strip().splitlines()[-1] == "error: no new checkpoint for 0.0003 hours; not finished: n1-2xC, n9-1xC"
 
 
-def test_a_watch_ends_when_nothing_comes(run: RunDirectory) -> None:
-    write_step(run, 10)
-    out, err = worker(run, "--watch", "--runs", "n1-2xC,n9-1xC", "--patience", "0.0003").communicate(timeout=240)
-    assert [json.loads(line)["step"] for line in out.splitlines()] == [10]
-    assert err.strip().splitlines()[-1] == "error: no new checkpoint for 0.0003 hours; not finished: n1-2xC, n9-1xC"
-
-
 def test_two_processes_give_the_numbers_of_one_to_the_last_bit(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
