@@ -31,6 +31,11 @@ _TIME_FACTOR = 1.3  # on the planned time: evaluation in the loop, slow nodes
 _START_HOURS = 0.5
 
 
+def is_helper(name: str) -> bool:
+    """Whether a job measures or predicts; every other name is a rung's."""
+    return name in (MEASURE, PREDICT) or name.startswith(FOLLOW)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """`words` follow `python`; `hours` is the time it should take, None where nobody knows.

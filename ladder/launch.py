@@ -25,10 +25,9 @@ from ladder.forecast import Forecast
 from ladder.history import at_work
 from ladder.identity import check_identity, run_identity
 from ladder.jobs import (
-    FOLLOW,
-    MEASURE,
     PREDICT,
     Job,
+    is_helper,
     measuring_jobs,
     patience_hours,
     prediction_job,
@@ -92,7 +91,7 @@ class Launch:
     def jobs(self, queue: Mapping[str, QueuedJob] | None = None) -> list[Job]:
         """What is missing, as jobs; each follows those it waits for. What the `queue` trains is measured too."""
         statuses = ladder_status(self.directory, self.rungs)
-        queued = [name for name in queue or {} if name not in (MEASURE, PREDICT) and not name.startswith(FOLLOW)]
+        queued = [name for name in queue or {} if not is_helper(name)]
         names = list(dict.fromkeys([*(rung.name for rung in self.rungs), *queued]))
         plan, rungs = self.plan(), to_train(statuses)
         jobs = [self._training(rung, rungs, plan) for rung in rungs]
@@ -229,8 +228,8 @@ class Launch:
         if self.whole and not note and all(status.state == "done" for status in statuses):
             note = self.forecast.describe()
         holder = lock_holder(self.directory.path)
-        at_work = bool(queue) or (holder is not None and holder[1] == platform.node())
-        return LadderStatus(runs=statuses, at_work=at_work, note=note)
+        here = holder is not None and holder[1] == platform.node()
+        return LadderStatus(runs=statuses, at_work=bool(queue) or here, note=note)
 
     @functools.cached_property
     def target(self) -> Target:
@@ -249,9 +248,8 @@ class Launch:
         """
         if queue := self._queue():
             names = {rung.name for rung in self.rungs}
-            helpers = {name for name in queue if name in (MEASURE, PREDICT) or name.startswith(FOLLOW)}
-            left = set(queue) - helpers - names
-            chosen = {name for name in queue if name in names or (not left and name in helpers)}
+            others_left = any(name not in names and not is_helper(name) for name in queue)
+            chosen = {name for name in queue if name in names or (is_helper(name) and not others_left)}
             cancel(queue[name].id for name in chosen)
             print(f"cancelled {len(chosen)} of {len(queue)} jobs; those that ran save their state first")
             return

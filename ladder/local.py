@@ -45,7 +45,6 @@ class Running:
     job: Job
     handle: Any  # submitit's job
     devices: tuple[str, ...]
-    slot: bool
 
 
 class LocalRun:
@@ -130,7 +129,7 @@ class LocalRun:
 
     def _allot(self, job: Job) -> tuple[str, ...] | None:
         """Devices for the job (none on a CPU); None where it has to wait."""
-        if job.name in self.rungs and sum(one.slot for one in self._running) >= self._slots:
+        if job.name in self.rungs and sum(one.job.name in self.rungs for one in self._running) >= self._slots:
             return None
         following = sum(one.job.name.startswith(FOLLOW) for one in self._running)
         spare = max(0, self._reserved - following) if job.name in self.rungs else 0
@@ -146,9 +145,7 @@ class LocalRun:
         if len(devices) > 1:
             words = ("-m", "accelerate.commands.launch", f"--num_processes={len(devices)}", *words)
         environment = self._environment(devices)
-        self._running.append(
-            Running(job, _submit(self.directory, job, words, environment), devices, job.name in self.rungs)
-        )
+        self._running.append(Running(job, _submit(self.directory, job, words, environment), devices))
         if job.name in self.rungs:
             self.report(f"{job.name} started")
         elif not job.name.startswith(FOLLOW):

@@ -19,11 +19,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
 from ladder.files import atomic_directory
+from ladder.plan import ADAM_BYTES
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
 
 STATE_FILE = "state.pt"
-_ADAM_BYTES = 12  # fp32 weight and two moments per parameter
 _SPARE = 1.05
 disable_progress_bar()  # transformers would draw one per weight file, in the middle of ours
 
@@ -98,7 +98,7 @@ def check_disk(
     steps = rung.hparams.checkpoint_steps
     weights = min(len(steps), keep + 1 if keep else len(steps)) - len(run.checkpoint_steps())
     states = (1 if run.resume.exists() else 2) + sum(not run.branch(step).exists() for step in branches)
-    bytes_needed = int(_SPARE * rung.shape.total_parameters * (weight_bytes * max(0, weights) + _ADAM_BYTES * states))
+    bytes_needed = int(_SPARE * rung.shape.total_parameters * (weight_bytes * max(0, weights) + ADAM_BYTES * states))
     existing = next(path for path in (run.path, *run.path.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if bytes_needed > free:
