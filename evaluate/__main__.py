@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from yaml import YAMLError
 
 from evaluate.checkpoint import find_checkpoints
 from ladder.config import load_config, split_overrides
+from ladder.cpu import prepare_cpu
 from ladder.errors import UserError, run_command
 
-# Threads that spin while they wait starve the other processes of a busy machine; torch reads this when it loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+prepare_cpu()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -139,9 +139,8 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
     job = JobEnvironment()
     if job.num_tasks > 1:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-    defaults = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while they wait starve their neighbours
-    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
-        defaults["OMP_NUM_THREADS"] = cores
+    cores = os.environ.get("SLURM_CPUS_PER_TASK")
+    defaults = {"OMP_NUM_THREADS": cores} if cores else {}
     received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 

@@ -152,11 +152,10 @@ class LocalRun:
             self.report({MEASURE: "measuring what is left", PREDICT: "predicting"}[job.name])
 
     def _environment(self, devices: Sequence[str]) -> dict[str, str]:
-        # Two single-threaded processes beat one of two threads, and threads that spin while they wait would starve the
-        # others. torchrun's agent kills workers that take longer to save than its timeout.
+        # Two single-threaded processes beat one of two threads. torchrun's agent kills workers that take longer to save
+        # than its timeout.
         defaults = {
             "OMP_NUM_THREADS": str(self._threads),
-            "OMP_WAIT_POLICY": "passive",
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
         }
         environment = {key: os.environ.get(key, value) for key, value in defaults.items()}

@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import torch
 from accelerate import Accelerator
 
 from ladder.config import ladder_from_config, load_config
+from ladder.cpu import prepare_cpu
 from ladder.errors import run_command, unknown
 from ladder.files import write_json
 from ladder.provenance import git_revision, versions
@@ -89,7 +88,8 @@ def tokens_of(work: Work) -> torch.Tensor:
 
 
 def ours(work: Work) -> Callable[[], None]:
-    """The parts of `train.trainer.Trainer._update`, on given tokens."""
+    """The parts of `train.trainer.Trainer._update`, on given tokens, in a process as `python -m train` sets it up."""
+    prepare_cpu()
     accelerator = Accelerator(mixed_precision="bf16" if work.bf16 else "no", cpu=not GPU)
     model = build_model(model_config(work.shape, work.recipe), seed=0).to(accelerator.device)
     if GPU or work.length == 4096:  # train.compile=true, which pays where a step takes seconds

@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ladder.config import ladder_directory, ladder_from_config, load_config
+from ladder.cpu import prepare_cpu
 from ladder.errors import UserError, run_command
 from ladder.files import read_json
 from ladder.measurements import read_runs
@@ -27,7 +28,7 @@ from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.status import duration, ladder_status
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+prepare_cpu()
 
 START_SECONDS = 6.0  # CPU seconds that a `python -m train` process takes before its first step
 EVALUATION_SECONDS = 1.5  # CPU seconds to score one nano checkpoint

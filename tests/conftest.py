@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

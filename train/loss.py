@@ -10,6 +10,8 @@ from torch import Tensor
 CHUNK_LOGITS = {"cpu": 2**19, "cuda": 2**28}
 """Logits alive at once. On a CPU 2 MiB of them stay in its cache; a GPU wants large matrix products."""
 MIN_CHUNK = 256
+NARROW = 128
+"""d_model below which a matrix product on a CPU is faster with the vocabulary as the contiguous side."""
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -27,32 +29,38 @@ class LinearCrossEntropy(torch.autograd.Function):
         device = hidden.device.type
         product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         matrix = weight.to(product)
+        narrow = device == "cpu" and product == torch.float32 and weight.shape[1] < NARROW
+        if narrow:
+            matrix = matrix.T.contiguous().T
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        grad_weight = torch.zeros_like(matrix, dtype=torch.float32)
+        logits_buffer = matrix.new_empty(min(chunk, len(labels)), len(weight))
         cross_entropy = hidden.new_zeros((), dtype=torch.float32)
         z_loss = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             for start in range(0, len(labels), chunk):
                 part = hidden[start : start + chunk].to(product)
                 target = labels[start : start + chunk, None]
-                logits = (part @ matrix.T).float()
+                logits = torch.mm(part, matrix.T, out=logits_buffer[: len(part)]).float()
                 label_logit = logits.gather(1, target)
                 largest = logits.amax(-1, keepdim=True)
-                exponentials = logits.sub_(largest).exp_()
-                total = exponentials.sum(-1, keepdim=True)
-                log_z = largest + total.log()
+                softmax = torch.softmax(logits, -1, out=logits)
+                # At the largest logit softmax is exp(largest - log Z).
+                log_z = largest - softmax.amax(-1, keepdim=True).log()
                 cross_entropy += (log_z - label_logit).sum()
                 z_loss += z_weight * log_z.square().sum()
                 # d/dlogits of (log Z - logit_y + w · log² Z) = softmax · (1 + 2 w log Z) - onehot(y)
-                gradient = exponentials.mul_((1 + 2 * z_weight * log_z) / total)
+                gradient = softmax.mul_(1 + 2 * z_weight * log_z)
                 gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
                 gradient = gradient.to(product)
                 grad_hidden[start : start + chunk] = gradient @ matrix
-                if product == torch.float32:
+                if narrow:
+                    grad_weight.T.addmm_(part.T, gradient)
+                elif product == torch.float32:
                     grad_weight.addmm_(gradient.T, part)
                 else:
                     grad_weight += gradient.T @ part
-        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype).contiguous())
         ctx.mark_non_differentiable(cross_entropy)
         return cross_entropy + z_loss, cross_entropy
 
