@@ -205,11 +205,13 @@ class Scorer:
         for number, start in enumerate(range(0, len(where), chunk)):
             states = flat[where[start : start + chunk]]
             logits = (self.model.get_output_embeddings()(states) if project else states).float()
-            logits -= logits.amax(dim=-1, keepdim=True)
             pairs = slice(bounds[number], bounds[number + 1])
             inside = sources[pairs] - start
             chosen = logits[inside, targets[pairs]]
-            scores.append(chosen - logits.exp_().sum(dim=-1).log()[inside])
+            largest = logits.amax(dim=-1)
+            # At the largest logit softmax is exp(largest - log Z).
+            log_z = largest - torch.softmax(logits, dim=-1, out=logits).amax(dim=-1).log()
+            scores.append(chosen - log_z[inside])
         return torch.cat(scores)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

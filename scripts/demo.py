@@ -30,8 +30,8 @@ from ladder.status import duration, ladder_status
 
 prepare_cpu()
 
-START_SECONDS = 6.0  # CPU seconds that a `python -m train` process takes before its first step
-EVALUATION_SECONDS = 1.5  # CPU seconds to score one nano checkpoint
+START_SECONDS = 6.0  # CPU seconds that a training takes before its first step, with its launcher
+EVALUATION_SECONDS = 1.0  # CPU seconds to score one nano checkpoint
 
 
 def main(argv: list[str]) -> int:
@@ -45,9 +45,9 @@ def main(argv: list[str]) -> int:
     ladder = ladder_from_config(config)
     target = ladder.rung(name)
     directory = LadderDirectory(ladder_directory(config))
+    preparation = start(sys.executable, "scripts/prepare_data.py", "data=sotu")
     print_estimate(ladder, target, directory)
-
-    run(sys.executable, "scripts/prepare_data.py", "data=sotu")
+    end(preparation)
     run(sys.executable, "-m", "ladder", "run", *overrides)
     path = directory.prediction(target.name)
     if directory.run(target.name).measured_steps():
@@ -63,11 +63,19 @@ def main(argv: list[str]) -> int:
 
 
 def run(*command: str) -> None:
-    """Runs a command, shown as one would type it; its failure ends the demo with its exit code."""
+    end(start(*command))
+
+
+def start(*command: str) -> subprocess.Popen[bytes]:
+    """Starts a command, shown as one would type it."""
     shown = ["python" if word == sys.executable else word for word in command]
     print(f"\n$ {' '.join(shown)}", flush=True)
-    code = subprocess.run(command).returncode
-    if code:
+    return subprocess.Popen(command)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a command; its failure ends the demo with its exit code."""
+    if code := process.wait():
         sys.exit(code)
 
 
