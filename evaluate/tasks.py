@@ -157,8 +157,15 @@ def _tasks(suite: str, name: str, node: Mapping[str, Any]) -> list[Task]:
 
     where = f"suite {suite}, task {name}"
     if "olmes" in node:
-        _check_keys(where, node, ("olmes",))
-        return olmes.tasks(name, str(node["olmes"]))
+        _check_keys(where, node, ("olmes", "formats", "limit"))
+        forms = [str(form) for form in node.get("formats", FORMATS)]
+        for form in forms:
+            if form not in FORMATS:
+                raise unknown(f"format ({where})", form, FORMATS)
+        limit = node.get("limit")
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise UserError(f"{where}: limit={limit} must be a whole number of at least 1")
+        return [replace(task, limit=limit) for task in olmes.tasks(name, str(node["olmes"])) if task.format in forms]
     _check_keys(where, node, ("split", "primary", *FORMATS))
     forms = [form for form in FORMATS if node.get(form)]
     if not forms:

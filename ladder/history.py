@@ -74,6 +74,14 @@ def at_work(run: RunDirectory) -> int | None:
     return int(history.start["pid"]) if history.start and history.alive else None
 
 
+def finished(run: RunDirectory, total_steps: int) -> bool:
+    """Whether the run is trained to its end, its last weights at hand or, once measured, removed."""
+    if run.checkpoint(total_steps).exists():
+        return True
+    history = read_history(run)
+    return run.metrics_file(total_steps).exists() and history.end is not None and not history.error
+
+
 @contextlib.contextmanager
 def recorded(run: RunDirectory, **facts: Any) -> Iterator[None]:
     """Writes the two rows around the body; an exception is recorded in one line and goes on."""

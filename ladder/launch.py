@@ -143,7 +143,7 @@ class Launch:
                 data or disk that do not suffice, jobs that failed or that SLURM rejects.
         """
         if not self.cluster.slurm:
-            check_affordable(self.rungs, len(self.devices))
+            check_affordable(to_train(ladder_status(self.directory, self.rungs)), len(self.devices))
             self._check_devices()
         check_data(self.config.data, self.rungs)  # one clear error instead of one per rung
         self._check_identities(open_data(self.config.data))
@@ -196,6 +196,11 @@ class Launch:
             if wanted > self.gpus_each:
                 raise UserError(
                     f"cluster.gpus: {rung.name} is to have {wanted} GPUs, here are {self.gpus_each} for training"
+                )
+            if wanted > 1 and self.cluster.parallel != "auto" and int(self.cluster.parallel) > len(self.devices):
+                raise UserError(
+                    f"cluster.parallel={self.cluster.parallel} shares {len(self.devices)} GPUs, and {rung.name} is to "
+                    f"have {wanted} of its own: set cluster.gpus=1 or a lower cluster.parallel"
                 )
 
     def _check_disk(self) -> None:

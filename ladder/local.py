@@ -66,9 +66,10 @@ class LocalRun:
         self.directory = directory
         self.rungs = {rung.name: rung for rung in rungs}
         self.report = report
-        self._free = list(devices)
         self._gpus = bool(devices)
         self._slots, self._threads = _slots(cluster, len(devices), len(rungs))
+        # More trainings than GPUs share them, which pays for models too small to keep one busy.
+        self._free = list(devices) * max(1, -(-self._slots // len(devices)) if devices else 1)
         self._reserved = cluster.evaluators if devices else 0
         self._running: list[Running] = []
         self._failed: dict[str, str] = {}

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ladder.history import read_history
+from ladder.history import finished, read_history
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Rung
 
@@ -66,7 +66,7 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
     steps = run.checkpoint_steps()
     measured = set(run.measured_steps()) & set(rung.hparams.checkpoint_steps)
     error = history.error
-    if rung.hparams.total_steps in steps:
+    if finished(run, rung.hparams.total_steps):
         state = "done" if len(measured) == len(rung.hparams.checkpoint_steps) else "trained"
     elif history.alive or (history.alive is None and _grows(run)):
         state = "running"

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     config = load_config(["ladder=nano"])
     mix = open_data(config.data)
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
-    texts = [text for text, _ in read_documents(config.data)]
+    texts = [document.text for document in read_documents(config.data)]
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     rows = datasets.Dataset.from_dict({"text": texts})
     datasets.disable_progress_bars()

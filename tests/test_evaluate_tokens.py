@@ -98,6 +98,8 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
     ("node", "expected"),
     [
         ({"tasks": {"a": {"rcc": "x"}}}, 'unknown key of suite s, task a: "rcc"; did you mean "rc"'),
+        ({"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}}, 'unknown format (suite s, task a) "rd"'),
+        ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit=0 must be a whole number"),
         ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, 'did you mean "acc_per_char"'),
         ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
         ({"tasks": {"a": {"split": "x"}}}, "name a JSONL file"),
@@ -115,6 +117,8 @@ def test_selecting_tasks() -> None:
     suite = suite_from_config({"name": "s", "tasks": {"a": {"rc": "x", "mc": "y"}, "b": {"rc": "z"}}})
     assert [task.key for task in suite.tasks] == ["a.rc", "a.mc", "b.rc"]
     assert [task.key for task in suite.select(["a"], ["mc"], 3).tasks] == ["a.mc"]
+    cut = suite_from_config({"name": "s", "tasks": {"a": {"olmes": "piqa", "formats": ["rc"], "limit": 7}}})
+    assert [(task.key, task.limit) for task in cut.tasks] == [("a.rc", 7)]
     with pytest.raises(UserError, match=r'unknown task of suite s "aa"; did you mean "a"'):
         suite.select(["aa"], [], None)
     with pytest.raises(UserError, match="unknown format"):

@@ -53,14 +53,15 @@ def test_shorter_wsd_runs_wait_for_the_longer_one_of_their_size(tmp_path: Path) 
 def started_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[str], *words: str
 ) -> list[tuple[str, str]]:
-    """(job, its CUDA_VISIBLE_DEVICES) in the order of their starts; checks that no device is given out twice."""
+    """(job, its CUDA_VISIBLE_DEVICES) in the order of their starts; checks that a device is shared only when asked."""
     one = launch(tmp_path, *words)
+    shared = any(word.startswith("cluster.parallel=") for word in words)
     started: list[tuple[str, str]] = []
     running: dict[str, set[str]] = {}
 
     def submit(_: LadderDirectory, job: Job, words: Sequence[str], environment: dict[str, str]) -> Any:
         mine = set(environment.get("CUDA_VISIBLE_DEVICES", "").split(",")) - {""}
-        assert not any(mine & taken for taken in running.values())
+        assert shared or not any(mine & taken for taken in running.values())
         running[job.name] = mine
         started.append((job.name, ",".join(sorted(mine))))
         polls = iter(range(3 + 10**6 * job.name.startswith("follow")))
@@ -87,6 +88,15 @@ def test_one_gpu_each_runs_as_many_as_there_are(tmp_path: Path, monkeypatch: pyt
     started = started_on(tmp_path, monkeypatch, ["0", "1", "5"], "cluster.gpus=1")
     assert [devices for _, devices in started[:3]] == ["0", "1", "5"]
     assert len(started) == 16
+
+
+def test_more_trainings_than_gpus_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = started_on(tmp_path, monkeypatch, ["0", "1"], "cluster.gpus=1", "cluster.parallel=4")
+    assert sorted(devices for _, devices in started[:4]) == ["0", "0", "1", "1"]
+    shared = launch(tmp_path, "cluster.gpus=2", "cluster.parallel=4")
+    object.__setattr__(shared, "devices", ["0", "1"])
+    with pytest.raises(UserError, match=r"cluster.parallel=4 shares 2 GPUs, and n0-1xC is to have 2 of its own"):
+        shared._check_devices()
 
 
 def test_larger_sizes_get_more_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

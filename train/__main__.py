@@ -14,7 +14,7 @@ from ladder.cpu import prepare_cpu
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import EXIT_PREEMPTED, run_command
 from ladder.files import exclusive, json_sha256, write_json, write_text
-from ladder.history import recorded
+from ladder.history import finished, recorded
 from ladder.identity import check_identity, check_settings, run_identity
 from ladder.plan import describe
 from ladder.provenance import git_revision
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     run = RunDirectory(ladder_directory(config) / rung.name)
     identity = run_identity(config, rung, mix)
     check_identity(run, identity)
-    if run.checkpoint(rung.hparams.total_steps).exists():
+    if finished(run, rung.hparams.total_steps):
         if is_main_process():
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0

@@ -1,4 +1,4 @@
-"""The nano tasks are deterministic, short, balanced, and not to be had without reading the context."""
+"""The made tasks are deterministic, short, balanced, and not to be had without reading the context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluate import nano_suite
+from evaluate import code_tasks, prose_tasks
+from evaluate.made_tasks import write_tasks
 from evaluate.tasks import JsonlSource
 from ladder.errors import UserError
 
@@ -26,7 +27,7 @@ def texts(seed: int, count: int) -> list[str]:
     syllables = ["ka", "lo", "mi", "ter", "an", "so", "rek", "ul"]
     words = sorted({"".join(vocabulary_rng.choices(syllables, k=vocabulary_rng.randint(2, 4))) for _ in range(1500)})
     vocabulary_rng.shuffle(words)
-    function = [word for pair in nano_suite.PAIRS for word in pair]
+    function = [word for pair in prose_tasks.PAIRS for word in pair]
     weights = [1 / (10 + rank) for rank in range(len(words))]
     made = []
     for _ in range(count):
@@ -44,7 +45,7 @@ def texts(seed: int, count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("suite")
-    nano_suite.build(texts(1, 30), texts(2, 12), directory, seed=0, items=ITEMS)
+    write_tasks(prose_tasks.makers(texts(1, 30), texts(2, 12)), directory, seed=0, items=ITEMS)
     return directory
 
 
@@ -98,18 +99,19 @@ def test_the_rivals_are_what_they_should_be(built: Path) -> None:
         for choice in row["choices"]:
             assert sorted(choice.split()) == sorted(gold)
             assert sum(a != b for a, b in zip(choice.split(), gold, strict=True)) in (0, 2)
-    counterpart = {frozenset(pair) for pair in nano_suite.PAIRS}
+    counterpart = {frozenset(pair) for pair in prose_tasks.PAIRS}
     golds: Counter[str] = Counter()
     for row in rows(built, "agree"):
         first, second = (choice.split() for choice in row["choices"])
         assert frozenset((first[0], second[0])) in counterpart and first[1:] == second[1:]
         golds[row["choices"][row["gold"]].split()[0]] += 1
-    assert all(golds[a] == golds[b] for a, b in nano_suite.PAIRS)
+    assert all(golds[a] == golds[b] for a, b in prose_tasks.PAIRS)
 
 
 def test_same_seed_same_items(built: Path, tmp_path: Path) -> None:
-    nano_suite.build(texts(1, 30), texts(2, 12), tmp_path / "again", seed=0, items=ITEMS)
-    nano_suite.build(texts(1, 30), texts(2, 12), tmp_path / "other", seed=1, items=ITEMS)
+    makers = prose_tasks.makers(texts(1, 30), texts(2, 12))
+    write_tasks(makers, tmp_path / "again", seed=0, items=ITEMS)
+    write_tasks(makers, tmp_path / "other", seed=1, items=ITEMS)
     for name in NAMES:
         assert (tmp_path / "again" / f"{name}.jsonl").read_bytes() == (built / f"{name}.jsonl").read_bytes()
         assert (tmp_path / "other" / f"{name}.jsonl").read_bytes() != (built / f"{name}.jsonl").read_bytes()
@@ -117,5 +119,77 @@ def test_same_seed_same_items(built: Path, tmp_path: Path) -> None:
 
 def test_too_little_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="of 400 documents of word"):
-        nano_suite.build(texts(1, 2), texts(2, 1)[:1], tmp_path, seed=0, items=ITEMS)
+        write_tasks(prose_tasks.makers(texts(1, 2), texts(2, 1)[:1]), tmp_path, seed=0, items=ITEMS)
     assert not list(tmp_path.iterdir())
+
+
+CODE_NAMES = ("next_line", "near_line", "line_order", "identifier", "operator")
+CODE_ITEMS = 200
+
+
+def sources() -> list[str]:
+    """Real Python: modules of the standard library."""
+    paths = [*sorted(Path(json.__file__).parent.parent.glob("*.py")), *sorted(Path(json.__file__).parent.glob("*.py"))]
+    return [path.read_text(encoding="utf-8") for path in paths if path.stat().st_size < 60_000]
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("code")
+    write_tasks(code_tasks.makers([], sources()), directory, seed=0, items=CODE_ITEMS)
+    return directory
+
+
+@pytest.mark.parametrize("name", CODE_NAMES)
+def test_form_of_code(code: Path, name: str) -> None:
+    everything = "\0".join(sources())
+    made = rows(code, name)
+    size = 2 if name == "operator" else 4
+    assert Counter(row["gold"] for row in made) == {gold: CODE_ITEMS // size for gold in range(size)}
+    for row in made:
+        choices, gold = row["choices"], row["choices"][row["gold"]]
+        assert len(set(choices)) == size
+        assert row["context"] + gold in everything  # the gold answer is what was written
+        assert len(row["context"].encode()) <= 400 + 80 and row["context"].count("\n") >= 3
+        if name.endswith("_line"):
+            assert len({len(choice) - len(choice[1:].lstrip(" ")) for choice in choices}) == 1  # one indentation
+            assert all(choice[1:] not in row["context"].split("\n") for choice in choices) or name == "next_line"
+        if name == "next_line":
+            assert len({len(choice) for choice in choices}) == 1
+        if name == "line_order":
+            assert len({tuple(sorted(choice.split("\n"))) for choice in choices}) == 1
+        if name == "identifier":
+            assert all(re.fullmatch(r" ?[A-Za-z_]\w{3,23}", choice) for choice in choices)
+            assert max(map(len, choices)) - min(map(len, choices)) <= 4
+
+
+@pytest.mark.parametrize("name", CODE_NAMES)
+def test_trivial_answers_about_code_are_at_chance(code: Path, name: str) -> None:
+    made = rows(code, name)
+    chance = 1 / len(made[0]["choices"])
+    for rule, score in {
+        "shortest": lambda c: -len(c),
+        "longest": len,
+        "alphabet": lambda c: -ord(c.strip()[0]),
+    }.items():
+        right = sum(max(range(len(r["choices"])), key=lambda i: score(r["choices"][i])) == r["gold"] for r in made)
+        deviation = math.sqrt(chance * (1 - chance) / len(made))
+        assert abs(right / len(made) - chance) < 4 * deviation, rule
+
+
+def test_operators_are_balanced(code: Path) -> None:
+    golds: Counter[str] = Counter()
+    for row in rows(code, "operator"):
+        true, other = row["choices"][row["gold"]], row["choices"][1 - row["gold"]]
+        match = re.match(r" ?(not in|is not|[a-zA-Z]+|[^\sa-zA-Z]+)", true)
+        assert match and match[1] in code_tasks.COUNTERPART
+        assert other == true.replace(match[1], code_tasks.COUNTERPART[match[1]], 1)
+        golds[match[1]] += 1
+    assert all(golds[a] == golds[b] for a, b in code_tasks.PAIRS)
+    assert sum(count > 0 for count in golds.values()) >= 12
+
+
+def test_the_same_code_gives_the_same_items(code: Path, tmp_path: Path) -> None:
+    write_tasks(code_tasks.makers([], sources()), tmp_path, seed=0, items=CODE_ITEMS)
+    for name in CODE_NAMES:
+        assert (tmp_path / f"{name}.jsonl").read_bytes() == (code / f"{name}.jsonl").read_bytes()

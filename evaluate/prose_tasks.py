@@ -1,33 +1,28 @@
-"""Four tasks for models too small for any benchmark, made from held-out text and chance-checked by construction.
+"""Four ranking tasks made from held-out prose.
 
 next_phrase  the true next words against three spans of the same byte length from elsewhere in the same text
 word         the true next word against three of its length and nearly its training frequency
 order        the true next words against three versions with two neighbouring words swapped
 agree        a function word (is/are, this/these, …) against its counterpart, with the rest of the phrase
 
-The gold answer's place is balanced exactly; in `agree` each word of a pair is gold equally often, so that neither
-position, length nor word frequency gives the answer away.
+In `agree` each word of a pair is gold equally often, so that length and word frequency do not give the answer away.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ladder.errors import UserError
-from ladder.files import write_text
+from evaluate.made_tasks import RIVALS, Item, Maker, balanced_pairs
 
 CONTEXT_BYTES = (60, 100)
 PHRASE_BYTES = (20, 28)
 SPAN_BYTES = (34, 46)
-RIVALS = 3
 MIN_LETTERS = 4
 NEIGHBOURS = 5  # words of the same length next in frequency, on either side, from which rivals are drawn
 
@@ -37,8 +32,6 @@ PAIRS = (
 )
 
 WORD = re.compile(r"(?<![A-Za-z])[a-z]+(?![A-Za-z])")
-
-Item = tuple[str, str, list[str]]  # context, the true continuation, its rivals
 
 
 @dataclass(frozen=True)
@@ -59,43 +52,20 @@ class Place:
         return phrase if len(phrase) >= low and phrase.isascii() else ""
 
 
-def build(train_texts: list[str], heldout_texts: list[str], directory: Path, seed: int, items: int) -> None:
-    """Writes next_phrase.jsonl, word.jsonl, order.jsonl and agree.jsonl, `items` documents each.
-
-    Raises:
-        UserError: the held-out texts do not yield that many documents.
-    """
+def makers(train_texts: Sequence[str], heldout_texts: Sequence[str]) -> dict[str, Maker]:
+    """The four tasks, made from the held-out texts; word frequencies are those of the training texts."""
     frequencies = Counter(word for text in train_texts for word in WORD.findall(text))
     places = [place for number, text in enumerate(heldout_texts) for place in _places(number, text)]
-    makers: dict[str, Callable[[Sequence[Place], random.Random], Iterator[Item]]] = {
-        "next_phrase": _next_phrase,
-        "word": lambda places, rng: _word(places, rng, frequencies),
-        "order": _order,
-        "agree": _agree,
+
+    def shuffled(maker: Callable[[Sequence[Place], random.Random], Iterator[Item]]) -> Maker:
+        return lambda rng: maker(rng.sample(places, len(places)), rng)
+
+    return {
+        "next_phrase": shuffled(_next_phrase),
+        "word": shuffled(lambda places, rng: _word(places, rng, frequencies)),
+        "order": shuffled(_order),
+        "agree": shuffled(_agree),
     }
-    files = {}
-    for name, maker in makers.items():
-        rng = random.Random(f"{seed}:{name}")
-        shuffled = rng.sample(places, len(places))
-        made = list(itertools.islice(maker(shuffled, rng), items))
-        if len(made) < items:
-            raise UserError(
-                f"the held-out texts yield {len(made)} of {items} documents of {name}; give more text or ask for fewer"
-            )
-        files[directory / f"{name}.jsonl"] = _jsonl(made, rng)
-    for path, text in files.items():
-        write_text(path, text)
-
-
-def _jsonl(made: Sequence[Item], rng: random.Random) -> str:
-    size = 1 + len(made[0][2])
-    golds = [number % size for number in range(len(made))]
-    rng.shuffle(golds)
-    lines = []
-    for (context, true, rivals), gold in zip(made, golds, strict=True):
-        choices = [*rivals[:gold], true, *rivals[gold:]]
-        lines.append(json.dumps({"context": context, "choices": choices, "gold": gold}, ensure_ascii=False))
-    return "\n".join(lines) + "\n"
 
 
 def _places(number: int, text: str) -> Iterator[Place]:
@@ -157,15 +127,12 @@ def _order(places: Sequence[Place], rng: random.Random) -> Iterator[Item]:
 def _agree(places: Sequence[Place], rng: random.Random) -> Iterator[Item]:
     """Equal numbers of each word of a pair, pairs in proportion to the rarer of the two."""
     counterpart = {word: other for pair in PAIRS for word, other in (pair, pair[::-1])}
-    waiting: dict[str, list[Item]] = {word: [] for word in counterpart}
-    for place in places:
-        word, other = place.words[0], counterpart.get(place.words[0])
-        phrase = place.continuation(*PHRASE_BYTES)
-        if other is None or not phrase:
-            continue
-        item = (place.context, phrase, [f" {other}{phrase[1 + len(word) :]}"])
-        if waiting[other]:
-            yield waiting[other].pop()
-            yield item
-        else:
-            waiting[word].append(item)
+
+    def candidates() -> Iterator[tuple[str, str, Item]]:
+        for place in places:
+            word, other = place.words[0], counterpart.get(place.words[0])
+            phrase = place.continuation(*PHRASE_BYTES)
+            if other is not None and phrase:
+                yield word, other, (place.context, phrase, [f" {other}{phrase[1 + len(word) :]}"])
+
+    return balanced_pairs(candidates())

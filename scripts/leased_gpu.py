@@ -1,0 +1,171 @@
+"""A ladder on a leased machine: one without a network or this project's packages, which may go away at any time.
+
+    python scripts/leased_gpu.py pack ladder=micro               # here: leased/bundle.tar.xz
+    python scripts/leased_gpu.py run --seconds 540 ladder=micro  # there, as often as it takes: leased/results.tar.xz
+    python scripts/leased_gpu.py unpack leased/results.tar.xz    # here: runs/micro/…, without weights
+
+`pack` takes the prepared data, the suite's plans (so that no benchmark file is needed there), the pure Python packages
+that PyTorch's images lack, and what is known of finished runs. `run` is `python -m ladder run` within a time limit:
+trainings save and go on with the next call while the machine stays; on another machine finished runs are not repeated.
+Words after the options are the configuration's, the same for `pack` and `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ladder.errors import UserError, run_command
+from ladder.files import atomic_file, cache_directory
+from ladder.history import finished
+from ladder.rundir import find_runs
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLE, RESULTS = ROOT / "leased" / "bundle.tar.xz", ROOT / "leased" / "results.tar.xz"
+SITE, CACHE = ROOT / "leased" / "site", ROOT / "leased" / "cache"
+PACKAGES = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "submitit")
+WEIGHTS = ("checkpoints", "resume", "branches")  # parts of a run that stay where they are
+SAVING_SECONDS = 60  # of the time limit, for trainings to save and results to be packed
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python scripts/leased_gpu.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    stages = parser.add_subparsers(dest="stage", required=True)
+    stages.add_parser("pack", help="here: write the bundle")
+    there = stages.add_parser("run", help="there: train and measure within the time limit")
+    there.add_argument("--seconds", type=float, default=540, help="time limit of this call")
+    there.add_argument("--output", type=Path, default=RESULTS, help="where the measurements go")
+    here = stages.add_parser("unpack", help="here: put measurements into runs/")
+    here.add_argument("results", type=Path)
+    options, words = parser.parse_known_args(argv)
+    if options.stage == "pack":
+        return pack(words)
+    if options.stage == "unpack":
+        return unpack(options.results)
+    deadline = time.monotonic() + options.seconds - SAVING_SECONDS
+    open_bundle()
+    return run(words, deadline, options.output)
+
+
+def pack(words: Sequence[str]) -> int:
+    from evaluate.evaluator import Evaluator, make_job
+    from evaluate.tasks import suite_from_config
+    from evaluate.tokenizer import Encoder, load_tokenizer
+    from ladder.config import ladder_directory, ladder_from_config, load_config
+    from ladder.data import open_data
+
+    config = load_config(list(words))
+    ladder, mix = ladder_from_config(config), open_data(config.data)
+    job = make_job(
+        suite_from_config(config.suite),
+        Encoder(load_tokenizer(mix.tokenizer_directory, ladder.rungs[0].shape.vocab_size)),
+        ladder.recipe.sequence_length,
+        ladder.rungs[0].shape.vocab_size,
+    )
+    for task in job.suite.tasks:
+        Evaluator().plan(task, job, tries=True)
+    with atomic_file(BUNDLE) as temporary, tarfile.open(temporary, "w:xz") as archive:
+        for shards in mix.sources:
+            archive.add(shards.directory, _inside(shards.directory))
+        for task in job.suite.tasks:
+            name = f"plans/{job.plans[task.key]}-tries.npz"
+            archive.add(cache_directory() / name, _inside(CACHE / name))
+        for package in PACKAGES:
+            for file in importlib.metadata.files(package) or ():
+                if file.suffix != ".pyc" and ".." not in file.parts:
+                    archive.add(str(file.locate()), _inside(SITE / file))
+        add_runs(archive, ladder_directory(config))
+    print(f"{BUNDLE}: {BUNDLE.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def _inside(path: Path) -> str:
+    """The path from the project's directory, in which it has to lie to be found there too."""
+    try:
+        return str(path.resolve().relative_to(ROOT))
+    except ValueError:
+        raise UserError(f"{path} lies outside {ROOT}; prepare the data in data/ and keep runs in runs/") from None
+
+
+def open_bundle() -> None:
+    """Puts everything in its place that is not there yet; what runs have done since then stays.
+
+    Raises:
+        UserError: there is no bundle, or it is broken.
+    """
+    if not SITE.is_dir():
+        try:
+            with tarfile.open(BUNDLE) as archive:
+                missing = (member for member in archive if not (ROOT / member.name).is_file())
+                archive.extractall(ROOT, members=missing, filter="data")
+        except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
+            raise UserError(f"{BUNDLE} cannot be unpacked: {error}; make it with pack and bring it here") from None
+    sys.path.insert(0, str(SITE))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(SITE), *os.environ.get("PYTHONPATH", "").split(":")])
+    os.environ["MODEL_LADDER_CACHE"] = str(CACHE)
+
+
+def run(words: Sequence[str], deadline: float, output: Path) -> int:
+    """`python -m ladder run`, interrupted at the deadline so that trainings save; then the results."""
+    from ladder.config import ladder_directory, load_config
+
+    launcher = subprocess.Popen([sys.executable, "-m", "ladder", "run", *words])
+    try:
+        code = launcher.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        print("the time is up: trainings save, and go on with the next call", flush=True)
+        launcher.send_signal(signal.SIGTERM)
+        code = launcher.wait()
+    with atomic_file(output) as temporary, tarfile.open(temporary, "w:xz") as archive:
+        names = add_runs(archive, ladder_directory(load_config(list(words))))
+    print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB; finished: {', '.join(names) or 'none'}")
+    return code
+
+
+def add_runs(archive: tarfile.TarFile, directory: Path) -> list[str]:
+    """Everything but weights and single likelihoods of the finished runs; their names."""
+    names = []
+    for run in find_runs(directory) if directory.is_dir() else []:
+        if finished(run, int(run.run_info()["total_steps"])):
+            names.append(run.name)
+            for path in sorted(run.path.rglob("*")):
+                part = path.relative_to(run.path)
+                if path.is_file() and part.parts[0] not in WEIGHTS and path.suffix != ".npz":
+                    archive.add(path, _inside(path))
+    return names
+
+
+def unpack(results: Path) -> int:
+    """Runs that are not here yet; each appears whole or not at all."""
+    try:
+        with tempfile.TemporaryDirectory(dir=ROOT, prefix=".unpacking-") as scratch, tarfile.open(results) as archive:
+            archive.extractall(scratch, filter="data")
+            for info in sorted(Path(scratch).rglob("run.json")):
+                place = ROOT / info.parent.relative_to(scratch)
+                if place.exists():
+                    print(f"{place.relative_to(ROOT)} is here already")
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                info.parent.rename(place)
+                print(f"{place.relative_to(ROOT)} unpacked")
+    except (OSError, tarfile.TarError, EOFError, lzma.LZMAError) as error:
+        raise UserError(f"{results} cannot be unpacked: {error}") from None
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
