@@ -98,7 +98,7 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
     ("node", "expected"),
     [
         ({"tasks": {"a": {"rcc": "x"}}}, 'unknown key of suite s, task a: "rcc"; did you mean "rc"'),
-        ({"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}}, 'unknown format (suite s, task a) "rd"'),
+        ({"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}}, r'unknown format \(suite s, task a\) "rd"'),
         ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit=0 must be a whole number"),
         ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, 'did you mean "acc_per_char"'),
         ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
