@@ -7,7 +7,7 @@ import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGEST_ON_HEAP = 32 << 20  # bytes; the most that glibc allows
-_KEPT_FREE = 1 << 30  # bytes
+_KEPT_FREE = 256 << 20  # bytes
 
 
 def prepare_cpu() -> None:

@@ -30,20 +30,21 @@ class Replicated:
 
     def __init__(self, accelerator: Accelerator, wrapped: LossModel, build: BuildOptimizer) -> None:
         self._accelerator = accelerator
-        self._plain, self._inner = wrapped, build(wrapped.model)
-        self.module, self.optimizer = accelerator.prepare(wrapped, self._inner)
+        # accelerate's optimizer would add a scaler, which bf16 does not need, and a search for packages at every step.
+        self._plain, self.optimizer = wrapped, build(wrapped.model)
+        self.module: Any = accelerator.prepare(wrapped)
+        self._parameters = list(self.module.parameters())
 
     def no_sync(self) -> contextlib.AbstractContextManager[Any]:
         return self._accelerator.no_sync(self.module)
 
     def clip(self, max_norm: float) -> Tensor:
         """Global gradient norm before clipping."""
-        norm: Tensor = self._accelerator.clip_grad_norm_(self.module.parameters(), max_norm)
-        return norm
+        return torch.nn.utils.clip_grad_norm_(self._parameters, max_norm)
 
     def step(self, finite: Tensor) -> None:
         # The fused kernel itself leaves everything as it was where found_inf is set: no wait for the host.
-        self._inner.found_inf = self._flag(finite)  # type: ignore[attr-defined]
+        self.optimizer.found_inf = self._flag(finite)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -53,14 +54,14 @@ class Replicated:
     def state(self) -> dict[str, Any]:
         """Model and optimizer as full tensors; on the main process only where the model is sharded."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=self._offload)
-        model, optimizer = get_state_dict(self._plain, self._inner, options=options)
+        model, optimizer = get_state_dict(self._plain, self.optimizer, options=options)
         return {"model": {name.removeprefix("model."): value for name, value in model.items()}, "optimizer": optimizer}
 
     def load(self, state: dict[str, Any]) -> None:
         model = {f"model.{name}": value for name, value in state["model"].items()}
         set_state_dict(
             self._plain,
-            self._inner,
+            self.optimizer,
             model_state_dict=model,
             optim_state_dict=state["optimizer"],
             options=StateDictOptions(full_state_dict=True),
@@ -83,9 +84,9 @@ class Sharded(Replicated):
         for block in wrapped.model.model.layers:
             fully_shard(block, mp_policy=policy)
         self._accelerator = accelerator
-        self.module: Any = fully_shard(wrapped, mp_policy=policy)
+        self.module = fully_shard(wrapped, mp_policy=policy)
         self._plain = wrapped
-        self.optimizer = self._inner = build(wrapped.model)
+        self.optimizer = build(wrapped.model)
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
