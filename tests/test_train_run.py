@@ -107,10 +107,10 @@ LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path, kind: str) -> None:
     done = run_module(
-        *LAUNCH, *words(corpus, tmp_path, "train.micro_batch=2", "train.log_every=1", f"train.parallel={kind}")
+        *LAUNCH, *words(corpus, tmp_path, "train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}")
     )
     assert done.returncode == 0, done.stderr
-    assert f"2 processes ({kind}), micro-batch 2 sequences" in done.stdout
+    assert f"2 processes ({kind}), micro-batch 6 sequences" in done.stdout
     assert RunDirectory(tmp_path / "nano" / "n0-1xC").checkpoint_steps() == finished.checkpoint_steps()
     rows = log_rows(RunDirectory(tmp_path / "nano" / "n0-1xC"))
     one = make_trainer(corpus, tmp_path / "one")
