@@ -47,18 +47,26 @@ def main(argv: list[str]) -> int:
     stages = parser.add_subparsers(dest="stage", required=True)
     stages.add_parser("pack", help="here: write the bundle")
     there = stages.add_parser("run", help="there: train and measure within the time limit")
-    there.add_argument("--seconds", type=float, default=540, help="time limit of this call")
+    there.add_argument(
+        "--seconds", type=float, default=540, help=f"time limit of this call, {SAVING_SECONDS} of them to save"
+    )
     there.add_argument("--output", type=Path, default=RESULTS, help="where the measurements go")
     here = stages.add_parser("unpack", help="here: put measurements into runs/")
     here.add_argument("results", type=Path)
     options, words = parser.parse_known_args(argv)
+    if options.stage == "unpack":
+        if words:
+            raise UserError(f'"{words[0]}": unpack takes one file and nothing else')
+        return unpack(options.results)
+    started = time.monotonic()
+    if options.stage == "run":
+        open_bundle()
+    from ladder.config import split_overrides
+
+    words = split_overrides(words)
     if options.stage == "pack":
         return pack(words)
-    if options.stage == "unpack":
-        return unpack(options.results)
-    deadline = time.monotonic() + options.seconds - SAVING_SECONDS
-    open_bundle()
-    return run(words, deadline, options.output)
+    return run(words, started + options.seconds - SAVING_SECONDS, options.output)
 
 
 def pack(words: Sequence[str]) -> int:

