@@ -20,7 +20,7 @@ from ladder.rundir import RunDirectory
 
 pytestmark = pytest.mark.slurm
 CLUSTER = ROOT / "scripts" / "slurm_test_cluster.sh"
-NAMES = ["n0-1xC", "n0-8xC", "n1-1xC", "n1-8xC"]
+NAMES = ["n0-1xC", "n0-32xC", "n1-1xC", "n1-32xC"]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def slurm() -> Iterator[None]:
 
 
 def words_for(corpus: Path, runs_dir: Path) -> list[str]:
-    ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,8]"]
-    data = [f"data.directory={corpus}", "data.max_epochs=50", f"runs_dir={runs_dir}", "train.log_every=2"]
+    ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,32]"]
+    data = [f"data.directory={corpus}", "data.max_epochs=200", f"runs_dir={runs_dir}", "train.log_every=2"]
     return [*ladder, "~ladder.sizes.n2", "~ladder.sizes.n3", *data]
 
 
@@ -87,18 +87,18 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     again = run_module("-m", "ladder", "run", *words)
     assert again.stdout.count("is in the queue as job") == len(ids) and job_ids() == ids
 
-    requeued, signalled = RunDirectory(directory / "n1-8xC"), RunDirectory(directory / "n0-8xC")
+    requeued, signalled = RunDirectory(directory / "n1-32xC"), RunDirectory(directory / "n0-32xC")
     wait_until(requeued.checkpoint_steps)
     assert job_state(ids["predict"]) == "PENDING"
     status = run_module("-m", "ladder", "status", *words)
     assert status.returncode == 1 and "running" in status.stdout and "queued" in status.stdout
-    scontrol("requeue", ids["n1-8xC"])
-    start_now(ids["n1-8xC"])
+    scontrol("requeue", ids["n1-32xC"])
+    start_now(ids["n1-32xC"])
     wait_until(signalled.checkpoint_steps)
-    subprocess.run(["scancel", "--signal=USR2", ids["n0-8xC"]], check=True)  # as ahead of the time limit
+    subprocess.run(["scancel", "--signal=USR2", ids["n0-32xC"]], check=True)  # as ahead of the time limit
     wait_until(lambda: read_history(signalled).end is not None)
     assert list(signalled.resume.glob("step-*"))
-    start_now(ids["n0-8xC"])
+    start_now(ids["n0-32xC"])
 
     def finished() -> bool:
         code = run_module("-m", "ladder", "status", *words).returncode
@@ -113,7 +113,7 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     assert "4 of 4 runs done" in shown and "prediction-n5-8xC.json" in shown
 
     calm = words_for(corpus, tmp_path / "calm")
-    for name in ("n0-8xC", "n1-8xC"):
+    for name in ("n0-32xC", "n1-32xC"):
         alone = run_module("-m", "train", *calm, f"rung={name}", "train.evaluate=true")
         assert alone.returncode == 0, alone.stderr
         expected = read_runs(tmp_path / "calm" / "nano" / name)
@@ -125,26 +125,26 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
 def test_slurm_rejects_a_job(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     done = run_module("-m", "ladder", "run", *words, "+cluster.slurm.options.partition=nope")
-    assert_user_error(done, "SLURM did not take n1-8xC", "invalid partition specified: nope")
+    assert_user_error(done, "SLURM did not take n1-32xC", "invalid partition specified: nope")
     assert not job_ids()
 
 
 def test_cancelled_jobs_save_and_go_on_when_run_again(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     assert run_module("-m", "ladder", "run", *words).returncode == 0
-    run = RunDirectory(tmp_path / "nano" / "n1-8xC")
+    run = RunDirectory(tmp_path / "nano" / "n1-32xC")
     wait_until(run.log_file.exists)
     here = run_module("-m", "ladder", "run", *words_for(corpus, tmp_path))
     assert_user_error(here, "SLURM has 7 jobs of", "cluster=slurm")
-    one = run_module("-m", "ladder", "cancel", *words, "rung=n1-8xC")
+    one = run_module("-m", "ladder", "cancel", *words, "rung=n1-32xC")
     assert "cancelled 1 of 7 jobs" in one.stdout, one.stderr
     first = job_ids()
     # At once, while the cancelled job still ends: its successor waits for it, and what waits for all waits for it too.
-    again = run_module("-m", "ladder", "run", *words, "rung=n1-8xC")
-    assert again.returncode == 0 and "n1-8xC submitted" in again.stdout, again.stderr
+    again = run_module("-m", "ladder", "run", *words, "rung=n1-32xC")
+    assert again.returncode == 0 and "n1-32xC submitted" in again.stdout, again.stderr
     second = job_ids()
-    assert set(second) >= {"n1-8xC", "n1-1xC", "measure", "predict"}
-    assert second["n1-8xC"] != first.get("n1-8xC") and second["measure"] != first["measure"]
+    assert set(second) >= {"n1-32xC", "n1-1xC", "measure", "predict"}
+    assert second["n1-32xC"] != first.get("n1-32xC") and second["measure"] != first["measure"]
     assert f"afterany:{second['n1-1xC']}" in scontrol("show", "job", second["measure"])
     wait_until(lambda: read_history(run).restarts == 1)
     assert list(run.resume.glob("step-*"))
