@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -57,12 +58,23 @@ class Mix:
 def open_data(data: DictConfig, split: str = "train") -> Mix:
     """The corpus `data.directory`, or the corpora of `data.mix: {NAME: {directory: …, weight: …}, …}`."""
     if "mix" not in data:
-        return Mix((TokenShards(Path(data.directory), split),), (1.0,))
+        return Mix((TokenShards(_directory("data.directory", data.directory), split),), (1.0,))
+    if not isinstance(data.mix, DictConfig) or not data.mix:
+        raise UserError(f"data.mix={data.mix!s} must be {{NAME: {{directory: …, weight: …}}, …}}")
     for name, part in data.mix.items():
-        if not {"directory", "weight"} <= set(part):
-            raise UserError(f"data.mix.{name} has {', '.join(map(str, part))}; it needs a directory and a weight")
+        if not isinstance(part, DictConfig) or set(part) != {"directory", "weight"}:
+            raise UserError(f"data.mix.{name!s}={part} must be {{directory: …, weight: …}}")
+        if isinstance(part.weight, bool) or not isinstance(part.weight, int | float):
+            raise UserError(f"data.mix.{name!s}.weight={part.weight} must be a number above 0")
+        _directory(f"data.mix.{name!s}.directory", part.directory)
     sources = tuple(TokenShards(Path(part.directory), split) for part in data.mix.values())
     return Mix(sources, tuple(float(part.weight) for part in data.mix.values()))
+
+
+def _directory(key: str, value: Any) -> Path:
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{key}={value} must name a directory")
+    return Path(value)
 
 
 def check_data(data: DictConfig, rungs: Sequence[Rung]) -> None:
@@ -74,6 +86,8 @@ def check_data(data: DictConfig, rungs: Sequence[Rung]) -> None:
     if isinstance(data.max_epochs, bool) or not isinstance(data.max_epochs, int | float) or data.max_epochs <= 0:
         raise UserError(f"data.max_epochs={data.max_epochs} must be a number above 0")
     mix = open_data(data)
+    if not (tokenizer := mix.tokenizer_directory / "tokenizer.json").exists():
+        raise UserError(f"{tokenizer} is missing, checkpoints need it; prepare the data again")
     for rung in rungs:
         if mix.vocab_size > rung.shape.vocab_size:
             raise UserError(

@@ -147,6 +147,13 @@ def process_lives(pid: int, started: int | None = None) -> bool:
     return True
 
 
+def remove_directory(path: Path) -> None:
+    """Removes it as a whole: a kill in between leaves a temporary name, not half of its content."""
+    stale = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{path.name}")
+    path.rename(stale)
+    shutil.rmtree(stale)
+
+
 def remove_leftovers(directory: Path) -> None:
     """Removes what a kill in the middle of a write left in `directory` (not in what lies below it)."""
     for leftover in directory.glob(f"{TEMPORARY_PREFIX}*"):

@@ -17,6 +17,9 @@ CHOICES = {
     "train.weights": ("fp32", "bf16"),
     "train.parallel": ("ddp", "fsdp2"),
     "train.compile": ("auto", True, False),
+    "train.evaluate": (True, False),
+    "train.document_mask": (True, False),
+    "profile": (True, False),
 }
 
 
@@ -30,7 +33,8 @@ def check_settings(config: DictConfig) -> None:
             allowed = " or null" if key in optional else ""
             raise UserError(f"{key}={value} must be a whole number of at least {smallest}{allowed}")
     for key, known in CHOICES.items():
-        if (value := OmegaConf.select(config, key)) not in known:
+        value = OmegaConf.select(config, key)
+        if not any(type(value) is type(one) and value == one for one in known):  # 1 == True
             raise unknown(key, str(value), [str(one).lower() if isinstance(one, bool) else one for one in known])
     if not isinstance(config.runs_dir, str) or not config.runs_dir:
         raise UserError(f"runs_dir={config.runs_dir} must name a directory")
@@ -59,7 +63,7 @@ def run_identity(config: DictConfig, rung: Rung, mix: Mix | None) -> dict[str, A
         "hparams": vars(rung.hparams),
         "recipe": vars(ladder.recipe),
         "seed": config.seed,
-        "document_mask": bool(config.train.document_mask),
+        "document_mask": config.train.document_mask,
         **({"data_fingerprint": mix.fingerprint} if mix else {}),
     }
 

@@ -26,6 +26,8 @@ from ladder.status import RunStatus
 PREDICT = "predict"
 MEASURE = "measure"
 FOLLOW = "follow"
+ACCELERATE = "accelerate.commands.launch"  # starts a training's processes on one machine
+TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
 
 _TIME_FACTOR = 1.3  # on the planned time: evaluation in the loop, slow nodes
 _START_HOURS = 0.5
@@ -168,7 +170,8 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
         code = child.wait()
     if code == 0:
         return "done"
-    if code == EXIT_PREEMPTED or (received and -code in received):
+    stopped = (-code in received) or (code == 1 and ACCELERATE in words)  # it hides its workers' exit codes
+    if code == EXIT_PREEMPTED or (received and stopped):
         if signal.SIGUSR2 in received and job.name() == "slurm" and job.global_rank == 0:
             subprocess.run(["scontrol", "requeue", job.job_id], check=True)
         return "stopped"

@@ -15,12 +15,11 @@ from typing import Any
 from ladder.cluster import Cluster
 from ladder.errors import UserError
 from ladder.history import at_work
-from ladder.jobs import FOLLOW, MEASURE, PREDICT, Job, last_line, run_task
+from ladder.jobs import ACCELERATE, FOLLOW, MEASURE, PREDICT, TERMINATE_SECONDS, Job, last_line, run_task
 from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Rung
 from ladder.status import RunStatus, duration, run_status
 
-TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
 PROGRESS_SECONDS = 15
 _POLL_SECONDS = 0.2
 _FOREVER_MINUTES = 60 * 24 * 365
@@ -144,7 +143,7 @@ class LocalRun:
     def _start(self, job: Job, devices: tuple[str, ...]) -> None:
         words = job.words
         if len(devices) > 1:
-            words = ("-m", "accelerate.commands.launch", f"--num_processes={len(devices)}", *words)
+            words = ("-m", ACCELERATE, f"--num_processes={len(devices)}", *words)
         environment = self._environment(devices)
         self._running.append(Running(job, _submit(self.directory, job, words, environment), devices))
         if job.name in self.rungs:

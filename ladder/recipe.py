@@ -52,6 +52,12 @@ class Recipe:
             least = "of at least 0" if field.name in _MAY_BE_ZERO else "above 0"
             if not math.isfinite(value) or value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
                 raise UserError(f"ladder.recipe.{field.name}={value:g} must be a number {least}")
+            if field.type == "int" and value != int(value):
+                raise UserError(f"ladder.recipe.{field.name}={value:g} must be a whole number")
+        for name in ("adam_beta1", "adam_beta2", "final_lr_fraction", "decay_fraction"):
+            highest = 1 if name in ("final_lr_fraction", "decay_fraction") else math.nextafter(1, 0)
+            if getattr(self, name) > highest:
+                raise UserError(f"ladder.recipe.{name}={getattr(self, name):g} must lie between 0 and 1")
 
     def hparams(self, n: int, multiple: float) -> HParams:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
@@ -66,13 +72,19 @@ class Recipe:
         batch = max(1, round(sequences / self.batch_multiple_of)) * self.batch_multiple_of
         batch_tokens = batch * self.sequence_length
         horizon = math.ceil(multiple * self.tokens_per_parameter * n / batch_tokens)
+        warmup = round(self.warmup_tokens_per_parameter * n / batch_tokens)
+        if warmup > horizon:
+            raise UserError(
+                f"ladder.multiples: at {multiple:g} a run has {horizon:,} steps and would end inside its warmup of "
+                f"{warmup:,}; raise it or lower ladder.recipe.warmup_tokens_per_parameter"
+            )
         return HParams(
             batch_sequences=batch,
             sequence_length=self.sequence_length,
             peak_lr=self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor,
             schedule=self.schedule,
             final_lr_fraction=self.final_lr_fraction,
-            warmup_steps=round(self.warmup_tokens_per_parameter * n / batch_tokens),
+            warmup_steps=warmup,
             decay_start=round(horizon * (1 - self.decay_fraction)) if self.schedule == "wsd" else 0,
             decay_steps=horizon,
             total_steps=horizon + self.floor_steps,
@@ -105,14 +117,18 @@ class HParams:
         return self.total_steps * self.batch_tokens
 
     @property
+    def save_steps(self) -> list[int]:
+        """Where the state for resuming is saved: every `checkpoint_every` steps, and the last step."""
+        grid = [*range(self.checkpoint_every, self.total_steps, self.checkpoint_every)]
+        return [*grid, self.total_steps]
+
+    @property
     def checkpoint_steps(self) -> list[int]:
-        """Every `checkpoint_every` steps, and the last step also where it is off that grid.
+        """Those of the save steps whose weights are kept and measured.
 
         With WSD only those of the decay, which are the run's own: what comes before belongs to all runs of the size.
         """
-        grid = range(self.checkpoint_every, self.total_steps + 1, self.checkpoint_every)
-        steps = [step for step in grid if step > self.decay_start]
-        return steps if steps and steps[-1] == self.total_steps else [*steps, self.total_steps]
+        return [step for step in self.save_steps if step > self.decay_start]
 
     def lr_at(self, step: int) -> float:
         """Learning rate of update `step` (from 1): linear warmup from 0, decay to the floor, then the floor.

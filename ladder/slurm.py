@@ -15,7 +15,7 @@ from typing import Any
 
 from ladder.cluster import Cluster, Slurm
 from ladder.errors import UserError
-from ladder.jobs import MEASURE, PREDICT, Job, run_task
+from ladder.jobs import MEASURE, PREDICT, TERMINATE_SECONDS, Job, run_task
 from ladder.rundir import LadderDirectory
 from ladder.status import QueuedJob
 
@@ -169,4 +169,5 @@ def accelerate_line(job: Job, nodes: int) -> str:
     if job.gpus <= 1:
         return f"python {words}"
     machines = f" --num_machines={nodes} --machine_rank=$RANK --main_process_ip=$HOST0 --main_process_port=29500"
-    return f"accelerate launch --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"
+    patience = f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={TERMINATE_SECONDS}"  # or it kills workers that still save
+    return f"{patience} accelerate launch --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"

@@ -15,6 +15,7 @@ import itertools
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,6 +40,7 @@ SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes 
 END_OF_TEXT = "<|endoftext|>"
 PROGRESS = "progress.json"
 SPLITS = ("train", "val")
+RAW_DTYPES = ("uint16", "uint32", "int32", "int64")
 MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text
 
 
@@ -79,6 +81,8 @@ def prepare(data: DictConfig, directory: Path) -> None:
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
     if "raw" in data.source:
+        if data.source.raw.dtype not in RAW_DTYPES:
+            raise unknown("data.source.raw.dtype", str(data.source.raw.dtype), RAW_DTYPES)
         dtype, splits = np.dtype(data.source.raw.dtype), raw_splits(data, tokenizer)
     else:
         dtype, splits = token_dtype(len(tokenizer)), write_shards(documents, tokenizer, data, directory)
@@ -165,7 +169,7 @@ def _dataset_documents(data: DictConfig) -> Iterator[Document]:
             if not isinstance(row["text"], str):
                 raise UserError(f"data.source.dataset: row {number} has no text but {row['text']!r}")
             yield Document(row["text"], is_heldout(number, data))
-    except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, StopIteration, datasets.exceptions.DatasetsError) as error:
         reason = (str(error) or "it holds no rows").splitlines()[0]
         raise UserError(f"data.source.dataset {settings} cannot be read: {reason}") from None
 

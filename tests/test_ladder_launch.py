@@ -142,12 +142,14 @@ def test_a_killed_trainer_and_a_killed_follower_lose_nothing(command: Callable, 
     )
     runs = {name: RunDirectory(directory / name) for name in ("n0-1xC", "n0-8xC")}
     doomed = runs["n0-8xC"]
+    wait_until(lambda: list(doomed.resume.glob("step-*")), launcher)
+    trainer = read_history(doomed).start["pid"]
+    os.kill(trainer, signal.SIGSTOP)  # so that it does not get to its end meanwhile
     wait_until(lambda: doomed.measured_steps(), launcher)
     follower = process_with("evaluate", str(directory), "--watch")
     assert follower is not None
     follower.kill()
-    wait_until(lambda: len(doomed.checkpoint_steps()) >= 2, launcher)
-    os.kill(read_history(doomed).start["pid"], signal.SIGKILL)
+    os.kill(trainer, signal.SIGKILL)
     printed, errors = launcher.communicate(timeout=240)
     assert launcher.returncode == 2
     assert "n0-8xC FAILED" in printed

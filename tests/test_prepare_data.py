@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import sys
 import zipfile
 from collections.abc import Callable
@@ -176,6 +177,10 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
     (raw / "part" / "0.npy").write_bytes(b"\xff\xff" * 8)
     with pytest.raises(UserError, match=r"0\.npy holds id 65,535, the tokenizer has 300 entries"):
         prepare(data, out)
+    data.source.raw.dtype = "int8"
+    with pytest.raises(UserError, match=r'unknown data.source.raw.dtype "int8"'):
+        prepare(data, out)
+    data.source.raw.dtype = "uint16"
     (raw / "mix.txt").write_text("part/2.npy\n")
     with pytest.raises(UserError, match=r"2\.npy does not exist"):
         prepare(data, out)
@@ -191,6 +196,11 @@ def test_bad_sources(tmp_path: Path) -> None:
         prepare(local_data(tmp_path, [{"body": "x"}]), tmp_path)
     data = local_data(tmp_path, [{"text": "x"}])
     data.source.dataset.data_files = str(tmp_path / "absent.jsonl")
+    with pytest.raises(UserError, match="cannot be read"):
+        prepare(data, tmp_path)
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(gzip.compress(random.Random(0).randbytes(100_000).hex().encode())[:-1000])
+    data.source.dataset.data_files = str(cut)
     with pytest.raises(UserError, match="cannot be read"):
         prepare(data, tmp_path)
 

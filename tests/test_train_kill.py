@@ -49,12 +49,13 @@ def kill_at(count: int) -> Callable[..., None]:
     return tick
 
 
-def train_until_killed(corpus: Path, directory: Path, in_save: bool, count: int) -> None:
+def train_until_killed(corpus: Path, directory: Path, schedule: str, in_save: bool, count: int) -> None:
     tick = kill_at(count)
-    trainer = make_trainer(corpus, directory)
-    if in_save:  # every file and directory of a checkpoint is synced before it is renamed into place
-        fsync = ladder.files.fsync_path
+    trainer = make_trainer(corpus, directory, schedule)
+    if in_save:  # every file and directory of a checkpoint is synced, then renamed into place
+        fsync, rename = ladder.files.fsync_path, Path.rename
         ladder.files.fsync_path = lambda path: (tick(), fsync(path))[1]
+        Path.rename = lambda path, target: (rename(path, target), tick())[0]  # type: ignore[method-assign]
     else:
         update = Trainer._update
         trainer._update = lambda step: (tick(), update(trainer, step))[1]  # type: ignore[method-assign]
@@ -62,8 +63,10 @@ def train_until_killed(corpus: Path, directory: Path, in_save: bool, count: int)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path) -> None:
-    assert in_child(lambda: make_trainer(corpus, tmp_path / "whole").train()) == 0
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path, schedule: str) -> None:
+    schedule = f"ladder.recipe.schedule={schedule}"
+    assert in_child(lambda: make_trainer(corpus, tmp_path / "whole", schedule).train()) == 0
     whole, run = (RunDirectory(tmp_path / name / "nano" / "n0-1xC") for name in ("whole", "killed"))
     moments = random.Random(0)
     killed_in_save = []
@@ -71,7 +74,9 @@ def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path) -> Non
         in_save = kill % 2 == 0
         count = moments.randint(1, 12) if in_save else moments.randint(1, 60)
         code = in_child(
-            lambda in_save=in_save, count=count: train_until_killed(corpus, run.path.parent.parent, in_save, count)
+            lambda in_save=in_save, count=count: train_until_killed(
+                corpus, run.path.parent.parent, schedule, in_save, count
+            )
         )
         if code == 0:
             break
@@ -81,7 +86,8 @@ def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path) -> Non
             assert torch.load(state / "state.pt", weights_only=True)["step"] > 0
     assert len(killed_in_save) >= 10
     assert sum(killed_in_save) >= 3
-    assert in_child(lambda: make_trainer(corpus, run.path.parent.parent).train()) == 0
+    assert list(run.resume.glob("step-*"))
+    assert in_child(lambda: make_trainer(corpus, run.path.parent.parent, schedule).train()) == 0
     assert log_rows(run) == log_rows(whole)
     assert run.checkpoint_steps() == whole.checkpoint_steps()
     for step in whole.checkpoint_steps():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,13 @@ from conftest import assert_user_error, make_trainer, run_module
 from safetensors.torch import load_file
 from test_train_run import log_rows, words
 
+import train.trainer
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.files import write_json
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
-from train.checkpoint import Writer, check_disk
+from train.checkpoint import Writer, check_disk, save_resume
 from train.model import LossModel, build_model, model_config
 
 SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
@@ -70,10 +73,10 @@ def test_too_many_skipped_updates_stop_the_run(corpus: Path, tmp_path: Path) -> 
     trainer = make_trainer(corpus, tmp_path, "train.max_skipped=5")
     poison(trainer, range(12, 17))
     with pytest.raises(
-        UserError, match="not finite for 5 updates in a row, the last at step 16, whose sequences start"
+        UserError, match="not finite for 5 updates in a row, the last at step 16; look at its sequences"
     ):
         trainer.train()
-    start = str(trainer.order.starts(16)[1][0])
+    start = f"{corpus} at tokens " + ", ".join(map(str, trainer.order.starts(16)[1]))
     trainer = make_trainer(corpus, tmp_path / "b", "train.max_skipped=5")
     poison(trainer, range(12, 17))
     with pytest.raises(UserError, match=start):
@@ -92,9 +95,53 @@ def test_wsd_schedule() -> None:
     assert all(a > b for a, b in zip(rates[short.decay_start :], rates[short.decay_start + 1 : -10], strict=False))
     own = [rung.hparams.total_steps - (0 if rung.multiple == 10 else rung.hparams.decay_start) for rung in ladder.rungs]
     share = sum(own[:4]) / sum(rung.hparams.total_steps for rung in ladder.rungs[:4])
+    assert long.save_steps[0] == 1000 and long.checkpoint_steps[0] > long.decay_start
     assert 0.53 < share < 0.61  # of the compute of four cosine runs
     with pytest.raises(UserError, match='did you mean "cosine"'):
         ladder_from_config(load_config(["ladder.recipe.schedule=cosin"]))
+
+
+def stop_at(trainer, last: int) -> None:
+    """As if a signal came during that step."""
+    update = trainer._update
+    trainer._update = lambda step: (setattr(trainer, "_stop", step == last), update(step))[1]
+
+
+def test_a_stop_at_a_checkpoint_saves_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved a second time, a kill between the two renames would leave no state at all."""
+    saved = []
+    save = train.trainer.save_resume
+    monkeypatch.setattr(train.trainer, "save_resume", lambda *words: (saved.append(words[1]), save(*words)))
+    trainer = make_trainer(corpus, tmp_path)
+    first = trainer.rung.hparams.checkpoint_steps[0]
+    stop_at(trainer, first)
+    assert not trainer.train()
+    assert saved == [first]
+
+
+def test_a_run_does_not_change_its_precision(corpus: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(corpus, tmp_path)
+    stop_at(trainer, 7)
+    assert not trainer.train()
+    with pytest.raises(UserError, match=r"trained with train.weights=fp32 up to step 7, now train.weights=bf16"):
+        make_trainer(corpus, tmp_path, "train.weights=bf16").train()
+
+
+def test_a_disk_that_fills_up_is_a_clear_error(corpus: Path, tmp_path: Path) -> None:
+    """torch and safetensors have errors of their own for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    trainer = make_trainer(corpus, tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*; free space or choose another directory"):
+            trainer._checkpoint()
+        with pytest.raises(UserError, match=r"cannot write .*; free space or choose another directory"):
+            trainer._save(lambda state: save_resume(trainer.run.resume, 1, state))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not trainer.run.checkpoint_steps() and not list(trainer.run.resume.iterdir())
 
 
 def test_a_wsd_branch_equals_the_run_from_step_1(corpus: Path, tmp_path: Path) -> None:

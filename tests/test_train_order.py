@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from ladder.config import ladder_from_config, load_config
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
+from ladder.files import sha256_of
 from ladder.shards import TokenShards
 from train.order import BatchOrder, permute
 
@@ -121,6 +122,13 @@ def test_too_few_tokens_and_bad_mixes(tmp_path: Path) -> None:
     ladder = ladder_from_config(load_config(["ladder=nano", "ladder.vocab_size=512"]))
     write_shards(tmp_path / "a", {"train": np.arange(50_000) % 512}, 512)
     data = OmegaConf.create({"directory": str(tmp_path / "a"), "max_epochs": 2})
+    with pytest.raises(UserError, match=r"tokenizer.json is missing, checkpoints need it"):
+        check_data(data, [ladder.rung("n0-0.5xC")])
+    (tmp_path / "a" / "tokenizer").mkdir()
+    tokenizer = tmp_path / "a" / "tokenizer" / "tokenizer.json"
+    tokenizer.write_text("{}")
+    manifest = tmp_path / "a" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"tokenizer_sha256": sha256_of(tokenizer)}))
     check_data(data, [ladder.rung("n0-0.5xC")])
     with pytest.raises(UserError, match=r"50,000 tokens, too few for n0-4xC, which would read them \d+\.\d times"):
         check_data(data, [ladder.rung("n0-4xC"), ladder.rung("n0-0.5xC")])

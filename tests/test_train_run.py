@@ -77,7 +77,7 @@ def test_a_finished_run_is_left_alone(finished: RunDirectory, corpus: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2])
 def test_killed_and_restarted_it_ends_the_same(
     finished: RunDirectory, corpus: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -166,7 +166,15 @@ def test_bad_input(corpus: Path, tmp_path: Path, command: Callable) -> None:
         ("train.micro_batch=-1", "train.micro_batch=-1 must be a whole number of at least 1 or null"),
         ("seed=abc", "seed=abc must be a whole number"),
         ("data.max_epochs=abc", "data.max_epochs=abc must be a number above 0"),
-        ("+data.mix={w: {directory: x}}", "data.mix.w has directory; it needs a directory and a weight"),
+        ("+data.mix={w: {directory: x}}", "data.mix.w={'directory': 'x'} must be {directory: …, weight: …}"),
+        ("+data.mix={w: {directory: x, weight: high}}", "data.mix.w.weight=high must be a number above 0"),
+        ("+data.mix={}", "data.mix={} must be {NAME: {directory: …, weight: …}, …}"),
+        ("data.directory=null", "data.directory=None must name a directory"),
+        ("train.document_mask=off", 'unknown train.document_mask "off"; known: true, false'),
+        ("train.compile=1", 'unknown train.compile "1"; known: auto, true, false'),
+        ("ladder.recipe.floor_steps=0.5", "ladder.recipe.floor_steps=0.5 must be a whole number"),
+        ("ladder.recipe.adam_beta1=1.5", "ladder.recipe.adam_beta1=1.5 must lie between 0 and 1"),
+        ("ladder.recipe.warmup_tokens_per_parameter=30", "would end inside its warmup of"),
     ):
         assert_user_error(command(*words(corpus, tmp_path, word)), fragment)
     assert_user_error(command("-m", "train", "nano"), '"nano" is neither an option nor key=value')
@@ -182,6 +190,8 @@ def test_damaged_resume_state(finished: RunDirectory, corpus: Path, tmp_path: Pa
     state.write_bytes(content[: len(content) // 2])
     done = run_module(*words(corpus, tmp_path))
     assert_user_error(done, "step-0000080 cannot be read", "remove it")
+    state.write_bytes(b"")
+    assert_user_error(run_module(*words(corpus, tmp_path)), "step-0000080 cannot be read", "remove it")
 
 
 def test_dry_run_and_cfg_print_and_stop(command: Callable, tmp_path: Path) -> None:

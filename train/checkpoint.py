@@ -6,19 +6,22 @@ after the newer one is there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.files import atomic_directory
+from ladder.files import atomic_directory, remove_directory
 from ladder.plan import ADAM_BYTES
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
@@ -39,7 +42,7 @@ def save_weights(
 
     The weights are written in the dtype they have.
     """
-    with atomic_directory(path) as temporary:
+    with atomic_directory(path) as temporary, _as_os_error():
         model.save_pretrained(temporary, state_dict=dict(weights))  # it empties the dictionary it is given
         config = json.loads((temporary / "config.json").read_text())
         config["dtype"] = str(next(iter(weights.values())).dtype).removeprefix("torch.")
@@ -49,8 +52,17 @@ def save_weights(
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    with atomic_directory(path) as temporary:
+    with atomic_directory(path) as temporary, _as_os_error():
         torch.save(state, temporary / STATE_FILE)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """A full disk comes out of torch and safetensors as errors of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def save_resume(directory: Path, step: int, state: dict[str, Any]) -> None:
@@ -76,10 +88,9 @@ def load_resume(directory: Path) -> dict[str, Any] | None:
 def read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); remove it to start the run again from step 1"
-        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be read ({reason}); remove it to start the run again from step 1") from None
     return state
 
 
@@ -88,13 +99,17 @@ def thin_out(run: RunDirectory, keep: int) -> None:
     measured = set(run.measured_steps())
     for step in run.checkpoint_steps()[:-keep]:
         if step in measured:
-            shutil.rmtree(run.checkpoint(step))
+            remove_directory(run.checkpoint(step))
 
 
 def check_disk(
     rung: Rung, run: RunDirectory, keep: int | None, branches: Sequence[int] = (), weight_bytes: int = 4
 ) -> None:
-    """Raises UserError where what the run still has to write does not fit on its disk."""
+    """Raises UserError where what the run still has to write does not fit on its disk.
+
+    Args:
+        keep: newest weights that stay; None where all do, also because nothing measures them.
+    """
     steps = rung.hparams.checkpoint_steps
     weights = min(len(steps), keep + 1 if keep else len(steps)) - len(run.checkpoint_steps())
     states = (1 if run.resume.exists() else 2) + sum(not run.branch(step).exists() for step in branches)
@@ -105,7 +120,7 @@ def check_disk(
         raise UserError(
             f"{run.path} needs {bytes_needed / 1e9:,.1f} GB more ({max(0, weights)} weights, {states} full states), "
             f"the disk has {free / 1e9:,.1f} GB free; free space, choose another runs_dir, "
-            "or set train.keep_checkpoints=2"
+            "or keep fewer: train.keep_checkpoints=2, which removes what train.evaluate=true has measured"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from ladder.files import write_text
 
+_SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
 # Dense bf16 peak, TFLOP/s, by what CUDA calls the device; the most specific names first. Unknown: no MFU.
 _PEAK_TFLOPS = {
     "H100 PCIe": 756.0,
@@ -45,7 +47,7 @@ class Log:
         self._bar = tqdm(
             total=total_steps, initial=resumed_step, desc=name, unit="step", disable=not sys.stderr.isatty(), leave=True
         )
-        self._name, self._total, self._next_line = name, total_steps, resumed_step
+        self._name, self._total, self._next_line = name, total_steps, 0.0
 
     def write(self, row: dict[str, Any]) -> None:
         """One row: `step` and any numbers."""
@@ -55,8 +57,8 @@ class Log:
         shown = {key: row[key] for key in ("loss", "lr", "grad_norm") if row[key] is not None}
         self._bar.set_postfix({key: f"{value:.4g}" for key, value in shown.items()}, refresh=False)
         self._bar.update(row["step"] - self._bar.n)
-        if self._bar.disable and (row["step"] >= self._next_line or row["step"] == self._total):
-            self._next_line = row["step"] + max(1, self._total // 4)
+        if self._bar.disable and (time.monotonic() >= self._next_line or row["step"] == self._total):
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             print(_line(self._name, self._total, row), flush=True)
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class Meter:
         return dict(zip(names, values, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: value.cpu() for name, value in self._state.items()}
+        return {name: value.clone() for name, value in self._state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

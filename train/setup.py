@@ -45,10 +45,13 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
         for block in model.model.layers:
             block.compile()
     branches, weights_dtype = branch_steps(rung, ladder), _weights_dtype(config)
-    check_disk(rung, run, config.train.keep_checkpoints, branches, weights_dtype.itemsize)
+    measures = config.train.evaluate or config.cluster.evaluators
+    check_disk(rung, run, config.train.keep_checkpoints if measures else None, branches, weights_dtype.itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
-    micro_batch = config.train.micro_batch or _largest_micro_batch(
-        model, accelerator, 1 if config.train.parallel == "fsdp2" else share, recipe.sequence_length
+    # A sharded model is made for what no single device holds, so there is nothing to try the size on.
+    probe = config.train.parallel != "fsdp2"
+    micro_batch = config.train.micro_batch or (
+        _largest_micro_batch(model, accelerator, share, recipe.sequence_length) if probe else 1
     )
     info = run.run_info()
     if accelerator.is_main_process:
@@ -73,7 +76,7 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             keep_checkpoints=config.train.keep_checkpoints,
             max_skipped=int(config.train.max_skipped),
             background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
-            profile=bool(config.profile),
+            profile=config.profile,
             parallel=str(config.train.parallel),
             weights_dtype=weights_dtype,
         ),
@@ -159,13 +162,16 @@ def _start_wandb(config: DictConfig, rung: Rung, run: RunDirectory, info: dict[s
     import wandb
 
     identity = f"{run.path.resolve()}:{info['config_hash']}"
-    return wandb.init(
-        project=config.wandb_project,
-        group=str(info["ladder"]),
-        name=rung.name,
-        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
-        resume="allow",
-        mode=mode,
-        dir=run.path,
-        config=info,
-    )
+    try:
+        return wandb.init(
+            project=config.wandb_project,
+            group=str(info["ladder"]),
+            name=rung.name,
+            id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+            resume="allow",
+            mode=mode,
+            dir=run.path,
+            config=info,
+        )
+    except wandb.Error as error:
+        raise UserError(f"wandb={mode}: {error}; log in with `wandb login`, or set wandb=offline") from None

@@ -113,7 +113,7 @@ class Trainer:
         hparams = self.rung.hparams
         self._resume()
         wanted = self.settings.profile and self.accelerator.is_main_process
-        checkpoints, branches = set(hparams.checkpoint_steps), set(self.branch_steps)
+        saves, checkpoints, branches = set(hparams.save_steps), set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
         with self._signals(), self._log() as log, Profile(self.run.path, wanted) as profile:
             self._clock, self._clock_step = time.perf_counter(), self._step
@@ -127,14 +127,16 @@ class Trainer:
                     gc.collect()
                 if step in branches:
                     self._save(functools.partial(save_state, self.run.branch(step)))
+                stop = self._should_stop() and step < hparams.total_steps
                 if step in checkpoints:
                     self._checkpoint()
-                if self._should_stop() and step < hparams.total_steps:
+                elif stop or step in saves:
                     self._save(functools.partial(save_resume, self.run.resume, step))
-                    self._writer.wait()
-                    return False
+                if stop:
+                    break
             self._writer.wait()
-        return True
+            self.accelerator.wait_for_everyone()  # a launcher ends the others once the first one has ended
+        return self._step == hparams.total_steps
 
     def _update(self, step: int) -> Tensor:
         """One optimizer update on batch `step`; returns the gradient norm before clipping, on the device."""
@@ -192,11 +194,16 @@ class Trainer:
         """Raises UserError after too many skipped updates in a row, naming the last one's data."""
         if sums["longest_streak"] >= self.settings.max_skipped:
             step = int(sums["last_skipped"])
-            starts = ", ".join(str(start) for start in self.order.starts(step)[1][:8])
+            sources, starts = self.order.starts(step)
+            batch = ", ".join(
+                f"{part.directory} at tokens {', '.join(map(str, starts[sources == number].tolist()))}"
+                for number, part in enumerate(self.order.mix.sources)
+                if (sources == number).any()
+            )
             raise UserError(
                 f"{self.run.path}: loss or gradient not finite for {int(sums['longest_streak'])} updates in a row, "
-                f"the last at step {step}, whose sequences start at tokens {starts}, …; the newest resume state is "
-                "from before: look at that data, or lower the learning rate in a new runs_dir"
+                f"the last at step {step}; look at its sequences ({batch}), or lower the learning rate in another "
+                "runs_dir"
             )
 
     def _mfu(self, tokens_per_second: float) -> dict[str, float | None]:
@@ -211,7 +218,7 @@ class Trainer:
         return {"mfu": share * attention, "mfu_6n": share * shape.flops_per_token_6n}
 
     def _checkpoint(self) -> None:
-        """Weights, then measurements, then the resume state: a kill in between repeats all three."""
+        """Measurements, then weights, then the resume state: a kill in between repeats all three."""
         step, clock = self._step, time.perf_counter()
         if not self.run.run_file.exists():
             raise UserError(f"{self.run.path} has vanished; what it held is lost, start the run again")
@@ -235,7 +242,10 @@ class Trainer:
 
     def _save(self, save: Callable[[dict[str, Any]], None]) -> None:
         """Hands a state to the writer; a copy, where training goes on while it is written."""
-        state = {"step": self._step, "meter": self._meter.state_dict()} | self._parallel.state()
+        # Every process has its own share of the loss; the mean of them serves any number of processes.
+        meter = self._meter.state_dict()
+        meter["loss_sum"] = self.accelerator.reduce(meter["loss_sum"], "mean")
+        state = {"step": self._step, "meter": meter, "settings": self._fixed()} | self._parallel.state()
         if self.accelerator.is_main_process:
             if self._writer.background:
                 state = copy_to_cpu(state)
@@ -252,10 +262,21 @@ class Trainer:
             state = read_state(self.start_from)
         if state is None:
             return
+        for key, before in state.get("settings", {}).items():
+            if (now := self._fixed()[key]) != before:
+                raise UserError(
+                    f"{self.run.path} was trained with {key}={before} up to step {state['step']:,}, now {key}={now}: "
+                    f"set {key}={before}, or train it anew in another runs_dir"
+                )
         self._parallel.load(state)
         self._step = state["step"]
-        if self.accelerator.is_main_process or self.accelerator.num_processes == 1:
-            self._meter.load_state_dict(state["meter"])
+        self._meter.load_state_dict(state["meter"])
+
+    def _fixed(self) -> dict[str, str]:
+        """Settings that depend on the machine where they are left to it, and may not change within a run."""
+        precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
+        weights = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.settings.weights_dtype]
+        return {"train.precision": precision, "train.weights": weights}
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[Log | None]:
