@@ -2,11 +2,12 @@
 
     python scripts/bench_train.py [--sizes n1,n3,slice] [--output benchmarks/train-cpu.json]
 
-Each engine runs in a process of its own, so that peak memory is its own; engines take turns, so that a busy machine is
-unfair to neither. On a CPU the figure is tokens per CPU second; on a GPU tokens per second and MFU. `slice` is four
-layers of the 190M shape with its full vocabulary of 100,352, on one sequence of 4,096 tokens (`slice-2`: on two; the
-published runs put 16 into a micro-batch), compiled by block here and eager in the Trainer, which gets slower when
-compiled on a CPU. `matmul` is the machine's own peak for matrix products in the same precision.
+Each engine runs in a process of its own, so that peak memory is its own, and is timed from one step's end to another's,
+after as many steps to warm up; engines take turns, so that a busy machine is unfair to neither. On a CPU the figure is
+tokens per CPU second; on a GPU tokens per second and MFU. `slice` is four layers of the 190M shape with its full
+vocabulary of 100,352, on one sequence of 4,096 tokens (`slice-2`: on two; the published runs put 16 into a
+micro-batch), compiled by block here and eager in the Trainer, which gets slower when compiled on a CPU. `matmul` is the
+machine's own peak for matrix products in the same precision.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ MICRO_BATCH = {"190M": 16, "370M": 12, "760M": 10, "1.3B": 8}  # sequences of 4,
 
 @dataclass(frozen=True)
 class Work:
-    """What both engines do: `steps` updates of `sequences` sequences of `length` tokens each."""
+    """What both engines do: `steps` updates of `sequences` sequences of `length` tokens each, twice: warm and timed."""
 
     shape: ModelShape
     recipe: Recipe
@@ -80,16 +80,34 @@ def work_for(size: str) -> Work:
         raise unknown("size", size, [*SLICES, "n0", "n1", "n2", "n3", "n5", "n6", *OLMO2])
     rung = ladder.make_rung(size, 1)
     sequences = MICRO_BATCH.get(size, rung.hparams.batch_sequences)
-    return Work(rung.shape, ladder.recipe, rung, sequences, rung.hparams.sequence_length, steps=10 if GPU else 25)
+    return Work(rung.shape, ladder.recipe, rung, sequences, rung.hparams.sequence_length, steps=10 if GPU else 50)
 
 
 def tokens_of(work: Work) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    count = work.steps * work.sequences
+    count = 2 * work.steps * work.sequences
     return torch.randint(0, work.shape.vocab_size, (count, work.length), generator=generator)
 
 
-def ours(work: Work) -> Callable[[], None]:
+@dataclass
+class Stopwatch:
+    """CPU and wall seconds from the end of step `work.steps` to the end of the last."""
+
+    work: Work
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    def step_ended(self, step: int) -> None:
+        if step not in (self.work.steps, 2 * self.work.steps):
+            return
+        if GPU:
+            torch.cuda.synchronize()
+            if step == self.work.steps:
+                torch.cuda.reset_peak_memory_stats()
+        self.cpu, self.wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+
+
+def ours(work: Work, watch: Stopwatch) -> None:
     """The parts of `train.trainer.Trainer._update`, on given tokens, in a process as `python -m train` sets it up."""
     prepare_cpu()
     accelerator = Accelerator(mixed_precision="bf16" if work.bf16 else "no", cpu=not GPU)
@@ -103,30 +121,30 @@ def ours(work: Work) -> Callable[[], None]:
         LossModel(model, work.recipe.z_loss),
         lambda plain: build_optimizer(plain, work.recipe, work.rung.hparams),
     )
-    batches = tokens_of(work).split(work.sequences)
     parallel.module.train()
-
-    def run() -> None:
-        for batch in batches:
-            loss, _ = parallel.module(batch.to(accelerator.device, non_blocking=True), 1.0 / batch.numel())
-            loss.backward()
-            parallel.step(torch.isfinite(parallel.clip(work.recipe.gradient_clip)))
-
-    return run
+    for number, batch in enumerate(tokens_of(work).split(work.sequences), start=1):
+        loss, _ = parallel.module(batch.to(accelerator.device, non_blocking=True), 1.0 / batch.numel())
+        loss.backward()
+        parallel.step(torch.isfinite(parallel.clip(work.recipe.gradient_clip)))
+        watch.step_ended(number)
 
 
-def trainer(work: Work) -> Callable[[], None]:
+def trainer(work: Work, watch: Stopwatch) -> None:
     """`transformers.Trainer` as its documentation has it: AdamW fused, bf16 on a GPU, compiled there."""
     import tempfile
 
-    from transformers import Trainer, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Ended(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            watch.step_ended(state.global_step)
 
     model = build_model(model_config(work.shape, work.recipe), seed=0)
     rows = [{"input_ids": row, "labels": row} for row in tokens_of(work)]
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=work.sequences,
-        max_steps=work.steps,
+        max_steps=2 * work.steps,
         learning_rate=1e-3,
         weight_decay=0.1,
         max_grad_norm=1.0,
@@ -139,22 +157,14 @@ def trainer(work: Work) -> Callable[[], None]:
         save_strategy="no",
         disable_tqdm=True,
     )
-    return lambda: Trainer(model=model, args=arguments, train_dataset=rows).train() and None
+    Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Ended()]).train()
 
 
 def measure(engine: str, size: str) -> dict[str, Any]:
-    """Runs one engine twice (the first call warms up) and times the second."""
     work = work_for(size)
-    run = {"ours": ours, "trainer": trainer}[engine](work)
-    run()
-    if GPU:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    cpu, wall = time.process_time(), time.perf_counter()
-    run()
-    if GPU:
-        torch.cuda.synchronize()
-    seconds = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+    watch = Stopwatch(work)
+    {"ours": ours, "trainer": trainer}[engine](work, watch)
+    seconds = {"cpu_seconds": watch.cpu, "wall_seconds": watch.wall}
     peak = torch.cuda.max_memory_allocated() if GPU else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     used = seconds["wall_seconds" if GPU else "cpu_seconds"]
     return {
