@@ -257,8 +257,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[in
 def raw_splits(data: DictConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """A manifest of token files that lie elsewhere: flat arrays without a header, as AI2's `.npy` shards are.
 
-    `source.raw.train` and `source.raw.val` are lists of paths or patterns; a `.txt` file among them lists paths, one
-    a line, as AI2's mix files do, relative to `source.raw.root`.
+    `source.raw.train` and `source.raw.val` are lists of paths or patterns; a `.txt` file among them is one of AI2's mix
+    files: a path a line, relative to `source.raw.root`, after a label and a comma or without, and with {TOKENIZER} in
+    the place of `source.raw.tokenizer`.
     """
     raw = data.source.raw
     widths = byte_widths(tokenizer)
@@ -303,8 +304,9 @@ def _raw_paths(raw: DictConfig, patterns: Iterable[str]) -> list[Path]:
         if pattern.endswith(".txt"):
             if not (root / pattern).is_file():
                 raise UserError(f"{root / pattern} does not exist; check data.source.raw")
-            lines = (root / pattern).read_text().splitlines()
-            paths += [root / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            lines = [line.strip() for line in (root / pattern).read_text().splitlines()]
+            names = [line.rpartition(",")[2] for line in lines if line and not line.startswith("#")]
+            paths += [root / name.replace("{TOKENIZER}", raw.get("tokenizer", "{TOKENIZER}")) for name in names]
         else:
             paths += sorted(map(Path, glob.glob(str(root / pattern), recursive=True))) or [root / pattern]  # noqa: PTH207
     missing = next((path for path in paths if not path.is_file()), None)

@@ -157,9 +157,10 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
     (raw / "part").mkdir(parents=True)
     tokens[:300].astype("<u4").tofile(raw / "part" / "0.npy")  # no header: AI2's files are flat arrays
     tokens[300:].astype("<u4").tofile(raw / "part" / "1.npy")
-    (raw / "mix.txt").write_text("# paths\npart/0.npy\npart/1.npy\n")
+    (raw / "mix.txt").write_text("# paths\npart/0.npy\n\nweb,{TOKENIZER}/1.npy\n")
     tokenizer = {"file": str(tmp_path / "tokenizer" / "tokenizer.json"), "eos": "<|endoftext|>", "pad": "<|endoftext|>"}
     source = {"raw": {"root": str(raw), "train": ["mix.txt"], "val": ["part/1*.npy"], "dtype": "uint32"}}
+    source["raw"]["tokenizer"] = "part"
     data = OmegaConf.create({"name": "raw", "source": source, "tokenizer": tokenizer})
     out = tmp_path / "out"
     out.mkdir()
