@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +19,7 @@ from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.files import write_json
 from ladder.forecast import Forecast
-from ladder.jobs import Job
+from ladder.jobs import Job, run_task
 from ladder.launch import Launch
 from ladder.local import LocalRun
 from ladder.rundir import LadderDirectory
@@ -136,3 +140,38 @@ def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
     one.directory.run("n0-1xC").metrics_files()[0].unlink()
     with pytest.raises(UserError, match=r"missing: n0-1xC \(1 of 5 steps"):
         forecast().make()
+
+
+@pytest.mark.parametrize(("module", "outcome"), [("accelerate.commands.launch", "stopped"), ("other", None)])
+def test_a_launcher_that_was_stopped_did_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, outcome: str | None
+) -> None:
+    """It ends with code 1 whatever its processes ended with; of any other program that is a failure."""
+    path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for package in path.relative_to(tmp_path).parents:
+        (tmp_path / package / "__init__.py").touch()
+    path.write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    environment = SimpleNamespace(num_tasks=1, global_rank=0, name=lambda: "local")
+    monkeypatch.setattr("submitit.JobEnvironment", lambda: environment)
+    output = tmp_path / "output.txt"
+
+    def stop() -> None:
+        while not output.exists() or "ready" not in output.read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    threading.Thread(target=stop, daemon=True).start()
+    try:
+        if outcome:
+            assert run_task(["-m", module], str(output), str(tmp_path), {}) == outcome
+        else:
+            with pytest.raises(UserError, match="ends with"):
+                run_task(["-m", module], str(output), str(tmp_path), {})
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import shutil
 import signal
@@ -102,9 +103,15 @@ def test_wsd_schedule() -> None:
 
 
 def stop_at(trainer, last: int) -> None:
-    """As if a signal came during that step."""
+    """A signal comes during that step."""
     update = trainer._update
-    trainer._update = lambda step: (setattr(trainer, "_stop", step == last), update(step))[1]
+
+    def signalled(step: int) -> torch.Tensor:
+        if step == last:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return update(step)
+
+    trainer._update = signalled
 
 
 def test_a_stop_at_a_checkpoint_saves_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

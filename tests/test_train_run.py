@@ -77,7 +77,7 @@ def test_a_finished_run_is_left_alone(finished: RunDirectory, corpus: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_restarted_it_ends_the_same(
     finished: RunDirectory, corpus: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
