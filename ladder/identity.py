@@ -50,6 +50,7 @@ def check_settings(config: DictConfig) -> None:
 def run_identity(config: DictConfig, rung: Rung, mix: Mix | None) -> dict[str, Any]:
     """What makes two runs the same run; anything else may differ between a start and a restart.
 
+    But for what also depends on the machine, precision and the weights' dtype: the resume state holds those.
     Without a mix the data is left out.
     """
     ladder = ladder_from_config(config)

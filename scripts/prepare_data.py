@@ -40,7 +40,7 @@ SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes 
 END_OF_TEXT = "<|endoftext|>"
 PROGRESS = "progress.json"
 SPLITS = ("train", "val")
-RAW_DTYPES = ("uint16", "uint32", "int32", "int64")
+RAW_DTYPES = ("uint16", "uint32", "int32", "int64", "u2", "u4", "i4", "i8")
 MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text
 
 
@@ -81,7 +81,7 @@ def prepare(data: DictConfig, directory: Path) -> None:
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
     if "raw" in data.source:
-        if data.source.raw.dtype not in RAW_DTYPES:
+        if str(data.source.raw.dtype).lstrip("<") not in RAW_DTYPES:
             raise unknown("data.source.raw.dtype", str(data.source.raw.dtype), RAW_DTYPES)
         dtype, splits = np.dtype(data.source.raw.dtype), raw_splits(data, tokenizer)
     else:
@@ -305,8 +305,9 @@ def _raw_paths(raw: DictConfig, patterns: Iterable[str]) -> list[Path]:
             if not (root / pattern).is_file():
                 raise UserError(f"{root / pattern} does not exist; check data.source.raw")
             lines = [line.strip() for line in (root / pattern).read_text().splitlines()]
-            names = [line.rpartition(",")[2] for line in lines if line and not line.startswith("#")]
-            paths += [root / name.replace("{TOKENIZER}", raw.get("tokenizer", "{TOKENIZER}")) for name in names]
+            names = [line for line in lines if line and not line.startswith("#")]
+            names = [name if (root / name).exists() else name.rpartition(",")[2].strip() for name in names]
+            paths += [root / name.replace("{TOKENIZER}", raw.get("tokenizer") or "{TOKENIZER}") for name in names]
         else:
             paths += sorted(map(Path, glob.glob(str(root / pattern), recursive=True))) or [root / pattern]  # noqa: PTH207
     missing = next((path for path in paths if not path.is_file()), None)

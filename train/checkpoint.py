@@ -62,7 +62,7 @@ def _as_os_error() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
-        raise OSError(str(error).splitlines()[0]) from error
+        raise OSError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def save_resume(directory: Path, step: int, state: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def check_disk(
     """Raises UserError where what the run still has to write does not fit on its disk.
 
     Args:
-        keep: newest weights that stay; None where all do, also because nothing measures them.
+        keep: newest weights that stay once the others are measured; None: all.
     """
     steps = rung.hparams.checkpoint_steps
     weights = min(len(steps), keep + 1 if keep else len(steps)) - len(run.checkpoint_steps())
@@ -120,7 +120,7 @@ def check_disk(
         raise UserError(
             f"{run.path} needs {bytes_needed / 1e9:,.1f} GB more ({max(0, weights)} weights, {states} full states), "
             f"the disk has {free / 1e9:,.1f} GB free; free space, choose another runs_dir, "
-            "or keep fewer: train.keep_checkpoints=2, which removes what train.evaluate=true has measured"
+            "or set train.keep_checkpoints=2, which removes older weights once they are measured"
         )
 
 

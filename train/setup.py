@@ -45,8 +45,7 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
         for block in model.model.layers:
             block.compile()
     branches, weights_dtype = branch_steps(rung, ladder), _weights_dtype(config)
-    measures = config.train.evaluate or config.cluster.evaluators
-    check_disk(rung, run, config.train.keep_checkpoints if measures else None, branches, weights_dtype.itemsize)
+    check_disk(rung, run, config.train.keep_checkpoints, branches, weights_dtype.itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
     # A sharded model is made for what no single device holds, so there is nothing to try the size on.
     probe = config.train.parallel != "fsdp2"
@@ -61,6 +60,10 @@ def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -
             f"micro-batch {micro_batch} sequences, {-(-share // int(micro_batch))} accumulated",
             flush=True,
         )
+        if config.train.keep_checkpoints and not (config.train.evaluate or config.cluster.evaluators):
+            print(
+                f"  note         only measured weights are removed: run python -m evaluate {run.path} --watch beside it"
+            )
     return Trainer(
         rung=rung,
         recipe=recipe,

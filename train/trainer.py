@@ -196,7 +196,7 @@ class Trainer:
             step = int(sums["last_skipped"])
             sources, starts = self.order.starts(step)
             batch = ", ".join(
-                f"{part.directory} at tokens {', '.join(map(str, starts[sources == number].tolist()))}"
+                f"{part.directory} at tokens {', '.join(map(str, starts[sources == number][:8].tolist()))}, …"
                 for number, part in enumerate(self.order.mix.sources)
                 if (sources == number).any()
             )
@@ -219,7 +219,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         """Measurements, then weights, then the resume state: a kill in between repeats all three."""
-        step, clock = self._step, time.perf_counter()
+        step = self._step
         if not self.run.run_file.exists():
             raise UserError(f"{self.run.path} has vanished; what it held is lost, start the run again")
         info = self.rung_info | {
@@ -228,7 +228,8 @@ class Trainer:
             "lr": self.rung.hparams.lr_at(step),
         }
         if self.accelerator.is_main_process and self.on_checkpoint is not None:
-            self.on_checkpoint(info, self.run)
+            with self._clock_stopped():
+                self.on_checkpoint(info, self.run)
 
         def save(state: dict[str, Any]) -> None:
             weights = {name: value.to(self.settings.weights_dtype) for name, value in state["model"].items()}
@@ -238,10 +239,20 @@ class Trainer:
                 thin_out(self.run, self.settings.keep_checkpoints)
 
         self._save(save)
-        self._clock += time.perf_counter() - clock  # tokens/s is training speed
+
+    @contextlib.contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Tokens per second are the speed of training."""
+        start = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - start
 
     def _save(self, save: Callable[[dict[str, Any]], None]) -> None:
         """Hands a state to the writer; a copy, where training goes on while it is written."""
+        with self._clock_stopped():
+            self._hand_over(save)
+
+    def _hand_over(self, save: Callable[[dict[str, Any]], None]) -> None:
         # Every process has its own share of the loss; the mean of them serves any number of processes.
         meter = self._meter.state_dict()
         meter["loss_sum"] = self.accelerator.reduce(meter["loss_sum"], "mean")
@@ -257,15 +268,16 @@ class Trainer:
             for directory in (self.run.path, self.run.checkpoints, self.run.resume, self.run.branches):
                 remove_leftovers(directory)
         self.accelerator.wait_for_everyone()
-        state = load_resume(self.run.resume)
+        state, place, fixed = load_resume(self.run.resume), self.run.path, self._fixed()
         if state is None and self.start_from is not None:
-            state = read_state(self.start_from)
+            state, place = read_state(self.start_from), self.start_from
+            del fixed["train.weights"]  # those of a branch are its own
         if state is None:
             return
-        for key, before in state.get("settings", {}).items():
-            if (now := self._fixed()[key]) != before:
+        for key, now in fixed.items():
+            if (before := state.get("settings", {}).get(key, now)) != now:
                 raise UserError(
-                    f"{self.run.path} was trained with {key}={before} up to step {state['step']:,}, now {key}={now}: "
+                    f"{place} was trained with {key}={before} up to step {state['step']:,}, now {key}={now}: "
                     f"set {key}={before}, or train it anew in another runs_dir"
                 )
         self._parallel.load(state)
