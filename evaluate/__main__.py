@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from evaluate.checkpoint import find_checkpoints
 from ladder.config import load_config, split_overrides
-from ladder.cpu import prepare_cpu
+from ladder.cpu import importing, prepare_cpu
 from ladder.errors import UserError, run_command
 
 prepare_cpu()
@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
     find_checkpoints(options.path, options.runs, waiting=options.watch)
     if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
         raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
-    from evaluate.session import Session  # imports torch, so only now that the command line is known to be right
+    with importing():  # torch among others, so only now that the command line is known to be right
+        from evaluate.session import Session
 
     Session(options=options, config=config, suite_node=lambda run: suite_node(overrides, run)).run()
     return 0

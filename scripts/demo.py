@@ -19,7 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ladder.config import ladder_directory, ladder_from_config, load_config
-from ladder.cpu import prepare_cpu
+from ladder.cpu import importing, prepare_cpu
 from ladder.errors import UserError, run_command
 from ladder.files import read_json
 from ladder.measurements import read_runs
@@ -96,9 +96,10 @@ def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory) -> 
 
 def seconds_per_token(ladder: Ladder, size: str) -> float:
     """CPU seconds per training token of one size on one thread."""
-    import torch
+    with importing():
+        import torch
 
-    from train.model import LossModel, build_model, build_optimizer, model_config
+        from train.model import LossModel, build_model, build_optimizer, model_config
 
     torch.set_num_threads(1)
     rung = ladder.make_rung(size, 1)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ladder.config import ladder_directory, load_config, rung_from_config, split_overrides
-from ladder.cpu import prepare_cpu
+from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import EXIT_PREEMPTED, run_command
 from ladder.files import exclusive, json_sha256, write_json, write_text
@@ -56,7 +56,11 @@ def main(argv: list[str]) -> int:
 
 def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
-    from train.setup import build_trainer, devices
+    with importing():
+        from train.setup import build_trainer, devices
+
+        if config.train.evaluate:
+            from evaluate.hook import make_hook
 
     if not is_main_process():
         return 0 if build_trainer(config, rung, mix, run).train() else EXIT_PREEMPTED
@@ -64,8 +68,6 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
     with recorded(run, devices=devices()):
         trainer = build_trainer(config, rung, mix, run)
         if config.train.evaluate:
-            from evaluate.hook import make_hook
-
             trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)
         return 0 if trainer.train() else EXIT_PREEMPTED
 
