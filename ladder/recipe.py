@@ -11,6 +11,7 @@ SCHEDULES = ("cosine", "wsd")
 _MAY_BE_ZERO = (
     *("warmup_tokens_per_parameter", "floor_steps", "checkpoint_min_steps", "checkpoint_steps_per_multiple"),
     *("adam_beta1", "adam_beta2", "weight_decay", "z_loss", "final_lr_fraction", "decay_fraction"),
+    "ngram_max_length",
 )
 
 
@@ -37,6 +38,8 @@ class Recipe:
     adam_eps: float
     weight_decay: float
     gradient_clip: float
+    ngram_max_length: int
+    ngram_max_repeats: int
     z_loss: float
     init_std: float
     rope_theta: float

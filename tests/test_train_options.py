@@ -8,8 +8,12 @@ import os
 import resource
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import assert_user_error, make_trainer, run_module
@@ -33,9 +37,9 @@ def poison(trainer, steps: range) -> None:
     forward = trainer._wrapped.forward
     calls = {"step": 0}
 
-    def poisoned(tokens: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def poisoned(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls["step"] += 1
-        loss, cross_entropy = forward(tokens, scale)
+        loss, cross_entropy = forward(*arguments)
         return (loss * math.nan, cross_entropy * math.nan) if calls["step"] in steps else (loss, cross_entropy)
 
     trainer._wrapped.forward = poisoned
@@ -62,12 +66,31 @@ def test_updates_that_are_not_finite_are_skipped_and_counted(corpus: Path, tmp_p
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
 def test_gradient_accumulation_changes_nothing(corpus: Path, tmp_path: Path, micro_batch: int) -> None:
-    whole = make_trainer(corpus, tmp_path / "whole")
-    parts = make_trainer(corpus, tmp_path / "parts", f"train.micro_batch={micro_batch}")
-    for step in (1, 2, 3):
+    repeats = ("ladder.recipe.ngram_max_length=3", "ladder.recipe.ngram_max_repeats=1")
+    whole = make_trainer(corpus, tmp_path / "whole", *repeats)
+    parts = make_trainer(corpus, tmp_path / "parts", *repeats, f"train.micro_batch={micro_batch}")
+    for step in (7, 9):  # a sequence of each is left out
         assert parts._update(step).item() == pytest.approx(whole._update(step).item(), rel=1e-5)
     ours, theirs = parts._meter.read(), whole._meter.read()
     assert ours["loss_sum"] == pytest.approx(theirs["loss_sum"], rel=1e-6)
+    assert ours["left_out"] == theirs["left_out"] > 0
+
+
+def test_a_batch_of_repeats_teaches_nothing(corpus: Path, tmp_path: Path) -> None:
+    """Its update is that of weight decay alone, and its loss is none."""
+    trainer = make_trainer(corpus, tmp_path, "ladder.recipe.weight_decay=0", "train.log_every=1")
+    shape = (trainer.rung.hparams.batch_sequences, 32)
+    trainer.order = SimpleNamespace(batch=lambda *_: np.full(shape, 7))
+    trainer.recipe = replace(trainer.recipe, ngram_max_repeats=31)
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    assert trainer._update(1).item() == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    trainer._step = 1
+    rows: list[dict[str, Any]] = []
+    trainer._log_row(SimpleNamespace(write=rows.append), torch.zeros(()))
+    assert (rows[0]["loss"], rows[0]["left_out"], rows[0]["skipped"]) == (None, 1, 0)
+    trainer.recipe = replace(trainer.recipe, ngram_max_length=0)
+    assert trainer._update(2).item() > 0
 
 
 def test_too_many_skipped_updates_stop_the_run(corpus: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ LADDER = [
     "ladder.vocab_size=512",
     "ladder.recipe.sequence_length=32",
     "ladder.recipe.batch_multiple_of=2",
+    "ladder.recipe.ngram_max_length=3",  # so that some sequences are left out of the loss
+    "ladder.recipe.ngram_max_repeats=1",
 ]
 
 
@@ -32,7 +34,7 @@ def words(corpus: Path, runs: Path, *more: str) -> list[str]:
 
 def log_rows(run: RunDirectory) -> list[dict]:
     rows = [json.loads(line) for line in run.log_file.read_text().splitlines()]
-    return [{key: row[key] for key in ("step", "tokens", "loss", "lr", "grad_norm")} for row in rows]
+    return [{key: row[key] for key in ("step", "tokens", "loss", "left_out", "lr", "grad_norm")} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,7 @@ def test_what_a_run_leaves(finished: RunDirectory) -> None:
     rows = log_rows(finished)
     assert [row["step"] for row in rows] == [*range(10, info["total_steps"], 10), info["total_steps"]]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
+    assert all(0 < row["left_out"] < 0.2 for row in rows)
     rung = json.loads((finished.checkpoint(info["total_steps"]) / "rung.json").read_text())
     assert (rung["n"], rung["d"], rung["step"]) == (info["n"], info["d"], info["total_steps"])
     assert rung["tokens"] == rung["d"]

@@ -140,6 +140,26 @@ def test_first_updates_equal_a_plain_reference() -> None:
                 torch.testing.assert_close(*moves, rtol=1e-5, atol=2e-7, msg=name)
 
 
+def test_sequences_left_out_equal_ignored_labels() -> None:
+    """The published runs mask the labels of such sequences; the divisor stays the whole batch."""
+    rung = NANO.make_rung("n3", 1)
+    config = model_config(rung.shape, NANO.recipe)
+    ours, reference = build_model(config, seed=0), build_model(config, seed=0)
+    tokens = torch.randint(0, 512, (4, 32), generator=torch.Generator().manual_seed(0))
+    loss, cross_entropy = LossModel(ours, NANO.recipe.z_loss)(tokens, 1 / tokens.numel(), [1, 3])
+    loss.backward()
+    labels = tokens.clone()
+    labels[[0, 2]] = -100
+    out = reference(input_ids=tokens, labels=labels)
+    kept = out.logits[[1, 3], :-1]
+    expected = (out.loss * 2 * 31 + 1e-4 * kept.logsumexp(-1).square().sum()) / tokens.numel()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert cross_entropy.item() == pytest.approx(out.loss.item() * 2 * 31 / tokens.numel(), rel=1e-5)
+    for p, q in zip(ours.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-5, atol=1e-5 * q.grad.abs().max().item())
+
+
 def test_bf16_autocast_keeps_fp32_gradients_and_loss() -> None:
     rung = NANO.make_rung("n1", 1)
     model = LossModel(build_model(model_config(rung.shape, NANO.recipe), seed=0), 1e-4)

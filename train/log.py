@@ -80,7 +80,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(name: str, total: int, row: dict[str, Any]) -> str:
-    loss = f"{row['loss']:.3f}" if row["loss"] is not None else "none (all updates skipped)"
+    loss = f"{row['loss']:.3f}" if row["loss"] is not None else "none (updates skipped or left out)"
     norm = f"{row['grad_norm']:.2f}" if row["grad_norm"] is not None else "not finite"
     mfu = f"{row['mfu']:.1%}" if row["mfu"] is not None else "n/a"
     return (

@@ -17,6 +17,7 @@ class Meter:
     def __init__(self, device: torch.device) -> None:
         self._state = {
             "loss_sum": torch.zeros((), dtype=torch.float64, device=device),
+            "left_out": torch.zeros((), dtype=torch.float64, device=device),
             "steps": torch.zeros((), dtype=torch.int64, device=device),
             "skipped": torch.zeros((), dtype=torch.int64, device=device),  # of the whole run
             "streak": torch.zeros((), dtype=torch.int64, device=device),
@@ -24,10 +25,15 @@ class Meter:
             "last_skipped": torch.zeros((), dtype=torch.int64, device=device),
         }
 
-    def add(self, loss: Tensor, finite: Tensor, step: int) -> None:
-        """Counts update `step`: `loss` its mean loss on this process, `finite` whether it was applied."""
+    def add(self, loss: Tensor, finite: Tensor, step: int, left_out: float = 0.0) -> None:
+        """Counts update `step`: `loss` its mean loss on this process, `finite` whether it was applied.
+
+        left_out: share of its sequences that are left out of the loss.
+        """
         state = self._state
         state["loss_sum"] += torch.where(finite, loss, 0.0)
+        if left_out:
+            state["left_out"] += left_out * finite
         state["steps"] += finite
         state["skipped"] += ~finite
         state["streak"].add_(1).mul_(~finite)
@@ -35,12 +41,11 @@ class Meter:
         state["last_skipped"].copy_(torch.where(finite, state["last_skipped"], step))
 
     def read(self) -> dict[str, float]:
-        """The sums as numbers (the one wait for the device); starts new ones for loss and steps."""
+        """The sums as numbers (the one wait for the device); starts new ones but for the skipped updates."""
         names = list(self._state)
         values = torch.stack([value.double() for value in self._state.values()]).tolist()
-        self._state["loss_sum"].zero_()
-        self._state["steps"].zero_()
-        self._state["longest_streak"].zero_()
+        for name in ("loss_sum", "left_out", "steps", "longest_streak"):
+            self._state[name].zero_()
         return dict(zip(names, values, strict=True))
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -38,6 +40,7 @@ from train.model import LossModel, build_optimizer
 from train.order import BatchOrder
 from train.parallel import parallelise
 from train.profile import Profile
+from train.repeats import repetitive
 
 CheckpointHook = Callable[[dict[str, Any], RunDirectory], None]
 
@@ -140,28 +143,33 @@ class Trainer:
 
     def _update(self, step: int) -> Tensor:
         """One optimizer update on batch `step`; returns the gradient norm before clipping, on the device."""
-        hparams, accelerator = self.rung.hparams, self.accelerator
-        batch = torch.from_numpy(self.order.batch(step, accelerator.process_index, accelerator.num_processes))
+        hparams, accelerator, recipe = self.rung.hparams, self.accelerator, self.recipe
+        tokens = self.order.batch(step, accelerator.process_index, accelerator.num_processes)
+        left_out = repetitive(tokens, recipe.ngram_max_length, recipe.ngram_max_repeats)
+        batch = torch.from_numpy(tokens)
         if accelerator.device.type == "cuda":
             # The device is still busy with the last step while the host gets here, so this copy costs nothing.
             batch = batch.pin_memory().to(accelerator.device, non_blocking=True)
-        # The published runs divide by all positions of the batch, although a sequence has one label fewer. DDP
-        # averages gradients over processes; times their number makes it the sum.
-        scale = accelerator.num_processes / hparams.batch_tokens
+        # The published runs divide by all positions of the batch, although a sequence has one label fewer and some
+        # are left out. DDP averages gradients over processes; times their number makes it the sum.
+        share = accelerator.num_processes / hparams.batch_sequences
+        scale = share / hparams.sequence_length
         parts = batch.split(self.settings.micro_batch)
         losses = []
         for index, part in enumerate(parts):
+            rows = left_out[index * self.settings.micro_batch :][: len(part)]
+            learned = np.flatnonzero(~rows).tolist() if rows.any() else None
             last = index == len(parts) - 1
             with contextlib.nullcontext() if last else self._parallel.no_sync():
-                loss, cross_entropy = self._wrapped(part, scale)
+                loss, cross_entropy = self._wrapped(part, scale, learned)
                 loss.backward()
                 losses.append(cross_entropy.detach())
-        grad_norm = self._parallel.clip(self.recipe.gradient_clip)
+        grad_norm = self._parallel.clip(recipe.gradient_clip)
         finite = torch.isfinite(grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = hparams.lr_at(step)
         self._parallel.step(finite)
-        self._meter.add(torch.stack(losses).sum(), finite, step)
+        self._meter.add(torch.stack(losses).sum(), finite, step, int(left_out.sum()) * share)
         return grad_norm
 
     def _log_row(self, log: Log | None, grad_norm: Tensor) -> None:
@@ -169,9 +177,10 @@ class Trainer:
         sums = self._meter.read()
         self._check_skipped(sums)
         # Mean over processes and applied updates; cross-entropy per label, of which a sequence has T - 1.
-        share = torch.tensor(sums["loss_sum"] / max(1, sums["steps"]), device=self.accelerator.device)
-        labels = (hparams.sequence_length - 1) / hparams.sequence_length
-        loss = self.accelerator.reduce(share, "mean").item() / labels
+        own = torch.tensor([sums["loss_sum"], sums["left_out"]], dtype=torch.float64, device=self.accelerator.device)
+        loss, left_out = (self.accelerator.reduce(own, "mean") / max(1, sums["steps"])).tolist()
+        learned = sums["steps"] > 0 and not math.isclose(left_out, 1)
+        labels = (1 - left_out) * (hparams.sequence_length - 1) / hparams.sequence_length
         now = time.perf_counter()
         speed = (self._step - self._clock_step) * hparams.batch_tokens / max(now - self._clock, 1e-9)
         self._clock, self._clock_step = now, self._step
@@ -180,10 +189,11 @@ class Trainer:
                 {
                     "step": self._step,
                     "tokens": self._step * hparams.batch_tokens,
-                    "loss": loss if sums["steps"] else None,
+                    "loss": loss / labels if learned else None,
                     "lr": hparams.lr_at(self._step),
                     "grad_norm": float(grad_norm) if torch.isfinite(grad_norm) else None,
                     "skipped": int(sums["skipped"]),
+                    "left_out": left_out,
                     "tokens_per_second": round(speed, 1),
                     **self._mfu(speed),
                     "eta_seconds": round((hparams.total_steps - self._step) * hparams.batch_tokens / speed, 1),
@@ -255,7 +265,8 @@ class Trainer:
     def _hand_over(self, save: Callable[[dict[str, Any]], None]) -> None:
         # Every process has its own share of the loss; the mean of them serves any number of processes.
         meter = self._meter.state_dict()
-        meter["loss_sum"] = self.accelerator.reduce(meter["loss_sum"], "mean")
+        for name in ("loss_sum", "left_out"):
+            meter[name] = self.accelerator.reduce(meter[name], "mean")
         state = {"step": self._step, "meter": meter, "settings": self._fixed()} | self._parallel.state()
         if self.accelerator.is_main_process:
             if self._writer.background:
