@@ -108,7 +108,7 @@ class Stopwatch:
 
 
 def ours(work: Work, watch: Stopwatch) -> None:
-    """The parts of `train.trainer.Trainer._update`, on given tokens, in a process as `python -m train` sets it up."""
+    """What `train.trainer.Trainer._update` does on the device, on given tokens, in a process set up as its own."""
     prepare_cpu()
     accelerator = Accelerator(mixed_precision="bf16" if work.bf16 else "no", cpu=not GPU)
     model = build_model(model_config(work.shape, work.recipe), seed=0).to(accelerator.device)

@@ -27,6 +27,7 @@ from ladder.files import write_json
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from train.checkpoint import Writer, check_disk, save_resume
+from train.log import peak_flops
 from train.model import LossModel, build_model, model_config
 
 SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
@@ -299,3 +300,19 @@ def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> N
         ours, theirs = (load_file(run.checkpoint(step) / "model.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert [path.name for path in runs[1].resume.iterdir()] == [path.name for path in runs[0].resume.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("device", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", None),
+        ("NVIDIA GB200", None),
+    ],
+)
+def test_mfu_is_of_the_device_that_is_meant(device: str, tera: float | None) -> None:
+    assert peak_flops(device) == (None if tera is None else tera * 1e12)

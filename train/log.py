@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,11 +14,12 @@ from tqdm import tqdm
 from ladder.files import write_text
 
 _SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
-# Dense bf16 peak, TFLOP/s, by what CUDA calls the device; the most specific names first. Unknown: no MFU.
+# Dense bf16 peak, TFLOP/s, by words of what CUDA calls the device; the most specific names first. Unknown: no MFU.
 _PEAK_TFLOPS = {
     "H100 PCIe": 756.0,
     "H100 NVL": 835.0,
     "H100": 989.4,
+    "H200 NVL": 835.0,
     "H200": 989.4,
     "GH200": 989.4,
     "B200": 2250.0,
@@ -32,7 +34,8 @@ _PEAK_TFLOPS = {
 
 def peak_flops(device_name: str) -> float | None:
     """Dense bf16 FLOP/s of a GPU, None where it is not known."""
-    return next((tera * 1e12 for name, tera in _PEAK_TFLOPS.items() if name in device_name), None)
+    known = (tera * 1e12 for name, tera in _PEAK_TFLOPS.items() if re.search(rf"\b{name}\b", device_name))
+    return next(known, None)
 
 
 class Log:

@@ -1,4 +1,4 @@
-"""Next-token loss straight from hidden states: the logits of only a few hundred tokens exist at a time."""
+"""Next-token loss straight from hidden states: the logits of only some of the tokens exist at a time."""
 
 from __future__ import annotations
 

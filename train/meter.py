@@ -26,14 +26,17 @@ class Meter:
         }
 
     def add(self, loss: Tensor, finite: Tensor, step: int, left_out: float = 0.0) -> None:
-        """Counts update `step`: `loss` its mean loss on this process, `finite` whether it was applied.
+        """Counts update `step`, of which this process has a share; the mean over processes is the whole batch's.
 
-        left_out: share of its sequences that are left out of the loss.
+        Args:
+            loss: cross-entropy of its labels, summed, times processes / positions of the batch.
+            finite: whether the update was applied.
+            left_out: its sequences that are left out of the loss, times processes / sequences of the batch.
         """
         state = self._state
         state["loss_sum"] += torch.where(finite, loss, 0.0)
         if left_out:
-            state["left_out"] += left_out * finite
+            state["left_out"] += left_out * finite.double()
         state["steps"] += finite
         state["skipped"] += ~finite
         state["streak"].add_(1).mul_(~finite)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from transformers import Olmo2Config, Olmo2ForCausalLM
@@ -64,18 +62,15 @@ class LossModel(nn.Module):
         self.z_weight = z_weight
         self.document_end = document_end
 
-    def forward(self, tokens: Tensor, scale: float, learned: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, scale: float, learned: int | None = None) -> tuple[Tensor, Tensor]:
         """Loss and cross-entropy of `tokens` (sequences, length), both summed over positions and times `scale`.
 
-        Only the sequences `learned` count, or all of them. The others are computed all the same, rare as they are:
-        batches of one shape keep compiled blocks compiled, and every process has a backward pass.
+        Only the first `learned` sequences count, or all of them. The others are computed all the same, rare as they
+        are: batches of one shape keep compiled blocks compiled, and every process has a backward pass.
         """
         mask = None if self.document_end is None else document_mask(tokens, self.document_end)
         output = self.model.model(input_ids=tokens, attention_mask=mask, use_cache=False)
-        hidden, labels = output.last_hidden_state[:, :-1], tokens[:, 1:]
-        if learned is not None:
-            rows = torch.tensor(learned, dtype=torch.long, device=tokens.device)
-            hidden, labels = hidden[rows], labels[rows]
+        hidden, labels = output.last_hidden_state[:learned, :-1], tokens[:learned, 1:]
         loss, cross_entropy = linear_cross_entropy(
             hidden.flatten(0, 1), self.model.lm_head.weight, labels.flatten(), self.z_weight
         )

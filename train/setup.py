@@ -29,7 +29,7 @@ _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only need
 
 
 def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
-    """Raises UserError for a precision or W&B mode that does not exist."""
+    """Raises UserError for an unknown W&B mode, a disk that is too full, or a sequence too large for the GPU."""
     ladder = ladder_from_config(config)
     recipe = ladder.recipe
     # The other processes wait while the first one measures a checkpoint or the disk is slow.

@@ -49,8 +49,8 @@ CheckpointHook = Callable[[dict[str, Any], RunDirectory], None]
 class Settings:
     """How a run goes about its work; nothing here changes what it computes.
 
-    keep_checkpoints: newest weights to keep, None for all; what is not measured yet is never removed.
-    max_skipped: updates in a row that may be skipped for a gradient that is not finite.
+    keep_checkpoints: newest weights to keep, None for all; older ones go once they are measured.
+    max_skipped: so many updates in a row skipped for a gradient that is not finite end the run.
     background: write checkpoints while training goes on.
     parallel: ddp or fsdp2.
     weights_dtype: of the weights in checkpoints; the resume state is always fp32.
@@ -146,7 +146,9 @@ class Trainer:
         hparams, accelerator, recipe = self.rung.hparams, self.accelerator, self.recipe
         tokens = self.order.batch(step, accelerator.process_index, accelerator.num_processes)
         left_out = repetitive(tokens, recipe.ngram_max_length, recipe.ngram_max_repeats)
-        batch = torch.from_numpy(tokens)
+        # Those that are left out come last, so that what is learned is a slice: no index for the device to wait for.
+        batch = torch.from_numpy(tokens[np.argsort(left_out, kind="stable")])
+        learned = len(tokens) - int(left_out.sum())
         if accelerator.device.type == "cuda":
             # The device is still busy with the last step while the host gets here, so this copy costs nothing.
             batch = batch.pin_memory().to(accelerator.device, non_blocking=True)
@@ -157,11 +159,9 @@ class Trainer:
         parts = batch.split(self.settings.micro_batch)
         losses = []
         for index, part in enumerate(parts):
-            rows = left_out[index * self.settings.micro_batch :][: len(part)]
-            learned = np.flatnonzero(~rows).tolist() if rows.any() else None
             last = index == len(parts) - 1
             with contextlib.nullcontext() if last else self._parallel.no_sync():
-                loss, cross_entropy = self._wrapped(part, scale, learned)
+                loss, cross_entropy = self._wrapped(part, scale, max(0, learned - index * self.settings.micro_batch))
                 loss.backward()
                 losses.append(cross_entropy.detach())
         grad_norm = self._parallel.clip(recipe.gradient_clip)
@@ -169,7 +169,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = hparams.lr_at(step)
         self._parallel.step(finite)
-        self._meter.add(torch.stack(losses).sum(), finite, step, int(left_out.sum()) * share)
+        self._meter.add(torch.stack(losses).sum(), finite, step, (len(tokens) - learned) * share)
         return grad_norm
 
     def _log_row(self, log: Log | None, grad_norm: Tensor) -> None:
@@ -179,7 +179,7 @@ class Trainer:
         # Mean over processes and applied updates; cross-entropy per label, of which a sequence has T - 1.
         own = torch.tensor([sums["loss_sum"], sums["left_out"]], dtype=torch.float64, device=self.accelerator.device)
         loss, left_out = (self.accelerator.reduce(own, "mean") / max(1, sums["steps"])).tolist()
-        learned = sums["steps"] > 0 and not math.isclose(left_out, 1)
+        any_learned = sums["steps"] > 0 and not math.isclose(left_out, 1)
         labels = (1 - left_out) * (hparams.sequence_length - 1) / hparams.sequence_length
         now = time.perf_counter()
         speed = (self._step - self._clock_step) * hparams.batch_tokens / max(now - self._clock, 1e-9)
@@ -189,7 +189,7 @@ class Trainer:
                 {
                     "step": self._step,
                     "tokens": self._step * hparams.batch_tokens,
-                    "loss": loss / labels if learned else None,
+                    "loss": loss / labels if any_learned else None,
                     "lr": hparams.lr_at(self._step),
                     "grad_norm": float(grad_norm) if torch.isfinite(grad_norm) else None,
                     "skipped": int(sums["skipped"]),
