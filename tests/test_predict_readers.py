@@ -105,7 +105,10 @@ def results(folder: Path, model: str, n: float, d: float) -> None:
     accuracy = float(ACCURACY(LOSS(n, d)))
     content: dict[str, Any] = {
         "results": {
-            "arc_easy": {"acc,none": accuracy - 0.02, "acc_norm,none": accuracy, "acc_stderr,none": 0.01, "alias": "x"},
+            "arc_easy": {
+                "acc,none": accuracy - 0.02, "acc_norm,none": accuracy, "acc_bytes,none": accuracy - 0.01,
+                "acc_stderr,none": 0.01, "alias": "x",
+            },
             "social_iqa": {"alias": "social_iqa", "acc,none": accuracy},
             "wikitext": {"bits_per_byte,none": float(LM_LOSS(n, d)), "alias": "wikitext"},
             "mmlu_anatomy": {"acc,none": 0.3},
@@ -125,6 +128,11 @@ def test_lm_evaluation_harness_results(tmp_path: Path) -> None:
             results(tmp_path, f"me/{size}-{multiple}", n, 20 * n * multiple)
             lines.append(f"me/{size}-{multiple},{size}-{multiple}xC,{n},{20 * n * multiple}")
     (tmp_path / "runs.csv").write_text("\n".join(lines))
+    table = read_measurements(tmp_path)
+    easy = table[(table.task == "arc_easy") & (table.n == SIZES["190M"]) & (table.d == 20 * SIZES["190M"])]
+    values = dict(zip(easy.metric, easy.value, strict=True))
+    assert values["rc_acc_per_byte"] == pytest.approx(values["rc_acc"] - 0.01)
+    assert values["rc_acc_raw"] == pytest.approx(values["rc_acc"] - 0.02)
     data = load_ladder(tmp_path)
     assert len(data.rungs) == 16 and [task.name for task in data.tasks()] == ["arc_easy", "socialiqa"]
     easy = data.tasks(["arc_easy"])[0]

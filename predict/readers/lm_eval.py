@@ -77,7 +77,7 @@ def _rows(content: dict[str, Any]) -> list[dict[str, Any]]:
         accuracy = values.get("acc_norm", values.get("acc"))
         if accuracy is not None:
             rows.append(common | {"metric": "rc_acc", "value": accuracy})
-        for theirs, ours in {"acc_norm": "rc_acc_per_byte", "acc": "rc_acc_raw"}.items():
+        for theirs, ours in {"acc_bytes": "rc_acc_per_byte", "acc": "rc_acc_raw"}.items():
             if theirs in values:
                 rows.append(common | {"metric": ours, "value": values[theirs]})
         for theirs, ours in LOSSES.items():
