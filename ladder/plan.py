@@ -22,7 +22,7 @@ ADAM_BYTES = 12
 """A resume state, per parameter: fp32 weight and two moments."""
 
 _TRAINING_BYTES = ADAM_BYTES + 4 + 4  # on the device, per parameter: with the gradient and DDP's bucket of it
-_LOGIT_TOKENS = 2048  # tokens whose fp32 logits and their gradient exist at once
+_LOGIT_BYTES = 8 * 2**28  # `train/loss.py`: so many logits at once, in bf16 and fp32, and their gradient
 _USABLE = 0.92  # of a device's memory: the rest is CUDA's own and fragmentation
 
 
@@ -31,7 +31,8 @@ class RungPlan:
     """One rung's numbers, in base units (tokens, FLOPs, hours, dollars, bytes): a row of `--csv`.
 
     `flops_6nd` is 6ND, `flops_with_attention` adds 12·L·d·T per token. `micro_batch` is what the memory of
-    `cluster.gpu` should hold; the trainer finds out by trying. `evaluation_gpu_hours` is for all its checkpoints.
+    `cluster.gpu` should hold; the trainer finds out by trying (with fsdp2 it takes one). `evaluation_gpu_hours` is for
+    all its checkpoints.
     """
 
     rung: str
@@ -73,7 +74,7 @@ class Plan:
 
     @property
     def share_of_target(self) -> float:
-        """The ladder's 6ND over the target's (paper, section 5: 3.2% of 7B-4T, 1.3% of 13B-5T)."""
+        """The ladder's 6ND over the target's (paper, section 2.1: 3.2% of 7B-4T, 1.3% of 13B-5T)."""
         return self.total("flops_6nd") / self.target.flops_6nd
 
     @property
@@ -113,7 +114,7 @@ def make_plan(
         measured = measured_mfu(rung.size)
         mfu = measured or gpu.mfu
         share = -(-hparams.batch_sequences // gpus)
-        micro_batch = train.micro_batch or _micro_batch(rung, share, gpu, gpus if train.parallel == "fsdp2" else 1)
+        micro_batch = train.micro_batch or (1 if train.parallel == "fsdp2" else _micro_batch(rung, share, gpu))
         hours = rung.flops_with_attention / (gpu.peak_flops * mfu) / 3600
         kept = len(hparams.checkpoint_steps)
         if train.keep_checkpoints:
@@ -153,14 +154,14 @@ def make_plan(
     )
 
 
-def _micro_batch(rung: Rung, share: int, gpu: Gpu, shards: int) -> int:
+def _micro_batch(rung: Rung, share: int, gpu: Gpu) -> int:
     """Sequences that fit a GPU beside weights, gradients and moments, halving from the whole share as the trainer does.
 
     A layer keeps about 18 values of width d and 4 of the SwiGLU's width per token for the backward pass (measured:
     32d at ffn = 4d), in bf16.
     """
     shape, tokens = rung.shape, rung.hparams.sequence_length
-    fixed = _TRAINING_BYTES * shape.total_parameters / shards + 8 * _LOGIT_TOKENS * shape.vocab_size
+    fixed = _TRAINING_BYTES * shape.total_parameters + _LOGIT_BYTES
     sequence = 2 * tokens * shape.n_layers * (18 * shape.d_model + 4 * shape.ffn_hidden)
     room = _USABLE * gpu.memory_gb * 1e9 - fixed
     micro_batch = share

@@ -53,6 +53,13 @@ def test_micro_batches_shrink_with_the_memory(capsys: pytest.CaptureFixture[str]
     assert sizes == sorted(sizes) and sizes[0] == 1 and sizes[-1] == 384
 
 
+def test_a_sharded_model_takes_one_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the trainer does, which tries no sizes with fsdp2."""
+    words = ("rung=3B-1xC", "cluster.gpus=8", "train.parallel=fsdp2")
+    assert plan(capsys, *words)["rungs"][0]["micro_batch"] == 1
+    assert plan(capsys, *words, "train.micro_batch=4")["rungs"][0]["micro_batch"] == 4
+
+
 def test_less_disk_with_fewer_and_smaller_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
     full = plan(capsys, "rung=190M-1xC")["rungs"][0]["weights_bytes"]
     assert plan(capsys, "rung=190M-1xC", "train.weights=bf16")["rungs"][0]["weights_bytes"] == full / 2
