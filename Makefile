@@ -2,7 +2,7 @@
 # make test    the tests
 # make check   linter, formatter and type checker
 # make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/; CLUSTER=slurm where SLURM answers)
-# make paper   every table and figure of the paper from AI2's published measurements (RUNS=their folder)
+# make paper   the paper's tables and figures of results from AI2's published measurements (RUNS=their folder)
 
 LADDER ?= olmo2
 CLUSTER ?= $(shell sinfo >/dev/null 2>&1 && echo slurm || echo local)

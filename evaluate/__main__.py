@@ -26,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tasks", type=_words, default=[], help="only these, separated by commas")
     parser.add_argument("--formats", type=_words, default=[], help="only rc or only mc")
     parser.add_argument("--limit", type=_count, help="the first K documents of each task")
-    parser.add_argument("--output", type=Path, help="directory for the metrics files (default: in each run)")
+    parser.add_argument(
+        "--output", type=Path, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
+    )
     parser.add_argument("--dtype", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on a GPU")
     parser.add_argument("--force", action="store_true", help="measure again what is measured already")
     parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")

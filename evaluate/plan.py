@@ -1,4 +1,4 @@
-"""A task's plan: everything that does not depend on weights, made once per (tokenizer, task) and cached.
+"""A task's plan: all that does not depend on weights, made once per (tokenizer, task, context length) and cached.
 
 The plan holds the rows of `evaluate.trie` as flat arrays, and what the metrics need to know of the documents, so that
 scoring a checkpoint reads neither texts nor the tokenizer.

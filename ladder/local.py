@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.2
 _FOREVER_MINUTES = 60 * 24 * 365
 
 CPU_FLOPS_LIMIT = 1e16
-"""Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take more than four days."""
+"""Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take almost four days."""
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:

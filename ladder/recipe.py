@@ -17,7 +17,7 @@ _MAY_BE_ZERO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The constants of the rules below; values and their sources stand in `configs/ladder/*.yaml`."""
+    """The constants of the rules below; values and their sources stand in `configs/recipe/paper.yaml`."""
 
     sequence_length: int
     tokens_per_parameter: float

@@ -26,7 +26,7 @@ COMMANDS = {
     "compute": "the error at a measured target as the ladder grows",
     "advise": "which runs to train next",
     "compare": "two ladders at one target",
-    "paper": "every table and figure of the paper",
+    "paper": "the paper's tables and figures of results",
 }
 
 DEFAULT = "default"

@@ -23,7 +23,7 @@ from predict.ridge import fit_ridge
 from predict.tables import Table
 from predict.tasks import Task
 
-SMALLEST_NOISE = 0.004  # of ln L: reruns of AI2's 1xC runs differ by 0.2% to 1.5%
+SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
 WORTH_IT = 0.01  # smaller reductions are no reason to train a run
 RELATIVE_PRIOR = np.log(10.0)  # of A, B and E around their fit: within a factor of 10
 

@@ -104,7 +104,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything
 
 
 def target_of(options: argparse.Namespace, data: LadderData | None) -> Target:
-    """The target that the options name; without one, the ladder's own.
+    """The target that the options name.
 
     Raises:
         UserError: an unknown name, only one of --n and --d, or no target at all.

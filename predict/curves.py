@@ -48,7 +48,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """N parameters, D tokens at the end, and everything measured on the way; `flops_per_token` to train."""
+    """N parameters, D tokens at the end, and everything measured on the way."""
 
     name: str
     size: str

@@ -20,7 +20,7 @@ from predict.tasks import Task
 RUN_NOISE = 0.004  # accuracy: what a rerun changes, as between AI2's 1xC runs and their reruns
 UNKNOWN_ITEMS = 1000
 DRIFT = 0.01  # accuracy per decade of N·D beyond the runs: what members that agree may still miss together
-LOSS_NOISE = 0.005  # relative, of a final loss; reruns of AI2's 1xC runs differ by 0.2% to 1.5%
+LOSS_NOISE = 0.005  # relative, of a final loss; from AI2's reruns at 1xC, that of a run is 0.2% to 1.6%
 LOSS_DRIFT = 0.01  # relative, per decade
 
 

@@ -187,7 +187,7 @@ def load_ladder(
 ) -> LadderData:
     """Reads whatever `predict.readers.read_measurements` knows, and chooses the rungs.
 
-    Of AI2's folder only rungs and targets are read, unless `everything` is wanted: reruns and larger sizes.
+    Of AI2's folder only rungs and targets are read, unless `everything` is wanted, or sizes or multiples are named.
     """
     from predict.readers import is_run_folder, read_measurements
     from predict.readers.ai2 import is_ai2_folder

@@ -1,7 +1,7 @@
 """Step 1: fit the loss of a ladder's final checkpoints by a power law (section 3.1).
 
 The published fit is a sum of Huber losses on log L, minimised by L-BFGS-B from one start. The objective is not convex,
-whatever the paper says, so `starts` gives other starts to compare with.
+whatever the paper says, so `fit_power_law_from_many` tries other starts to compare with.
 """
 
 from __future__ import annotations

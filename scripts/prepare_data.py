@@ -1,9 +1,9 @@
 """Text into token shards: `python scripts/prepare_data.py data=sotu`.
 
 Reads the documents that the `data` config names, splits off the held-out part, trains or takes the tokenizer, and
-writes what `ladder/shards.py` describes. Stopped and started again, it goes on after the last whole batch. For a corpus
-that names a suite, ranking tasks are made from its held-out part. Token files that exist already (`source.raw`) are not
-copied.
+writes what `ladder/shards.py` describes. Stopped and started again, it goes on where it last saved, at most 17 million
+tokens back. For a corpus that names a suite, ranking tasks are made from its held-out part. Token files that exist
+already (`source.raw`) are not copied.
 """
 
 from __future__ import annotations
