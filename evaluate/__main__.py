@@ -13,13 +13,13 @@ from yaml import YAMLError
 from evaluate.checkpoint import find_checkpoints
 from ladder.config import load_config, split_overrides
 from ladder.cpu import importing, prepare_cpu
-from ladder.errors import UserError, run_command
+from ladder.errors import Parser, UserError, run_command
 
 prepare_cpu()
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m evaluate", description=__doc__, epilog="Any configuration value can be given as key=value."
     )
     parser.add_argument("path", type=Path, help="a checkpoint, a run, a ladder, or a directory of checkpoints")

@@ -18,7 +18,7 @@ from ladder.config import (
     split_list,
     split_overrides,
 )
-from ladder.errors import UserError, run_command
+from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.identity import check_settings
 from ladder.launch import Launch
 from ladder.plan import plan_csv, plan_json, plan_tables, print_table
@@ -36,12 +36,12 @@ QUIET_REFRESH_SECONDS = 60
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m ladder",
         description="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
         epilog="Any configuration value can be given as key=value.",
     )
-    parser.add_argument("command", choices=list(COMMANDS))
+    parser.add_argument("command", help=", ".join(COMMANDS))
     parser.add_argument("--sizes", help="only these sizes, such as 190M,370M")
     parser.add_argument("--multiples", help="only these Chinchilla multiples, such as 1,2")
     form = parser.add_mutually_exclusive_group()
@@ -50,6 +50,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="run: print what would be submitted or launched")
     parser.add_argument("--watch", action="store_true", help="status: refresh until nothing is under way")
     options, words = parser.parse_known_args(argv)
+    if options.command not in COMMANDS:
+        raise unknown("command", options.command, COMMANDS)
     for option, command in (("json", "plan"), ("csv", "plan"), ("dry_run", "run"), ("watch", "status")):
         if getattr(options, option) and options.command != command:
             raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {command}")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from ladder.config import CONFIGS, options
 from ladder.errors import UserError, unknown
 from ladder.rung import Rung
 
@@ -121,7 +122,7 @@ def _slurm(node: Any) -> Slurm:
 def _gpus(value: Any, sizes: Mapping[str, Any]) -> int | str | dict[str, int]:
     if isinstance(value, dict):
         for size, number in value.items():
-            if size not in sizes and size != "default":
+            if size not in sizes and size != "default" and size not in sizes_of_all_ladders():
                 raise unknown("size in cluster.gpus", str(size), ["default", *sizes])
             _whole(f"cluster.gpus.{size}", number, 0)
         if missing := [size for size in sizes if size not in value and "default" not in value]:
@@ -129,6 +130,12 @@ def _gpus(value: Any, sizes: Mapping[str, Any]) -> int | str | dict[str, int]:
         return {"default": 0, **value}
     _auto("cluster.gpus", value, 0)
     return value
+
+
+def sizes_of_all_ladders() -> set[str]:
+    """A cluster's file may have numbers for the sizes of several ladders."""
+    nodes: list[Any] = [OmegaConf.load(CONFIGS / "ladder" / f"{name}.yaml") for name in options("ladder")]
+    return {str(size) for node in nodes for group in ("sizes", "larger_sizes") for size in node.get(group) or {}}
 
 
 def _known(where: str, node: Any, kind: type) -> None:

@@ -60,12 +60,21 @@ def load_config(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: an unknown group option, key or a malformed override, with the nearest known name.
     """
+    _check_target(overrides)
     try:
         return _compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from None
     except YAMLError as error:
         raise UserError(f"configs: {error}") from None
+
+
+def _check_target(overrides: Sequence[str]) -> None:
+    """N of one model and D of another, or both under a third one's name, would be predicted without a word."""
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    whole = {"target.name", "target.n", "target.d"}
+    if {"target.n", "target.d"} & keys and (missing := sorted(whole - keys)):
+        raise UserError(f"{', '.join(missing)} is missing: a target of your own has all of target.name, .n and .d")
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

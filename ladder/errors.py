@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -14,6 +16,16 @@ EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 
 class UserError(Exception):
     """Something the user can mend. Its message is one line and is all that is shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports its errors as every other user error, and takes no option for another that begins like it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -39,10 +51,14 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader (head, less) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}; check that it is there and may be used", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     sys.exit(code)

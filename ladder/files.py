@@ -92,8 +92,9 @@ def exclusive(directory: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().partition(" since ")[0].strip() or "no name"
             raise UserError(
-                f"{directory}: {what} is at work there already ({file.read().strip() or 'no name'})"
+                f"{directory}: {what} is at work there already ({holder}); wait for it, or python -m ladder cancel"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {process_start(os.getpid()) or 0}\n")

@@ -64,10 +64,12 @@ class Forecast:
         return "--n", f"{self._target.n:.17g}", "--d", f"{self._target.d:.17g}"
 
     def describe(self) -> str:
-        """Where the prediction is; where there is none, what its job said."""
+        """Where the prediction is; where there is none of these measurements, why."""
         if self.made():
             report = self._directory.report(self._target.name)
             return f"prediction for {self._target.name}: {self.path}, {report}/report.html"
+        if self.path.exists():
+            return f"{self.path} is not of these measurements; python -m ladder predict makes it again"
         said = last_line(self._directory.jobs / f"{PREDICT}.txt")
         return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
 

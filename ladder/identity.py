@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from ladder.config import ladder_from_config
 from ladder.data import Mix
 from ladder.errors import UserError, unknown
-from ladder.rundir import RunDirectory
+from ladder.files import json_sha256, read_json
+from ladder.rundir import RUN_FILE, RUNG_FILE, RunDirectory
 from ladder.rung import Rung
 
 CHOICES = {
@@ -72,6 +73,8 @@ def run_identity(config: DictConfig, rung: Rung, mix: Mix | None) -> dict[str, A
 def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
     """Refuses to go on with a run that was begun with other values."""
     if not run.run_file.exists():
+        if "data_fingerprint" in identity:
+            _check_checkpoints(run, json_sha256(identity))
         return
     before = _flat(run.run_info())
     changed = [
@@ -84,6 +87,17 @@ def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
             f"{run.path} was begun with another configuration ({'; '.join(changed)}); "
             "use those values, another runs_dir, or remove that directory"
         )
+
+
+def _check_checkpoints(run: RunDirectory, config_hash: str) -> None:
+    """Where run.json was lost, its checkpoints still say what the run was."""
+    for step in run.checkpoint_steps()[-1:]:
+        file = run.checkpoint(step) / RUNG_FILE
+        if read_json(file).get("config_hash") != config_hash:
+            raise UserError(
+                f"{run.path} has no {RUN_FILE}, and {file} is of another configuration; "
+                "use that one, another runs_dir, or remove that directory"
+            )
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -220,7 +220,7 @@ class Launch:
 
     def status(self) -> LadderStatus:
         """From files first; the queue, where the cluster has one, says what they cannot."""
-        note = ""
+        note, incomplete = "", False
         try:
             queue = self._queue()
         except UserError as error:
@@ -228,13 +228,13 @@ class Launch:
         try:
             self._check_identities(None)
         except UserError as error:
-            note = note or str(error)
+            note, incomplete = note or str(error), True
         statuses = ladder_status(self.directory, self.rungs, queue)
         if self.whole and not note and all(status.state == "done" for status in statuses):
-            note = self.forecast.describe()
+            note, incomplete = self.forecast.describe(), not self.forecast.made()
         holder = lock_holder(self.directory.path)
         here = holder is not None and holder[1] == platform.node()
-        return LadderStatus(runs=statuses, at_work=bool(queue) or here, note=note)
+        return LadderStatus(runs=statuses, at_work=bool(queue) or here, note=note, incomplete=incomplete)
 
     @functools.cached_property
     def target(self) -> Target:

@@ -98,7 +98,7 @@ def make_plan(
     Args:
         gpus_here: what `cluster.gpus=auto` stands for; 0 is planned as one.
         train: the configuration's `train` group.
-        evaluation_tokens: tokens that one evaluation of a checkpoint runs through the model.
+        evaluation_tokens: tokens that one evaluation of a checkpoint runs through the model; 0 where not known.
         measured_mfu: MFU of a size where a run of it was logged, else None: `cluster.gpu.mfu` is taken.
     """
     gpu = cluster.gpu
@@ -245,15 +245,16 @@ def plan_tables(plan: Plan) -> list[Table]:
             _rounded(rung.dollars),
             size(rung.weights_bytes),
             size(rung.resume_bytes),
-            _rounded(rung.evaluation_gpu_hours),
+            _rounded(rung.evaluation_gpu_hours) if rung.evaluation_gpu_hours else "unknown",
         )
     recipe.caption = (
         f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
     )
+    evaluation = plan.total("evaluation_gpu_hours")
     notes = [
         f"in all {_rounded(plan.total('gpu_hours'))} GPU-hours of training and "
-        f"{_rounded(plan.total('evaluation_gpu_hours'))} of evaluation ({plan.total('checkpoints'):,.0f} checkpoints), "
-        f"${_rounded(plan.dollars)} with both",
+        f"{_rounded(evaluation) if evaluation else 'an unknown number'} of evaluation "
+        f"({plan.total('checkpoints'):,.0f} checkpoints), ${_rounded(plan.dollars)} with both",
         f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk",
         f"longest run {duration(3600 * max(rung.wall_hours for rung in plan.rungs))}",
     ]

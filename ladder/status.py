@@ -66,7 +66,7 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
     steps = run.checkpoint_steps()
     measured = set(run.measured_steps()) & set(rung.hparams.checkpoint_steps)
     error = history.error
-    if finished(run, rung.hparams.total_steps):
+    if finished(run, rung.hparams.total_steps) and run.run_file.exists():
         state = "done" if len(measured) == len(rung.hparams.checkpoint_steps) else "trained"
     elif history.alive or (history.alive is None and _grows(run)):
         state = "running"
@@ -138,17 +138,21 @@ def measured_mfu(statuses: Sequence[RunStatus]) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderStatus:
-    """`at_work`: a launcher is here, or the queue has jobs; `note`: on the prediction, or on a queue without answer."""
+    """`at_work`: a launcher is here, or the queue has jobs; `note`: on the prediction, or on a queue without answer.
+
+    `incomplete`: something besides the runs is missing or wrong, as the note says.
+    """
 
     runs: Sequence[RunStatus]
     at_work: bool
     note: str
+    incomplete: bool = False
 
     @property
     def exit_code(self) -> int:
         """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
         states = {run.state for run in self.runs}
-        if states <= {"done"}:
+        if states <= {"done"} and not self.incomplete:
             return EXIT_DONE
         return EXIT_UNDER_WAY if self.under_way and "failed" not in states else EXIT_STOPPED
 

@@ -6,10 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ladder.config import load_config, load_target, split_overrides
-from ladder.errors import UserError
+from ladder.errors import Parser, UserError
 from ladder.rung import Target
 from predict.tables import Table
 
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
     from predict.ladders import LadderData
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports its errors as every other user error: one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     name = f"python -m predict {command}".strip()
-    return Parser(prog=name, description=description, allow_abbrev=False)
+    return Parser(prog=name, description=description)
 
 
 def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:

@@ -8,7 +8,6 @@ one thread; the two ways take turns.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -26,7 +25,7 @@ from transformers import AutoTokenizer
 
 from ladder.config import ladder_from_config, load_config
 from ladder.data import open_data
-from ladder.errors import run_command
+from ladder.errors import Parser, run_command
 from ladder.files import write_json
 from ladder.provenance import git_revision, versions
 from ladder.shard_writer import ShardWriter
@@ -41,7 +40,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python scripts/bench_data.py", description=__doc__)
+    parser = Parser(prog="python scripts/bench_data.py", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(argv)

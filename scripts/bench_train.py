@@ -29,7 +29,7 @@ from accelerate import Accelerator
 
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import prepare_cpu
-from ladder.errors import run_command, unknown
+from ladder.errors import Parser, run_command, unknown
 from ladder.files import write_json
 from ladder.provenance import git_revision, versions
 from ladder.recipe import Recipe
@@ -225,7 +225,7 @@ def compare(size: str, rounds: int) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python scripts/bench_train.py", description=__doc__)
+    parser = Parser(prog="python scripts/bench_train.py", description=__doc__)
     parser.add_argument("--sizes", default=",".join(OLMO2) if GPU else ",".join(["n0", "n1", "n3", "n5", *SLICES]))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)

@@ -5,7 +5,6 @@ The prediction is written to disk, and its hash printed, before the target is tr
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import subprocess
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from ladder.config import ladder_directory, ladder_from_config, load_config
 from ladder.cpu import importing, prepare_cpu
-from ladder.errors import UserError, run_command
+from ladder.errors import Parser, UserError, run_command
 from ladder.files import read_json
 from ladder.measurements import read_runs
 from ladder.plan import print_table
@@ -35,7 +34,7 @@ EVALUATION_SECONDS = 1.0  # CPU seconds to score one nano checkpoint
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python scripts/demo.py", description=__doc__)
+    parser = Parser(prog="python scripts/demo.py", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="up to 4xC only, target n5-4xC: about half the time")
     quick = parser.parse_args(argv).quick
     multiples = "1,2,4" if quick else "1,2,4,8"

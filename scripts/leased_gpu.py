@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ladder.errors import UserError, run_command
+from ladder.errors import Parser, UserError, run_command
 from ladder.files import atomic_file, cache_directory
 from ladder.history import finished
 from ladder.rundir import find_runs
@@ -41,7 +41,7 @@ SAVING_SECONDS = 60  # of the time limit, for trainings to save and results to b
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python scripts/leased_gpu.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     stages = parser.add_subparsers(dest="stage", required=True)

@@ -8,7 +8,6 @@ already (`source.raw`) are not copied.
 
 from __future__ import annotations
 
-import argparse
 import glob
 import hashlib
 import itertools
@@ -30,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
 from ladder.config import load_config, split_overrides
-from ladder.errors import UserError, run_command, unknown
+from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.files import fetch_wheel, json_sha256, read_json, sha256_of, write_json
 from ladder.shard_writer import ShardWriter
 from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
@@ -51,7 +50,7 @@ class Document(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python scripts/prepare_data.py", description=__doc__)
+    parser = Parser(prog="python scripts/prepare_data.py", description=__doc__)
     _, words = parser.parse_known_args(argv)
     data = load_config(split_overrides(words)).data
     directory = Path(data.directory)

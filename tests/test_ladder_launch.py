@@ -304,7 +304,7 @@ def test_a_run_that_vanishes_is_not_called_done(corpus: Path, tmp_path: Path) ->
         ("suite.forward_tokens=abc", "suite.forward_tokens=abc"),
         ("runs_dir=null", "must name a directory"),
         ("cluster.gpus=4096", "more than its batch's"),
-        ("target.n=-1", "target.n=-1"),
+        ("target.n=70e9", "target.d, target.name is missing"),
     ],
 )
 def test_values_are_checked_before_anything_else(word: str, fragment: str) -> None:

@@ -137,6 +137,45 @@ def test_bad_slurm_values_are_named(words: list[str], fragment: str) -> None:
         cluster_from_config(config, ladder_from_config(config).sizes)
 
 
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        (["target.name=mine", "target.n=-1", "target.d=1"], "target.n=-1"),
+        (["target.name=mine", "target.n=7e10"], "target.d is missing"),
+        (["target.n=7e10", "target.d=1e13"], "target.name is missing"),
+    ],
+)
+def test_a_target_of_ones_own_is_whole(words: list[str], fragment: str) -> None:
+    with pytest.raises(UserError, match=fragment):
+        main(["plan", *words])
+
+
+def test_a_cluster_serves_any_ladder(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its numbers of GPUs for the sizes of other ladders are passed over."""
+    (rung,) = plan(capsys, "ladder=nano", "cluster=slurm", "rung=n0-1xC")["rungs"]
+    assert rung["gpus"] == 8
+
+
+def test_what_is_not_known_is_not_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "rung=190M-1xC", "suite.forward_tokens=null"]) == 0
+    out = capsys.readouterr().out
+    assert "unknown" in out and "an unknown number of evaluation" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        (("ladder", "paln"), 'did you mean "plan"'),
+        (("ladder",), "arguments are required: command"),
+        (("evaluate", "x", "--dtype", "fp3"), "invalid choice: 'fp3'"),
+        (("train", "--cfg=1"), "ignored explicit argument"),
+        (("predict", "--laws", str(ROOT)), f"{ROOT}: Is a directory"),
+    ],
+)
+def test_bad_words_are_one_line(command: Callable, words: tuple[str, ...], fragment: str) -> None:
+    assert_user_error(command("-m", *words), fragment)
+
+
 def test_gpus_by_size() -> None:
     config = load_config(["cluster=slurm", "cluster.gpus={190M: 4, 1.3B: 32, default: 8}"])
     ladder = ladder_from_config(config)

@@ -117,6 +117,7 @@ def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, 
     run.metrics.mkdir(parents=True)
     for step in RUNG.hparams.checkpoint_steps:
         run.metrics_file(step).write_text("{}")
+    run.run_file.touch()
     write_events(run, start())
     assert run_status(RUNG, run).state == "running"
     write_events(run, start("elsewhere", dead_process()), {"event": "end", "error": "KeyboardInterrupt:"})
@@ -125,10 +126,12 @@ def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, 
     assert run_status(RUNG, run).state == "done"
     run.metrics_file(RUNG.hparams.checkpoint_steps[0]).unlink()
     assert run_status(RUNG, run).state == "trained"
+    run.run_file.unlink()  # lost: the run is not done until it is there again
+    assert run_status(RUNG, run).state == "stopped"
     words = (f"runs_dir={tmp_path}", f"rung={RUNG.name}", f"data.directory={corpus}")
     done = command("-m", "train", "ladder=nano", *words)
     assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
-    assert not run.checkpoints.exists()
+    assert not run.checkpoints.exists() and run.run_info()["run"] == RUNG.name
 
 
 def test_the_queue_comes_second(tmp_path: Path) -> None:
@@ -162,7 +165,10 @@ def test_exit_codes(tmp_path: Path) -> None:
             (run.checkpoint(step) / "rung.json").touch()
             run.metrics.mkdir(exist_ok=True)
             run.metrics_file(step).touch()
+        run.run_file.touch()
     assert code() == EXIT_DONE
+    statuses = ladder_status(directory, rungs)
+    assert LadderStatus(runs=statuses, at_work=False, note="no prediction", incomplete=True).exit_code == EXIT_STOPPED
 
 
 def test_history_is_recorded_with_code_and_error(tmp_path: Path) -> None:

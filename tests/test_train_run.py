@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,18 @@ def test_a_finished_run_is_left_alone(finished: RunDirectory, corpus: Path) -> N
     assert done.returncode == 0
     assert "is complete" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+
+
+def test_a_lost_run_file_is_written_again(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.path.parent.parent, runs)
+    run = RunDirectory(runs / "nano" / "n0-1xC")
+    run.run_file.unlink()
+    other = run_module(*words(corpus, runs, "seed=7"))
+    assert_user_error(other, "has no run.json", "is of another configuration")
+    done = run_module(*words(corpus, runs))
+    assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
+    assert run.run_info() == finished.run_info()
 
 
 def test_stopped_and_restarted_it_ends_the_same(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:

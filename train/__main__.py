@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 from typing import Any
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ladder.config import ladder_directory, load_config, rung_from_config, split_overrides
 from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
-from ladder.errors import EXIT_PREEMPTED, run_command
+from ladder.errors import EXIT_PREEMPTED, Parser, run_command
 from ladder.files import exclusive, json_sha256, write_json, write_text
 from ladder.history import finished, recorded
 from ladder.identity import check_identity, check_settings, run_identity
@@ -25,7 +24,7 @@ prepare_cpu()
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m train", description=__doc__, epilog="Any configuration value can be given as key=value."
     )
     parser.add_argument("--dry-run", action="store_true", help="print the derived hyper-parameters and stop")
@@ -48,6 +47,7 @@ def main(argv: list[str]) -> int:
     check_identity(run, identity)
     if finished(run, rung.hparams.total_steps):
         if is_main_process():
+            begin(config, rung, run, identity)
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0
     with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
@@ -73,7 +73,7 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
 
 
 def begin(config: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:
-    """Writes what the run is, before its first step; a restart leaves it as it was."""
+    """Writes what the run is, before its first step; a restart leaves it as it was, or writes what was lost."""
     if run.run_file.exists():
         return
     write_text(run.config_file, OmegaConf.to_yaml(config))

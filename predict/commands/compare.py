@@ -19,7 +19,6 @@ def main(argv: list[str]) -> None:
     command.add_target(options)
     command.add_format(options)
     command.add_plot(options)
-    options.allow_abbrev = False
     known, rest = options.parse_known_intermixed_args(argv)
     overrides = command.overrides_of([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
     paths = [path for path in known.ladders if "=" not in str(path)]
