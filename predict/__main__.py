@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from predict import command
 from predict.ensemble_law import interval_notes
 from predict.lawfile import SHIPPED, read_laws
 from predict.prediction import Prediction
-from predict.tables import prediction_table
+from predict.tables import prediction_table, predictions_csv
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {
@@ -70,6 +71,9 @@ def main(argv: list[str]) -> int:
     answer = from_ladder(known, overrides) if known.ladder else from_laws(known)
     if known.form == "json":
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
+    elif known.form == "csv":
+        print("\n".join(answer.notes), file=sys.stderr)
+        print(predictions_csv(answer.predictions), end="")
     else:
         title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
         command.show(known.form, prediction_table(answer.predictions, title, answer.notes))

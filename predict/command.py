@@ -14,8 +14,6 @@ from ladder.rung import Target
 from predict.tables import Table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from predict.ladders import LadderData
 
 
@@ -60,16 +58,13 @@ def add_format(options: argparse.ArgumentParser) -> None:
 
 
 def add_plot(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--plot", type=Path, metavar="FILE", help="also write a PNG")
+    options.add_argument("--plot", type=_png, metavar="FILE", help="also write a PNG")
 
 
-def write_plot(path: Path, figure: Figure) -> None:
-    """Raises UserError where the file is not to be a PNG."""
-    from predict.plots import save
-
-    if path.suffix != ".png":
-        raise UserError(f"--plot {path}: the name must end in .png")
-    save(figure, path)
+def _png(text: str) -> Path:
+    if not text.endswith(".png"):
+        raise UserError(f"--plot {text}: the name must end in .png")
+    return Path(text)
 
 
 def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -116,12 +111,9 @@ def target_of(options: argparse.Namespace, data: LadderData | None) -> Target:
 
 
 def show(form: str, *tables: Table) -> None:
-    """Prints tables; as JSON a list of {title, rows} with one object per row."""
+    """Prints tables; as JSON a list of {title, notes, rows} with one object per row, its numbers as numbers."""
     if form == "json":
-        value = [
-            {"title": table.title, "rows": [dict(zip(table.headers, row, strict=True)) for row in table.rows]}
-            for table in tables
-        ]
+        value = [{"title": table.title, "notes": table.notes, "rows": table.records()} for table in tables]
         print(json.dumps(value, indent=1, ensure_ascii=False))
         return
     shown = [{"text": table.text, "csv": table.csv, "markdown": table.markdown}[form]() for table in tables]

@@ -86,7 +86,8 @@ def _final(run: Run, data: LadderData, task: Task) -> float:
     return accuracy_curve(run, task).final(data.smoothing.final_checkpoints)
 
 
-def comparison_table(rows: Sequence[Comparison], target: Target, rung: str) -> Table:
+def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target: Target, rung: str) -> Table:
+    """`names`: what A and B are."""
     cells = [
         (
             row.title,
@@ -113,6 +114,7 @@ def comparison_table(rows: Sequence[Comparison], target: Target, rung: str) -> T
         headers=("task", "A", "B", "A - B", "P(A > B)", f"A - B at {rung}", "agree"),
         rows=(*cells, mean),
         notes=(
+            f"A: {names[0]}; B: {names[1]}",
             f"A - B at {rung}: the single-scale baseline, which ranks data mixes well and is hard to beat "
             "(arXiv 2504.11393)",
         ),

@@ -90,9 +90,11 @@ class EnsembleLaw:
 def interval_notes(calibration: Calibration, top: float, n: float, d: float) -> list[str]:
     """What the intervals at (n, d) rest on, with a warning where that is little."""
     far = max(math.log10(n * d / top), 0.0)
+    inside = ["warning: a run as large as the target was fitted, perhaps the target itself: no prediction"]
     if not calibration.cells:
-        return ["warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used"]
-    notes = [f"intervals: calibrated on {calibration.cells} back-test predictions"]
+        few = "warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used"
+        return [few, *(inside if n * d <= top else [])]
+    notes = [*(inside if n * d <= top else []), f"intervals: calibrated on {calibration.cells} back-test predictions"]
     if far > calibration.decades:
         notes.append(
             f"warning: the target lies {far:.1f} decades of N·D beyond the ladder; "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAME = 1e-3  # relative difference of N and D up to which two runs are the same point
+TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
 MINIMUM_RUNGS = 3
 FEW_RUNGS = 5
 
@@ -58,11 +59,11 @@ class LadderData:
         return None
 
     def below(self, target: Target) -> LadderData:
-        """Without the target's own run, and where no ladder says what the rungs are without costlier runs."""
+        """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
         keep = [
             run
             for run in self.rungs
-            if not (_same(run.n, target.n) and _same(run.d, target.d))
+            if not (_same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN)
             and (self.ladder is not None or run.compute < target.flops_6nd)
         ]
         return replace(self, rungs=tuple(keep)).checked()

@@ -134,8 +134,10 @@ def read_laws(path: Path) -> LawFile:
             top=top,
             actuals=value["actuals"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
         raise UserError(f"{path} lacks or misspells {error}; {AGAIN}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} holds a value of the wrong kind ({error}); {AGAIN}") from None
 
 
 def _task(name: str, entry: dict[str, Any]) -> Task:

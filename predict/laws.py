@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -134,7 +135,9 @@ def law_from_json(value: dict[str, Any], source: str) -> Law:
     if form is None:
         raise UserError(f"{source}: unknown form {value.get('form')!r}; known: {', '.join(FORMS)}")
     names = [item.name for item in fields(form)]
-    missing = [name for name in names if not isinstance(value.get(name), int | float)]
-    if missing:
-        raise UserError(f"{source}: {value['form']} lacks the number {missing[0]}; run: python -m predict fit")
+    for name in names:
+        number = value.get(name)
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            found = f"has {name} = {number}, no finite number" if name in value else f"lacks the number {name}"
+            raise UserError(f"{source}: {value['form']} {found}; run: python -m predict fit")
     return form(**{name: float(value[name]) for name in names})

@@ -103,8 +103,8 @@ def _plots(
     step2 = step2_figure(below, laws, steps, method, f"Step 2: accuracy from loss ({target.name})")
     return [
         _section("Accuracy from N and D", CHAINED, chained, directory / "chained.png"),
-        _section("Step 1: loss from N and D", STEP1, step1, directory / "step1.png"),
-        _section("Step 2: accuracy from loss", STEP2, step2, directory / "step2.png"),
+        _section("Step 1: loss from N and D", f"By method {method}. {STEP1}", step1, directory / "step1.png"),
+        _section("Step 2: accuracy from loss", f"By method {method}. {STEP2}", step2, directory / "step2.png"),
         Section(title=f"Formulas fitted by method {method}", text=FORMULAS, tables=(_formulas(laws),)),
     ]
 
@@ -125,8 +125,13 @@ def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Ta
 
 
 def _formulas(laws: Sequence[TaskLaw]) -> Table:
-    rows = [(law.task.title, law.step1.formula() if law.step1 else "", law.step2.formula()) for law in laws]
-    return Table(title="", headers=("task", "step 1", "step 2"), rows=tuple(rows))
+    rows: list[tuple[str, ...]] = [
+        (law.task.title, law.step1.formula() if law.step1 else "", law.step2.formula(), "; ".join(law.flags))
+        for law in laws
+    ]
+    if not any(law.flags for law in laws):
+        rows = [row[:-1] for row in rows]
+    return Table(title="", headers=("task", "step 1", "step 2", "flags")[: len(rows[0])], rows=tuple(rows))
 
 
 def _render(content: dict[str, Any]) -> str:

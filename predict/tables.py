@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Sequence
@@ -43,6 +44,18 @@ class Table:
         csv.writer(buffer, lineterminator="\n").writerows([self.headers, *self.rows])
         return buffer.getvalue().rstrip("\n")
 
+    def records(self) -> list[dict[str, str | float | None]]:
+        """An object per row: numbers as numbers, to the digits shown; percentages as shares; None where empty."""
+        return [dict(zip(self.headers, map(_value, row), strict=True)) for row in self.rows]
+
+
+def _value(cell: str) -> str | float | None:
+    plain = cell.replace(",", "")
+    for kind, text, scale in ((int, plain, 1), (float, plain, 1), (float, plain.removesuffix("%"), 0.01)):
+        with contextlib.suppress(ValueError):
+            return kind(text) * scale
+    return cell or None
+
 
 def number(value: float | None, form: str = ".3f") -> str:
     return "" if value is None else format(value, form)
@@ -77,6 +90,16 @@ def prediction_table(predictions: list[Prediction], title: str, notes: Sequence[
         rows=tuple(zip(*[cells for _, cells in kept], strict=True)),
         notes=(*summary, *notes),
     )
+
+
+def predictions_csv(predictions: Sequence[Prediction]) -> str:
+    """The fields of `Prediction.to_json`, a row per task: accuracies in [0, 1], numbers as they are."""
+    buffer = io.StringIO()
+    names = [name for name in predictions[0].to_json() if name != "members"]
+    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(p.to_json() | {"flags": "; ".join(p.flags)} for p in predictions)
+    return buffer.getvalue()
 
 
 def _summary(predictions: list[Prediction], error: float) -> str:

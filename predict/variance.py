@@ -87,7 +87,9 @@ def repeated(data: LadderData) -> list[tuple[Run, Run]]:
 
 def variance_table(data: LadderData, noises: Sequence[TaskNoise]) -> Table:
     top = largest(data.rungs)
+    measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
     repeats = len(repeated(data))
+    whole = "; these are all of the run, so that the SD is also of what it still learned" if measured <= LAST else ""
     rows = tuple(
         (
             noise.task.title,
@@ -97,7 +99,7 @@ def variance_table(data: LadderData, noises: Sequence[TaskNoise]) -> Table:
         for noise in noises
     )
     return Table(
-        title=f"Noise over the last {LAST} checkpoints of {top.name}",
+        title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}",
         headers=(
             "task",
             *(f"{what} {name}" for what in ("loss", "accuracy") for name in ("SD", "SD %", "rerun", "SNR")),
@@ -105,7 +107,7 @@ def variance_table(data: LadderData, noises: Sequence[TaskNoise]) -> Table:
         rows=rows,
         notes=(
             f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
-            "SNR: spread of the rungs' final values over the larger of the two",
+            f"SNR: spread of the rungs' final values over the larger of the two{whole}",
         ),
     )
 

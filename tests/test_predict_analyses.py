@@ -89,9 +89,14 @@ def test_a_budget_that_buys_nothing_is_refused(tmp_path: Path) -> None:
 def test_subcommands_print_tables_and_write_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(write(tmp_path / "mine.csv", simulated(noise=0.003)))
     split, task = shown(capsys, "backtest", "--ladder", path, *RUNGS, "--plot", str(tmp_path / "backtest.png"))
-    assert len(split["rows"]) == 8 and float(task["rows"][0]["default"]) < 2
+    assert len(split["rows"]) == 8 and task["rows"][0]["default"] < 2
+    assert type(split["rows"][0]["runs"]) is int and 0 < split["rows"][0]["in 80%"] <= 1
     (noise,) = shown(capsys, "variance", "--ladder", path, "--plot", str(tmp_path / "variance.png"))
     assert 0.0 < float(noise["rows"][0]["accuracy SD"]) < 0.01
+    assert "last 10 checkpoints" in noise["title"]
+    short = str(write(tmp_path / "short.csv", simulated(checkpoints=4)))
+    (noise,) = shown(capsys, "variance", "--ladder", short)
+    assert "last 4 checkpoints" in noise["title"] and "still learned" in noise["notes"][0]
     (compute,) = shown(
         capsys, "compute", "--ladder", path, *TARGET, "--by", "size", "--plot", str(tmp_path / "compute.png")
     )
@@ -110,6 +115,7 @@ def test_the_better_mix_wins_beside_its_baseline(tmp_path: Path, capsys: pytest.
     worse = str(write(tmp_path / "b.csv", simulated(noise=0.002, seed=1)))
     (table,) = shown(capsys, "compare", better, worse, *TARGET, "--plot", str(tmp_path / "compare.png"))
     row = table["rows"][0]
+    assert better in table["notes"][0] and worse in table["notes"][0]
     assert float(row["A - B"]) > 0 and float(row["P(A > B)"]) > 0.5 and row["agree"] == "yes"
     assert float(row["A - B at 1.3B-10xC"]) == pytest.approx(4.0, abs=0.8)
     (mirrored,) = shown(capsys, "compare", worse, better, *TARGET)

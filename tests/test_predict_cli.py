@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -48,9 +51,15 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_free_targets_and_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--n", "70e9", "--d", "15e12", "--csv"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "task,loss,accuracy,80% interval,95% interval,paper" and lines[1].startswith("MMLU,")
+    free = ["--n", "70e9", "--d", "15e12"]
+    main([*free, "--json"])
+    expected = json.loads(capsys.readouterr().out)
+    main([*free, "--csv"])
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert [row["task"] for row in rows] == [p["task"] for p in expected["predictions"]]
+    assert float(rows[0]["low80"]) == expected["predictions"][0]["low80"] and rows[0]["actual"] == ""
+    assert printed.err.splitlines() == expected["notes"]
     main(["--target", "7B-4T", "--markdown"])
     assert "| MMLU |" in capsys.readouterr().out
 
@@ -71,6 +80,18 @@ def test_laws_survive_a_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     main(["--laws", str(tmp_path / "laws.json"), "--method", "paper", *target])
     assert json.loads(capsys.readouterr().out)["predictions"][0]["accuracy"] == fitted["accuracy"]
+
+
+def test_laws_of_the_target_itself_are_no_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, laws = write(tmp_path / "mine.csv", simulated()), tmp_path / "laws.json"
+    main(["fit", "--ladder", str(path), "--output", str(laws)])
+    capsys.readouterr()
+    for d, warned in (("2.8e12", True), ("2.8e13", False)):
+        main(["--laws", str(laws), "--n", "7e9", "--d", d, "--json"])
+        assert ("no prediction" in " ".join(json.loads(capsys.readouterr().out)["notes"])) is warned
+    laws.write_text(re.sub(r'"alpha": [0-9.e-]+', '"alpha": NaN', laws.read_text(), count=1))
+    with pytest.raises(UserError, match="alpha = nan, no finite number"):
+        main(["--laws", str(laws), "--n", "7e9", "--d", "2.8e13"])
 
 
 def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:

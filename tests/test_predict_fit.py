@@ -29,6 +29,8 @@ def data_of(frame, smoothing: Smoothing = FINAL) -> LadderData:  # type: ignore[
 def test_a_known_ladder_is_predicted_exactly() -> None:
     data = data_of(simulated())
     assert len(data.below(TARGET).rungs) == 16  # the target's own run is left out
+    variant = Target(name="annealed", n=TARGET.n, d=1.05 * TARGET.d)
+    assert len(data.below(variant).rungs) == 16  # and so is one that ended a little earlier
     (p,) = predict_target(data, TARGET, "paper")
     assert p.loss == pytest.approx(float(LOSS(TARGET.n, TARGET.d)), rel=2e-3)
     assert p.accuracy == pytest.approx(float(ACCURACY(LOSS(TARGET.n, TARGET.d))), abs=3e-3)

@@ -23,5 +23,6 @@ def main(argv: list[str]) -> None:
     command.show(known.form, advice_table(found, target, known.budget))
     if known.plot:
         from predict.analysis_plots import advice_figure
+        from predict.plots import save
 
-        command.write_plot(known.plot, advice_figure(found, target))
+        save(advice_figure(found, target), known.plot)

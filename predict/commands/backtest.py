@@ -28,5 +28,6 @@ def main(argv: list[str]) -> None:
     command.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods))
     if known.plot:
         from predict.analysis_plots import backtest_figure
+        from predict.plots import save
 
-        command.write_plot(known.plot, backtest_figure(study, tasks, methods))
+        save(backtest_figure(study, tasks, methods), known.plot)

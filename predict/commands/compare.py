@@ -29,12 +29,14 @@ def main(argv: list[str]) -> None:
     ]
     target = command.target_of(known, both[0])
     rows, rung = compare(both[0], both[1], target, known.tasks)
-    table = comparison_table(rows, target, rung)
+    a, b = (f"{path} {corpus}" if corpus else str(path) for path, corpus in sides)
+    table = comparison_table(rows, (a, b), target, rung)
     command.show(known.form, table)
     if known.plot:
         from predict.analysis_plots import comparison_figure
+        from predict.plots import save
 
-        command.write_plot(known.plot, comparison_figure(rows, target, rung))
+        save(comparison_figure(rows, target, rung), known.plot)
 
 
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:

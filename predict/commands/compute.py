@@ -30,5 +30,6 @@ def main(argv: list[str]) -> None:
     command.show(known.form, table)
     if known.plot:
         from predict.analysis_plots import compute_figure
+        from predict.plots import save
 
-        command.write_plot(known.plot, compute_figure(steps, target, tasks, known.by, table.title))
+        save(compute_figure(steps, target, tasks, known.by, table.title), known.plot)

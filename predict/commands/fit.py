@@ -13,11 +13,10 @@ from predict import command, lawfile
 from predict.ensemble import laws_of, study_ladder
 from predict.ladders import LadderData
 from predict.predictor import actual_loss, calibration_tasks, fit_laws
+from predict.readers.ai2 import is_ai2_folder
 from predict.tasks import LEFT_OUT, Task
 
-SOURCES = {
-    "olmo2": "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0",
-}
+AI2 = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
 
 
 def main(argv: list[str]) -> None:
@@ -59,7 +58,7 @@ def provenance(data: LadderData) -> dict[str, Any]:
     }
     return {
         "ladder": data.name,
-        "measurements": SOURCES.get(data.name, data.source),
+        "measurements": AI2 if is_ai2_folder(Path(data.source)) else data.source,
         "runs": [run.name for run in data.rungs],
         "max_n": max(run.n for run in data.rungs),
         "max_d": max(run.d for run in data.rungs),

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> None:
     command.show(known.form, variance_table(data, noises))
     if known.plot:
         from predict.analysis_plots import variance_figure
+        from predict.plots import save
 
         title = f"Checkpoints of {largest(data.rungs).name}"
-        command.write_plot(known.plot, variance_figure(data, [noise.task for noise in noises], title))
+        save(variance_figure(data, [noise.task for noise in noises], title), known.plot)
