@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder.errors import UserError
+from ladder.errors import UserError, unknown
 from ladder.files import read_json, sha256_of
 from ladder.rundir import RUNG_FILE, RunDirectory, find_runs
 
@@ -84,6 +84,9 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         return [Checkpoint(directory)]
     runs = find_runs(directory)
     if runs:
+        for name in names if not waiting else ():
+            if name not in {run.name for run in runs}:
+                raise unknown(f"run of {directory}", name, [run.name for run in runs])
         chosen = [run for run in runs if not names or run.name in names]
         return [Checkpoint(run.checkpoint(step)) for run in chosen for step in run.checkpoint_steps()]
     found = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]

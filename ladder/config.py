@@ -145,7 +145,13 @@ def _shapes(node: Any, group: str) -> dict[str, ModelShape]:
     for size, shape in node[group].items():
         if not isinstance(shape, DictConfig):
             raise UserError(f"ladder.{group}.{size}={shape} must hold d_model, n_layers, n_heads and ffn_hidden")
-        shapes[str(size)] = ModelShape(vocab_size=node.vocab_size, **{str(key): value for key, value in shape.items()})
+        known = ("d_model", "n_layers", "n_heads", "ffn_hidden")
+        for key in shape:
+            if key not in known:
+                raise unknown(f"key of ladder.{group}.{size}", str(key), known)
+        if missing := [key for key in known if key not in shape]:
+            raise UserError(f"ladder.{group}.{size} has no {', '.join(missing)}")
+        shapes[str(size)] = ModelShape(vocab_size=node.vocab_size, **{key: shape[key] for key in known})
     return shapes
 
 

@@ -60,7 +60,7 @@ class TokenShards:
         if not path.exists():
             raise UserError(
                 f"no prepared data in {self.directory} (no manifest.json); "
-                "run: python scripts/prepare_data.py data=NAME"
+                "run: python scripts/prepare_data.py data=NAME, or ladder=NAME for a ladder's own"
             )
         manifest = read_json(path)
         if manifest.get("schema") != MANIFEST_SCHEMA:

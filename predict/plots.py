@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 # One colour per size, smallest first; dark enough to read on white, and apart for colour-blind readers.
 COLOURS = ("#c0392b", "#e08214", "#1b9e5a", "#0d8ba1", "#5e4fa2", "#8c510a", "#d81b60", "#7f7f7f")
 MARKERS = ("s", "P", "p", "*", "D", "^", "v", "o")  # the paper's 1xC, 2xC, 5xC, 10xC, and more
+LOSSES = {  # what the horizontal or vertical axis of a method's steps shows, where it is not the task loss
+    "paper-c4": "loss on C4, nats per token",
+    "paper-taskce": "task cross-entropy, nats",
+}
 TARGET_COLOURS = ("#1f3fbf", "#8e24aa", "#00695c")
 
 Shown = Sequence[tuple[Target, Sequence[Prediction]]]  # each target with its predictions, one per law
@@ -102,7 +106,14 @@ def step1_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method
             axis.plot(run.d, loss, look.marker(run), color=look.colour(run), markersize=6)
         for (target, predictions), colour in zip(shown, TARGET_COLOURS, strict=False):
             mark_target(axis, target.d, predictions[i], colour)
-        _label(axis, law.task.title, np.abs(fitted / losses - 1).mean(), "training tokens D", "loss")
+        _token_axis(axis)
+        _label(
+            axis,
+            law.task.title,
+            np.abs(fitted / losses - 1).mean(),
+            "training tokens D",
+            LOSSES.get(method, "task loss, bits per byte"),
+        )
     look.legend(figure, shown)
     return figure
 
@@ -125,7 +136,13 @@ def step2_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method
         axis.plot(grid, 100 * step2(grid), color="#222222", linewidth=1.2)
         for p, colour in zip(ours, TARGET_COLOURS, strict=False):
             _on_curve(axis, law, p, colour, _below(shown, colour))
-        _label(axis, law.task.title, np.abs(step2(x) / y - 1).mean(), "loss", "accuracy, %")
+        _label(
+            axis,
+            law.task.title,
+            np.abs(step2(x) / y - 1).mean(),
+            LOSSES.get(method, "task loss, bits per byte"),
+            "accuracy, %",
+        )
     look.legend(figure, shown)
     return figure
 
@@ -168,6 +185,7 @@ def chained_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, titl
                     axis.vlines(target.d, 100 * low, 100 * high, color=colour, linewidth=width, alpha=0.45)
             actual = None if p.actual is None else 100 * p.actual
             _target(axis, target.d, 100 * p.accuracy, actual, p.error_points, " pt", colour, _below(shown, colour))
+        _token_axis(axis)
         _label(axis, law.task.title, np.abs(fitted / finals - 1).mean(), "training tokens D", "accuracy, %")
     look.legend(figure, shown)
     return figure
@@ -231,6 +249,26 @@ def _annotate(axis: Axes, x: float, y: float, text: str, colour: str, below: boo
     up = -11 if below else 5
     place, side = ((-7, up), "right") if right else ((7, up), "left")
     axis.annotate(text, (x, y), xytext=place, textcoords="offset points", ha=side, fontsize=8, color=colour)
+
+
+def _token_axis(axis: Axes) -> None:
+    """Labels such as 300M, 1B, 3B; as many as a panel has room for."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_xlim()
+    decades = np.log10(high / low)
+    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1 else (1.0, 2.0, 5.0)
+    axis.xaxis.set_major_locator(LogLocator(subs=steps))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tokens_text(value)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def tokens_text(value: float) -> str:
+    """3e9 -> "3B"."""
+    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= scale:
+            return f"{value / scale:g}{unit}"
+    return f"{value:g}"
 
 
 def _label(axis: Axes, title: str, error: float, x: str, y: str) -> None:

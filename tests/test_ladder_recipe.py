@@ -139,6 +139,11 @@ def test_a_new_size_on_the_command_line() -> None:
         (["ladder.multiples=[0]"], ["ladder.multiples: 0 must be a number above 0"]),
         (["ladder.recipe.z_loss=big"], ["ladder.recipe.z_loss='big' must be a number"]),
         (["ladder.sizes.190M.n_heads=7"], ["n_heads=7"]),
+        (["+ladder.sizes.9M={d_model: 64, n_layers: 2, n_heads: 2}"], ["ladder.sizes.9M has no ffn_hidden"]),
+        (
+            ["+ladder.sizes.9M={d_model: 64, n_layers: 2, n_heads: 2, ffn_hiden: 8}"],
+            ['unknown key of ladder.sizes.9M "ffn_hiden"', 'did you mean "ffn_hidden"?'],
+        ),
     ],
 )
 def test_bad_configuration_is_named(words: list[str], fragments: list[str]) -> None:

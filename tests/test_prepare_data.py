@@ -190,6 +190,15 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
 def test_not_enough_text() -> None:
     with pytest.raises(UserError, match="not enough text for a tokenizer of 5000 entries"):
         train_bpe(["too little"], 5000)
+    with pytest.raises(UserError, match="train_bpe=10 must be at least 257"):
+        train_bpe(["too little"], 10)
+
+
+def test_the_text_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="which text\\? data=NAME, one of local, micro"):
+        prepare_data.main([])
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_sources(tmp_path: Path) -> None:

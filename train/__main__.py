@@ -35,11 +35,11 @@ def main(argv: list[str]) -> int:
         print(OmegaConf.to_yaml(config), end="")
         return 0
     rung = rung_from_config(config)
+    check_settings(config)
     if is_main_process():
         print(describe(rung), flush=True)
     if options.dry_run:
         return 0
-    check_settings(config)
     check_data(config.data, [rung])
     mix = open_data(config.data)
     run = RunDirectory(ladder_directory(config) / rung.name)
