@@ -25,6 +25,7 @@ ROW = ["run", "size", "n", "d", "step", "tokens", "task", "split", "metric", "va
 COLUMNS = ["ladder", *ROW]
 KEY = ["ladder", "run", "task", "split", "metric", "step"]
 NAMES = ["ladder", "run", "size", "task", "split", "metric"]
+AGAIN = "evaluate that checkpoint again with --force"
 ACCURACIES = ("rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_prob_correct", "mc_acc")
 LOSSES = ("rc_bpb", "rc_task_ce", "lm_loss")
 
@@ -128,12 +129,22 @@ def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
     for step in run.measured_steps():
         path = run.metrics_file(step)
         metrics = read_json(path)
-        if metrics.get("schema") != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema {metrics.get('schema')}, expected {SCHEMA_VERSION}; evaluate it again")
+        schema = metrics.get("schema") if isinstance(metrics, dict) else None
+        if schema != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema {schema}, expected {SCHEMA_VERSION}; {AGAIN}")
         try:
-            yield from metrics_rows(metrics)
+            rows = list(metrics_rows(metrics))
         except KeyError as error:
-            raise UserError(f"{path} has no {error}; evaluate that checkpoint again with --force") from None
+            raise UserError(f"{path} has no {error}; {AGAIN}") from None
+        except TypeError as error:
+            raise UserError(f"{path} holds a value of the wrong kind ({error}); {AGAIN}") from None
+        for row in rows:
+            for key in ("n", "d", "step", "tokens", "value", "items", "chance"):
+                if not isinstance(row[key], int | float):
+                    raise UserError(
+                        f"{path}: {key} of {row['task']} {row['metric']} is {row[key]!r}, no number; {AGAIN}"
+                    )
+        yield from rows
 
 
 def metrics_rows(metrics: dict[str, Any]) -> Iterable[dict[str, Any]]:

@@ -97,9 +97,17 @@ def test_few_and_unfinished_rungs_are_warned_about(nano: Path, capsys: pytest.Ca
 
 def test_damaged_metrics_are_named(nano: Path) -> None:
     path = nano / "n0-1xC" / "metrics" / "step-0000001.json"
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(UserError, match=r"step-0000001\.json is not valid JSON"):
-        main(["--ladder", str(nano), "--target", "n5-8xC"])
+    whole = path.read_text()
+    for text, message in (
+        (whole[:50], "is not valid JSON"),
+        ("[]", "has schema None, expected 1; evaluate that checkpoint again"),
+        (whole.replace('"acc"', '"ac"'), "has no 'acc'"),
+        (whole.replace('"n": 1200', '"n": "many"'), "items of order rc_acc is 'many', no number"),
+        (whole.replace('"lm_loss": [', '"lm_loss": [3, '), "holds a value of the wrong kind"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"step-0000001\.json:? {message}"):
+            main(["--ladder", str(nano), "--target", "n5-8xC"])
 
 
 def test_mixed_recipes_and_absent_rungs_are_warned_about(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
