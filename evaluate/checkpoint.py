@@ -84,10 +84,9 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         return [Checkpoint(directory)]
     runs = find_runs(directory)
     if runs:
-        for name in names if not waiting else ():
-            if name not in {run.name for run in runs}:
-                raise unknown(f"run of {directory}", name, [run.name for run in runs])
         chosen = [run for run in runs if not names or run.name in names]
+        if not chosen and not waiting:
+            raise unknown(f"run of {directory}", names[0], [run.name for run in runs])
         return [Checkpoint(run.checkpoint(step)) for run in chosen for step in run.checkpoint_steps()]
     found = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
     if not found and not waiting:

@@ -55,8 +55,8 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}; check that it is there and may be used", file=sys.stderr)
+        known = f"{error.filename}: {error.strerror}; check that it is there and may be used"
+        print(f"error: {' '.join((known if error.filename else str(error)).split())}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

@@ -76,10 +76,13 @@ def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
         if "data_fingerprint" in identity:
             _check_checkpoints(run, json_sha256(identity))
         return
-    before = _flat(run.run_info())
+    before, now = {"recipe.ngram_max_length": 0} | _flat(run.run_info()), _flat(identity)  # older runs left nothing out
+    if now.get("recipe.ngram_max_length") == 0:
+        before.pop("recipe.ngram_max_repeats", None)
+        now.pop("recipe.ngram_max_repeats")
     changed = [
         f"{key}: {before.get(key, 'absent')} there, {value} now"
-        for key, value in _flat(identity).items()
+        for key, value in now.items()
         if before.get(key) != value
     ]
     if changed:
@@ -91,7 +94,13 @@ def check_identity(run: RunDirectory, identity: dict[str, Any]) -> None:
 
 def _check_checkpoints(run: RunDirectory, config_hash: str) -> None:
     """Where run.json was lost, its checkpoints still say what the run was."""
-    for step in run.checkpoint_steps()[-1:]:
+    steps = run.checkpoint_steps()[-1:]
+    if not steps and any(path for place in (run.resume, run.branches) for path in place.glob("step-*")):
+        raise UserError(
+            f"{run.path} has a state to resume from, but no {RUN_FILE} that says what it is of; "
+            "put that file back, or remove that directory"
+        )
+    for step in steps:
         file = run.checkpoint(step) / RUNG_FILE
         if read_json(file).get("config_hash") != config_hash:
             raise UserError(

@@ -230,8 +230,9 @@ class Launch:
         except UserError as error:
             note, incomplete = note or str(error), True
         statuses = ladder_status(self.directory, self.rungs, queue)
-        if self.whole and not note and all(status.state == "done" for status in statuses):
-            note, incomplete = self.forecast.describe(), not self.forecast.made()
+        if self.whole and all(status.state == "done" for status in statuses):
+            note = note or self.forecast.describe()
+            incomplete = incomplete or not self.forecast.made()
         holder = lock_holder(self.directory.path)
         here = holder is not None and holder[1] == platform.node()
         return LadderStatus(runs=statuses, at_work=bool(queue) or here, note=note, incomplete=incomplete)

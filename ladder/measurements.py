@@ -140,7 +140,7 @@ def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
             raise UserError(f"{path} holds a value of the wrong kind ({error}); {AGAIN}") from None
         for row in rows:
             for key in ("n", "d", "step", "tokens", "value", "items", "chance"):
-                if not isinstance(row[key], int | float):
+                if isinstance(row[key], bool) or not isinstance(row[key], int | float):
                     raise UserError(
                         f"{path}: {key} of {row['task']} {row['metric']} is {row[key]!r}, no number; {AGAIN}"
                     )

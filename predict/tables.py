@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from predict.prediction import Prediction, inside_intervals, mean_error
+
+_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?(e[+-]?\d+)?%?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +48,16 @@ class Table:
 
     def records(self) -> list[dict[str, str | float | None]]:
         """An object per row: numbers as numbers, to the digits shown; percentages as shares; None where empty."""
-        return [dict(zip(self.headers, map(_value, row), strict=True)) for row in self.rows]
+        return [dict(zip(self.headers, (row[0], *map(_value, row[1:])), strict=True)) for row in self.rows]
 
 
 def _value(cell: str) -> str | float | None:
+    if not _NUMBER.fullmatch(cell):
+        return None if cell in ("", "inf", "nan") else cell
+    if cell.endswith("%"):
+        return round(float(cell[:-1]) / 100, len(cell.partition(".")[2]) + 2)
     plain = cell.replace(",", "")
-    for kind, text, scale in ((int, plain, 1), (float, plain, 1), (float, plain.removesuffix("%"), 0.01)):
-        with contextlib.suppress(ValueError):
-            return kind(text) * scale
-    return cell or None
+    return float(plain) if {".", "e"} & set(plain) else int(plain)
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -16,6 +16,7 @@ from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpo
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.checkpoint import find_checkpoints
 from evaluate.hook import make_hook
 from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
@@ -322,6 +323,7 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert 'unknown key of suite tiny: "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
     assert "is not a checkpoint" in error(run.path.parent.parent / "data")
     assert "unknown run of" in error(run.path.parent, "--runs", "n9-1xC")
+    assert find_checkpoints(run.path.parent, [run.name, "n9-1xC"])  # a launcher names runs that may not have begun
     good = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(good[:-100])
     assert "truncated" in error(path)

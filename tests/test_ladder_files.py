@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.errors import UserError
+from ladder.errors import UserError, run_command
 from ladder.files import atomic_directory, atomic_file, json_sha256, read_json, write_json
 
 
@@ -72,3 +72,23 @@ def test_freed_memory_stays_with_a_prepared_process() -> None:
     runs = [subprocess.run([sys.executable, "-c", f + code], capture_output=True, text=True, check=True) for f in first]
     plain, prepared = (int(run.stdout) for run in runs)
     assert prepared < 2_000 < plain  # 2 MiB are 512 pages of 4 KiB
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("no answer\nfrom the hub"), "error: no answer from the hub"),
+        (
+            FileNotFoundError(2, "No such file", "a.csv"),
+            "error: a.csv: No such file; check that it is there and may be",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: list[str]) -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and printed.startswith(line) and printed.count("\n") == 1

@@ -311,7 +311,7 @@ def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> N
         ("NVIDIA A100-SXM4-80GB", 312),
         ("NVIDIA L4", 121),
         ("NVIDIA L40", None),
-        ("NVIDIA GB200", None),
+        ("NVIDIA GB200", 2500),
     ],
 )
 def test_mfu_is_of_the_device_that_is_meant(device: str, tera: float | None) -> None:

@@ -91,6 +91,24 @@ def test_a_lost_run_file_is_written_again(finished: RunDirectory, corpus: Path, 
     done = run_module(*words(corpus, runs))
     assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
     assert run.run_info() == finished.run_info()
+    run.run_file.unlink()
+    shutil.rmtree(run.checkpoints)
+    nothing_says = run_module(*words(corpus, runs, "seed=7"))
+    assert_user_error(nothing_says, "has a state to resume from, but no run.json")
+
+
+def test_a_run_from_before_sequences_were_left_out(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
+    """Its recipe lacks the keys: it is the same run as one that leaves nothing out."""
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.path.parent.parent, runs)
+    run = RunDirectory(runs / "nano" / "n0-1xC")
+    info = run.run_info()
+    for key in ("ngram_max_length", "ngram_max_repeats"):
+        del info["recipe"][key]
+    run.run_file.write_text(json.dumps(info))
+    assert_user_error(run_module(*words(corpus, runs)), "recipe.ngram_max_length: 0 there, 3 now")
+    done = run_module(*words(corpus, runs, "ladder.recipe.ngram_max_length=0"))
+    assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
 
 
 def test_stopped_and_restarted_it_ends_the_same(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
@@ -198,6 +216,7 @@ def test_damaged_resume_state(finished: RunDirectory, corpus: Path, tmp_path: Pa
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
     state = run.resume / "step-0000080" / "state.pt"
     state.parent.mkdir(parents=True)
+    shutil.copy(finished.run_file, run.run_file)
     source = next(finished.resume.glob("*/state.pt"))
     content = source.read_bytes()
     state.write_bytes(content[: len(content) // 2])
