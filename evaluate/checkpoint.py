@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError, unknown
-from ladder.files import read_json, sha256_of
+from ladder.hashing import sha256_of
+from ladder.reading import read_json
 from ladder.rundir import RUNG_FILE, RunDirectory, find_runs
 
 CONFIG_FILE = "config.json"

@@ -14,7 +14,7 @@ from evaluate.scorer import Scorer, evaluating
 from evaluate.tasks import LmLoss
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
-from ladder.files import json_sha256, sha256_of
+from ladder.hashing import json_sha256, sha256_of
 from ladder.shards import TokenShards
 
 

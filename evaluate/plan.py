@@ -18,7 +18,9 @@ from evaluate.tasks import Document, Task
 from evaluate.tokenizer import Encoder
 from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_requests, trie_rows
 from ladder.errors import UserError
-from ladder.files import atomic_file, cache_directory, json_sha256
+from ladder.hashing import json_sha256
+from ladder.wheels import cache_directory
+from ladder.writing import atomic_file
 
 BLANK_LINE = "\n\n"
 PLAN_VERSION = 1  # raise it when the same inputs give another plan

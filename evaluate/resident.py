@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from evaluate.checkpoint import CONFIG_FILE, Checkpoint, load_model
 from evaluate.scorer import Scorer
-from ladder.files import read_json
+from ladder.reading import read_json
 
 State = dict[str, torch.Tensor]
 

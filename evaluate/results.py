@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ladder.files import atomic_file, read_json, write_json
 from ladder.measurements import SCHEMA_VERSION
+from ladder.reading import read_json
+from ladder.writing import atomic_file, write_json
 
 _META = "provenance"
 _BY_TASK = ("plans", "definitions", "texts")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.tasks import Suite
-from ladder.files import atomic_file
+from ladder.writing import atomic_file
 
 # Our metric -> the harness's. Its acc_norm is per character, its acc_bytes per byte, both without the leading space.
 HARNESS_METRICS = {"acc_raw": "acc", "acc_per_char": "acc_norm", "acc_per_byte": "acc_bytes", "bpb": "bits_per_byte"}

@@ -26,8 +26,9 @@ from evaluate.scorer import context_length
 from evaluate.tasks import Suite, suite_from_config
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.errors import UserError, unknown
-from ladder.files import sha256_of, write_json
+from ladder.hashing import sha256_of
 from ladder.rundir import RunDirectory, find_runs
+from ladder.writing import write_json
 
 POLL_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ladder.errors import UserError, unknown
-from ladder.files import json_sha256, sha256_of
+from ladder.hashing import json_sha256, sha256_of
 
 FORMATS = ("rc", "mc")
 ACCURACIES = ("acc_per_char", "acc_per_byte", "acc_raw")

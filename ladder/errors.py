@@ -12,10 +12,14 @@ from typing import Any, NoReturn
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
+LONGEST = 600  # characters of a message: what is quoted in it may be anything
 
 
 class UserError(Exception):
     """Something the user can mend. Its message is one line and is all that is shown."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), LONGEST)
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,19 +32,27 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """On one line, its middle left out where it is longer than `most` characters: for what is quoted in an error."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    return f"{line[: most - most // 3]}…{line[len(line) - most // 3 :]}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'did you mean "x"?' for the nearest known word, followed by all of them (at most 20)."""
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5) or [
+    near = difflib.get_close_matches(word[:200], names, n=1, cutoff=0.5) or [
         name for name in names if name.lower() == word.lower()
     ]
-    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    listed = shortened(", ".join(shortened(name, 40) for name in names[:20]) + (", …" if len(names) > 20 else ""), 160)
     return (f'did you mean "{near[0]}"? ' if near else "") + f"known: {listed}"
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a list of names."""
-    return UserError(f'unknown {kind} "{word}"; {did_you_mean(word, known)}')
+    return UserError(f'unknown {kind} "{shortened(word)}"; {did_you_mean(word, known)}')
 
 
 def run_command(main: Callable[[list[str]], int | None]) -> None:
@@ -49,7 +61,7 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except BrokenPipeError:  # the reader (head, less) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 from ladder.config import load_target
 from ladder.errors import UserError
-from ladder.files import json_sha256, read_json, write_json
+from ladder.hashing import json_sha256
 from ladder.jobs import PREDICT, last_line
+from ladder.reading import read_json
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Ladder, Rung, Target
+from ladder.writing import write_json
 
 
 class Forecast:

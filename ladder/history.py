@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ladder.files import process_lives, process_start, write_text
+from ladder.processes import process_lives, process_start
 from ladder.provenance import git_diff, git_revision, versions
 from ladder.rundir import RunDirectory
+from ladder.writing import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from ladder.config import ladder_from_config
 from ladder.data import Mix
 from ladder.errors import UserError, unknown
-from ladder.files import json_sha256, read_json
+from ladder.hashing import json_sha256
+from ladder.reading import read_json
 from ladder.rundir import RUN_FILE, RUNG_FILE, RunDirectory
 from ladder.rung import Rung
 

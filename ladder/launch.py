@@ -20,7 +20,6 @@ from ladder.cluster import Cluster, cluster_from_config, visible_gpus
 from ladder.config import ladder_directory, target_from_config
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
-from ladder.files import exclusive, lock_holder, process_lives
 from ladder.forecast import Forecast
 from ladder.history import at_work
 from ladder.identity import check_identity, run_identity
@@ -35,7 +34,9 @@ from ladder.jobs import (
     training_job,
 )
 from ladder.local import LocalRun, check_affordable
+from ladder.locks import exclusive, lock_holder
 from ladder.plan import Plan, make_plan, size
+from ladder.processes import process_lives
 from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Ladder, Rung, Target
 from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ladder.errors import UserError, unknown
-from ladder.files import atomic_file, read_json
+from ladder.reading import read_json
 from ladder.rundir import RunDirectory, find_runs
+from ladder.writing import atomic_file
 
 SCHEMA_VERSION = 1
 ROW = ["run", "size", "n", "d", "step", "tokens", "task", "split", "metric", "value", "items", "chance"]

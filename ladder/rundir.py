@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError
-from ladder.files import read_json
+from ladder.reading import read_json
 
 RUN_FILE = "run.json"
 RUNG_FILE = "rung.json"

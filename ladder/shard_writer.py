@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ladder.files import fsync_path, sha256_of
+from ladder.hashing import sha256_of
+from ladder.writing import fsync_path
 
 SHARD_TOKENS = 2**28
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from ladder.errors import UserError, unknown
-from ladder.files import json_sha256, read_json, sha256_of, write_json
+from ladder.hashing import json_sha256, sha256_of
+from ladder.reading import read_json
+from ladder.writing import write_json
 
 MANIFEST_SCHEMA = 1
 TOKENIZER_DIRECTORY = "tokenizer"

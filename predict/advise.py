@@ -14,14 +14,14 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target, rung_name
-from predict.ladders import LadderData
-from predict.laws import PowerLaw
+from predict.fitting.forms import PowerLaw
+from predict.fitting.ridge import fit_ridge
+from predict.measured.ladder import LadderData
+from predict.measured.mapping import size_name
+from predict.measured.points import task_points
+from predict.measured.tasks import Task
 from predict.members import LOSS_PRIOR
-from predict.points import task_points
-from predict.readers.mapping import size_name
-from predict.ridge import fit_ridge
 from predict.tables import Table
-from predict.tasks import Task
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
 WORTH_IT = 0.01  # smaller reductions are no reason to train a run

@@ -13,10 +13,10 @@ from predict.backtest_report import MethodErrors
 from predict.compare import Comparison
 from predict.compute_error import AXES, Step
 from predict.ensemble import Study, TaskStudy
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
 from predict.plots import COLOURS, TARGET_COLOURS, panels
-from predict.tasks import Task
 from predict.variance import LAST, largest, sd_of_last
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.curves import Run
+from predict.measured.runs import Run
 
 MINIMUM_TRAIN = 5
 SPARSE = 2  # of a grid's cells per run: with more gaps than that it is no grid

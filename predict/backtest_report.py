@@ -10,7 +10,7 @@ import numpy as np
 from predict import paper
 from predict.ensemble import Study, TaskStudy
 from predict.intervals import quantile
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
 from predict.tables import Table
 
 

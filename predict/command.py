@@ -14,7 +14,7 @@ from ladder.rung import Target
 from predict.tables import Table
 
 if TYPE_CHECKING:
-    from predict.ladders import LadderData
+    from predict.measured.ladder import LadderData
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
         "--mapping",
         type=Path,
         metavar="FILE",
-        help="YAML that explains a file's columns (pydoc predict.readers.mapping)",
+        help="YAML that explains a file's columns (pydoc predict.measured.mapping)",
     )
 
 
@@ -78,7 +78,7 @@ def overrides_of(rest: Sequence[str]) -> list[str]:
 
 
 def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything: bool = False) -> LadderData:
-    from predict.ladders import load_ladder
+    from predict.measured.ladder import load_ladder
 
     return load_ladder(
         options.ladder,

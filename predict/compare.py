@@ -10,12 +10,12 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
-from predict.curves import Run
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.runs import Run
+from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
 from predict.predictor import predict_target
 from predict.tables import Table
-from predict.tasks import Task
 
 NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
 

@@ -10,11 +10,11 @@ import numpy as np
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict import paper
-from predict.curves import Run
 from predict.ensemble import laws_of, study_ladder
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.runs import Run
+from predict.measured.tasks import Task
 from predict.tables import Table
-from predict.tasks import Task
 
 AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
 

@@ -12,10 +12,10 @@ from predict.backtest import Split, decades, splits
 from predict.ensemble_law import Calibration, EnsembleLaw, accuracy_sd, loss_sd, spread_of
 from predict.gate import monotony, verdict
 from predict.intervals import calibrate
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.points import TaskPoints, task_points
+from predict.measured.tasks import Task
 from predict.members import MEMBERS, Fits
-from predict.points import TaskPoints, task_points
-from predict.tasks import Task
 
 ENOUGH_TASKS = 4  # to compare members over tasks
 CLEAR_GAIN = 2.0  # standard errors by which a subset of the members must win to displace all of them

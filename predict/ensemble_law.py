@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from predict.laws import Decay, PowerLaw, Sigmoid
+from predict.fitting.forms import Decay, PowerLaw, Sigmoid
+from predict.measured.tasks import Task
 from predict.prediction import Prediction
-from predict.tasks import Task
 
 RUN_NOISE = 0.004  # accuracy: what a rerun changes, as between AI2's 1xC runs and their reruns
 UNKNOWN_ITEMS = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from predict.points import TaskPoints
+from predict.measured.points import TaskPoints
 
 # On the paper's ladder its 8 tasks reach 0.98 to 1.00, Winogrande 0.89, BoolQ 0.44. On an independent set of runs the
 # last rung's value became the better prediction below about 0.80.

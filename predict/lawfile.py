@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError, unknown
-from ladder.files import read_json
+from ladder.reading import read_json
 from ladder.rung import Target
 from predict.ensemble_law import Calibration, EnsembleLaw
-from predict.laws import Decay, Law, PowerLaw, Sigmoid, law_from_json, law_to_json
+from predict.fitting.forms import Decay, Law, PowerLaw, Sigmoid, law_from_json, law_to_json
+from predict.measured.tasks import LEFT_OUT, Task
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
-from predict.tasks import LEFT_OUT, Task
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "laws" / "olmo2.json"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from predict.ensemble_law import RUN_NOISE, item_variance
-from predict.laws import Decay, PowerLaw, Sigmoid, expit
-from predict.points import Cloud, TaskPoints
-from predict.ridge import PowerTerms, Prior, fit_ridge
-from predict.sigmoid_batch import Sigmoids, fit_sigmoids
+from predict.fitting.forms import Decay, PowerLaw, Sigmoid, expit
+from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
+from predict.fitting.sigmoid_batch import Sigmoids, fit_sigmoids
+from predict.measured.points import Cloud, TaskPoints
 
 LOSS_PRIOR = Prior(centre=0.3, width=0.3)
 DIRECT_PRIOR = Prior(centre=0.25, width=0.5)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from ladder.errors import UserError
-from predict.curves import Curve, Run, Smoothing, paired
-from predict.laws import PowerLaw
+from predict.fitting.forms import PowerLaw
+from predict.fitting.step1 import fit_compute_law, fit_power_law, fit_power_law_from_many, fit_single_step
+from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
+from predict.measured.runs import Curve, Run, Smoothing, paired
+from predict.measured.tasks import Task
 from predict.paper_law import TaskLaw
-from predict.step1 import fit_compute_law, fit_power_law, fit_power_law_from_many, fit_single_step
-from predict.step2 import fit_log_sigmoid, fit_sigmoid
-from predict.tasks import Task
 
 C4 = "c4_en"
 

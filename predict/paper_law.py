@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from predict.laws import ComputeLaw, LogSigmoid, PowerLaw, Sigmoid, SingleStep
+from predict.fitting.forms import ComputeLaw, LogSigmoid, PowerLaw, Sigmoid, SingleStep
+from predict.measured.tasks import Task
 from predict.prediction import Prediction
-from predict.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)

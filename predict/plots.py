@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ladder.files import atomic_file
 from ladder.rung import Target
-from predict.curves import Run
-from predict.ladders import LadderData
-from predict.laws import ComputeLaw, SingleStep
+from ladder.writing import atomic_file
+from predict.fitting.forms import ComputeLaw, SingleStep
+from predict.measured.ladder import LadderData
+from predict.measured.runs import Run
 from predict.paper import accuracy_curve, step1_points, step2_points
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction

@@ -11,11 +11,11 @@ from predict import paper
 from predict.ensemble import Study, TaskStudy, laws_of, study_ladder, subset_errors
 from predict.ensemble_law import interval_notes
 from predict.gate import monotony, verdict
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.points import task_points
+from predict.measured.tasks import LEFT_OUT, Task
 from predict.paper_law import TaskLaw
-from predict.points import task_points
 from predict.prediction import Prediction
-from predict.tasks import LEFT_OUT, Task
 
 DEFAULT = "default"
 METHODS = {DEFAULT: "mean of three ways to accuracy, with intervals, calibrated by back-tests"} | paper.METHODS

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.errors import UserError
-from ladder.files import write_text
 from ladder.provenance import git_revision, versions
 from ladder.rung import Target
+from ladder.writing import write_text
 from predict.analysis_plots import backtest_figure
 from predict.backtest_report import method_errors, split_table, task_table
 from predict.ensemble import Study, study_ladder
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
 from predict.paper_law import TaskLaw
 from predict.plots import Shown, chained_figure, save, step1_figure, step2_figure
 from predict.prediction import Prediction

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.curves import Curve, Run
-from predict.ladders import LadderData
+from predict.measured.ladder import LadderData
+from predict.measured.runs import Curve, Run
+from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
 from predict.tables import Table
-from predict.tasks import Task
 
 LAST = 10  # checkpoints: the paper's SD10
 

@@ -26,10 +26,10 @@ from transformers import AutoTokenizer
 from ladder.config import ladder_from_config, load_config
 from ladder.data import open_data
 from ladder.errors import Parser, run_command
-from ladder.files import write_json
 from ladder.provenance import git_revision, versions
 from ladder.shard_writer import ShardWriter
 from ladder.shards import token_dtype
+from ladder.writing import write_json
 from train.order import BatchOrder
 
 

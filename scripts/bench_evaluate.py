@@ -34,8 +34,8 @@ from evaluate.scorer import Scorer
 from evaluate.tasks import Document, suite_from_config
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
-from ladder.files import write_json
 from ladder.provenance import git_revision, versions
+from ladder.writing import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY, CONTEXT, LAYERS = 100352, 4096, 8

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ladder.config import load_target
 from ladder.errors import UserError, run_command
-from predict.ladders import load_ladder
+from predict.measured.ai2 import read_ai2
+from predict.measured.ladder import load_ladder
 from predict.predictor import predict_target
-from predict.readers.ai2 import read_ai2
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 5

@@ -30,11 +30,11 @@ from accelerate import Accelerator
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, run_command, unknown
-from ladder.files import write_json
 from ladder.provenance import git_revision, versions
 from ladder.recipe import Recipe
 from ladder.rung import Rung
 from ladder.shape import ModelShape
+from ladder.writing import write_json
 from train.log import peak_flops
 from train.model import LossModel, build_model, build_optimizer, model_config
 from train.parallel import parallelise

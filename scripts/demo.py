@@ -20,9 +20,9 @@ from rich.table import Table
 from ladder.config import ladder_directory, ladder_from_config, load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command
-from ladder.files import read_json
 from ladder.measurements import read_runs
 from ladder.plan import print_table
+from ladder.reading import read_json
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.status import duration, ladder_status

@@ -28,9 +28,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ladder.errors import Parser, UserError, run_command
-from ladder.files import atomic_file, cache_directory
 from ladder.history import finished
 from ladder.rundir import find_runs
+from ladder.wheels import cache_directory
+from ladder.writing import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE, RESULTS = ROOT / "leased" / "bundle.tar.xz", ROOT / "leased" / "results.tar.xz"

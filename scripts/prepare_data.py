@@ -30,9 +30,12 @@ from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
 from ladder.config import load_config, options, split_overrides
 from ladder.errors import Parser, UserError, run_command, unknown
-from ladder.files import fetch_wheel, json_sha256, read_json, sha256_of, write_json
+from ladder.hashing import json_sha256, sha256_of
+from ladder.reading import read_json
 from ladder.shard_writer import ShardWriter
 from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
+from ladder.wheels import fetch_wheel
+from ladder.writing import write_json
 
 BATCH_DOCUMENTS = 1024
 SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes on

@@ -85,8 +85,9 @@ def assert_user_error(done: subprocess.CompletedProcess[str], *fragments: str) -
 
 def write_shards(directory: Path, splits: dict[str, np.ndarray], vocab_size: int, shard_tokens: int = 10**9) -> None:
     """Prepared data as `scripts/prepare_data.py` writes it, from given token ids."""
-    from ladder.files import sha256_of, write_json
+    from ladder.hashing import sha256_of
     from ladder.shards import token_dtype
+    from ladder.writing import write_json
 
     directory.mkdir(parents=True, exist_ok=True)
     dtype = token_dtype(vocab_size)
@@ -109,7 +110,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from ladder.files import sha256_of
+    from ladder.hashing import sha256_of
 
     directory = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
@@ -140,8 +141,8 @@ def make_trainer(corpus: Path, directory: Path, *more: str):
     """A trainer of the smallest nano rung, in this process; run directory `directory`/nano/n0-1xC."""
     from ladder.config import ladder_from_config, load_config
     from ladder.data import open_data
-    from ladder.files import write_json
     from ladder.rundir import RunDirectory
+    from ladder.writing import write_json
     from train.setup import RUNG_KEYS, build_trainer
 
     words = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", f"data.directory={corpus}"]

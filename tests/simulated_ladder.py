@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ladder.measurements import table
-from predict.laws import PowerLaw, Sigmoid
+from predict.fitting.forms import PowerLaw, Sigmoid
 
 SIZES = {"190M": 190e6, "370M": 370e6, "760M": 760e6, "1.3B": 1.28e9}
 MULTIPLES = (1, 2, 5, 10)

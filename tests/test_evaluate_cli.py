@@ -22,7 +22,7 @@ from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
 from ladder.config import load_config
 from ladder.errors import UserError
-from ladder.files import sha256_of
+from ladder.hashing import sha256_of
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 

@@ -17,13 +17,13 @@ from ladder import local
 from ladder.cluster import cluster_from_config
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.files import write_json
 from ladder.forecast import Forecast
 from ladder.jobs import Job, run_task
 from ladder.launch import Launch
 from ladder.local import LocalRun
 from ladder.rundir import LadderDirectory
 from ladder.rung import Target
+from ladder.writing import write_json
 
 
 def launch(tmp_path: Path, *words: str) -> Launch:

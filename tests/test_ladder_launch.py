@@ -22,9 +22,9 @@ from conftest import ROOT, assert_user_error
 from ladder.__main__ import main
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.files import exclusive
 from ladder.history import read_history
 from ladder.local import check_affordable
+from ladder.locks import exclusive
 from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from ladder.status import run_status

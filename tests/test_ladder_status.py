@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ladder.config import ladder_from_config, load_config
-from ladder.files import process_start
 from ladder.history import read_history, recorded
+from ladder.processes import process_start
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.status import (
     EXIT_DONE,

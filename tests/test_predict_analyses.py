@@ -13,7 +13,7 @@ from ladder.errors import UserError
 from predict.__main__ import main
 from predict.advise import advise
 from predict.compute_error import compute_errors
-from predict.ladders import LadderData, load_ladder
+from predict.measured.ladder import LadderData, load_ladder
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
 from predict.variance import ladder_noise

@@ -15,17 +15,17 @@ from ladder.config import load_target
 from ladder.measurements import table
 from ladder.rung import Target
 from predict.backtest import splits
-from predict.curves import Smoothing
 from predict.ensemble import laws_of, study_ladder
+from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
+from predict.fitting.sigmoid_batch import fit_sigmoids
+from predict.fitting.step2 import fit_sigmoid
 from predict.gate import verdict
 from predict.intervals import quantile
-from predict.ladders import LadderData, ladder_data, load_ladder
 from predict.lawfile import SHIPPED, read_laws
+from predict.measured.ladder import LadderData, ladder_data, load_ladder
+from predict.measured.runs import Smoothing
 from predict.prediction import Prediction, mean_error
 from predict.predictor import predict_target, predict_with_notes
-from predict.ridge import EXPONENTS, Prior, fit_ridge
-from predict.sigmoid_batch import fit_sigmoids
-from predict.step2 import fit_sigmoid
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
 FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)

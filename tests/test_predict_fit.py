@@ -10,11 +10,11 @@ from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, simulated
 
 from ladder.measurements import check
 from ladder.rung import Target
-from predict.curves import Smoothing, trailing_mean
-from predict.ladders import LadderData, ladder_data
-from predict.laws import PowerLaw
+from predict.fitting.forms import PowerLaw
+from predict.fitting.step1 import fit_power_law_from_many
+from predict.measured.ladder import LadderData, ladder_data
+from predict.measured.runs import Smoothing, trailing_mean
 from predict.predictor import predict_target
-from predict.step1 import fit_power_law_from_many
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
 FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)

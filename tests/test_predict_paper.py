@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from ladder.config import load_target
-from predict.ladders import LadderData, load_ladder
+from predict.fitting.forms import PowerLaw
+from predict.fitting.step1 import fit_power_law
+from predict.fitting.step2 import fit_sigmoid
 from predict.lawfile import SHIPPED, read_laws
-from predict.laws import PowerLaw
+from predict.measured.ladder import LadderData, load_ladder
+from predict.measured.tasks import TITLES
 from predict.paper import step1_points, step2_points
 from predict.paper_law import TaskLaw
 from predict.predictor import fit_laws, predict_target
-from predict.step1 import fit_power_law
-from predict.step2 import fit_sigmoid
-from predict.tasks import TITLES
 
 TARGETS = ("7B-4T", "13B-5T")
 

@@ -13,10 +13,10 @@ from simulated_ladder import ACCURACY, LM_LOSS, LOSS, MULTIPLES, SIZES
 
 from ladder.errors import UserError
 from predict.__main__ import main
-from predict.ladders import load_ladder
-from predict.readers import read_measurements
-from predict.readers.mapping import Mapping, read_mapping
-from predict.readers.wandb_runs import read_file, read_offline, read_project
+from predict.measured.ladder import load_ladder
+from predict.measured.load import read_measurements
+from predict.measured.mapping import Mapping, read_mapping
+from predict.measured.wandb_runs import read_file, read_offline, read_project
 
 MAPPING = """
 columns: {run: model_name, n: params, d: token_budget}

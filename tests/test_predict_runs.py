@@ -11,11 +11,11 @@ from simulated_ladder import ACCURACY
 
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.files import write_json, write_text
 from ladder.measurements import SCHEMA_VERSION
 from ladder.rundir import RunDirectory
+from ladder.writing import write_json, write_text
 from predict.__main__ import main
-from predict.laws import PowerLaw
+from predict.fitting.forms import PowerLaw
 
 LOSS = PowerLaw(A=40.0, alpha=0.45, B=60.0, beta=0.3, E=0.0)  # no offset: E ends at its bound
 CHECKPOINTS = 5

@@ -10,8 +10,8 @@ from simulated_ladder import rows_of, simulated, write
 
 from ladder.errors import UserError
 from ladder.measurements import check, table, write_parquet
-from predict.readers import read_measurements
-from predict.readers.ai2 import read_ai2
+from predict.measured.ai2 import read_ai2
+from predict.measured.load import read_measurements
 from predict.tables import Table
 
 

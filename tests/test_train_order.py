@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from ladder.config import ladder_from_config, load_config
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
-from ladder.files import sha256_of
+from ladder.hashing import sha256_of
 from ladder.shards import TokenShards
 from train.order import BatchOrder, permute
 

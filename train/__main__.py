@@ -12,13 +12,15 @@ from ladder.config import ladder_directory, load_config, rung_from_config, split
 from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import EXIT_PREEMPTED, Parser, run_command
-from ladder.files import exclusive, json_sha256, write_json, write_text
+from ladder.hashing import json_sha256
 from ladder.history import finished, recorded
 from ladder.identity import check_identity, check_settings, run_identity
+from ladder.locks import exclusive
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
+from ladder.writing import write_json, write_text
 
 prepare_cpu()
 

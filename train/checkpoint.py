@@ -21,10 +21,10 @@ from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.files import atomic_directory, remove_directory
 from ladder.plan import ADAM_BYTES
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
+from ladder.writing import atomic_directory, remove_directory
 
 STATE_FILE = "state.pt"
 _SPARE = 1.05

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ladder.files import write_text
+from ladder.writing import write_text
 
 _SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
 # Dense bf16 peak, TFLOP/s, by words of what CUDA calls the device; the most specific names first. Unknown: no MFU.

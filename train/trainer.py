@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 
 from ladder.errors import UserError
-from ladder.files import remove_leftovers
 from ladder.recipe import Recipe
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
+from ladder.writing import remove_leftovers
 from train.checkpoint import (
     Writer,
     copy_to_cpu,

@@ -7,7 +7,7 @@ from pathlib import Path
 from ladder.errors import UserError
 from ladder.measurements import write_parquet
 from predict import command
-from predict.readers import read_measurements
+from predict.measured.load import read_measurements
 
 
 def main(argv: list[str]) -> None:

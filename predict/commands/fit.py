@@ -7,14 +7,15 @@ from typing import Any
 
 from ladder.config import load_target
 from ladder.config import options as config_options
-from ladder.files import json_sha256, write_json
+from ladder.hashing import json_sha256
 from ladder.rung import Target
+from ladder.writing import write_json
 from predict import command, lawfile
 from predict.ensemble import laws_of, study_ladder
-from predict.ladders import LadderData
+from predict.measured.ai2 import is_ai2_folder
+from predict.measured.ladder import LadderData
+from predict.measured.tasks import LEFT_OUT, Task
 from predict.predictor import actual_loss, calibration_tasks, fit_laws
-from predict.readers.ai2 import is_ai2_folder
-from predict.tasks import LEFT_OUT, Task
 
 AI2 = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ladder.errors import UserError
-from ladder.files import write_text
+from ladder.writing import write_text
 from predict import command
-from predict.ladders import load_ladder
+from predict.measured.ladder import load_ladder
 from predict.plots import save
 from predict.reproduction.figures import all_figures
 from predict.reproduction.study import PaperStudy

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predict.analysis_plots import compute_figure, variance_figure
-from predict.laws import ComputeLaw
+from predict.fitting.forms import ComputeLaw
 from predict.paper import step1_points
 from predict.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
 from predict.reproduction.study import MC_STEPS, PaperStudy, multiple_choice

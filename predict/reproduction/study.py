@@ -13,14 +13,14 @@ from ladder.errors import UserError
 from ladder.rung import Target
 from predict import paper
 from predict.compute_error import AXES, Step, compute_errors
-from predict.curves import Curve, Run, paired, trailing_mean
-from predict.ladders import LadderData
-from predict.laws import Sigmoid
+from predict.fitting.forms import Sigmoid
+from predict.fitting.step2 import fit_sigmoid
+from predict.measured.ladder import LadderData
+from predict.measured.runs import Curve, Run, paired, trailing_mean
+from predict.measured.tasks import LEFT_OUT, Task
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
 from predict.predictor import fit_laws, with_actual
-from predict.step2 import fit_sigmoid
-from predict.tasks import LEFT_OUT, Task
 
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.
 MC_STEPS = {"7B-4T": ("peteish7", 170_000, 450_000), "13B-5T": ("peteish13", 50_000, 150_000)}

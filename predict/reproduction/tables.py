@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from predict.compute_error import compute_table
-from predict.laws import PowerLaw, Sigmoid
+from predict.fitting.forms import PowerLaw, Sigmoid
 from predict.predictor import fit_laws, predict_target
 from predict.reproduction.study import PaperStudy, multiple_choice
 from predict.tables import Table

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from ladder.errors import UserError, did_you_mean
-from ladder.files import read_json
-from predict.readers.mapping import Mapping, tidy
-from predict.tasks import MMLU_WEIGHTS
+from ladder.reading import read_json
+from predict.measured.mapping import Mapping, tidy
+from predict.measured.tasks import MMLU_WEIGHTS
 
 RUNS = "runs.csv"
 TASKS = {"commonsense_qa": "csqa", "social_iqa": "socialiqa"}  # theirs: ours

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ladder.errors import UserError
 from ladder.measurements import COLUMNS, check
-from predict.tasks import CHANCE, ITEMS
+from predict.measured.tasks import CHANCE, ITEMS
 
 SIZES = {"1B": "1.3B"}  # their spelling: ours
 

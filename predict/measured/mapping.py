@@ -24,7 +24,7 @@ import pandas as pd
 
 from ladder.errors import UserError, unknown
 from ladder.measurements import ACCURACIES, COLUMNS, LOSSES, NAMES, check
-from predict.tasks import CHANCE, ITEMS
+from predict.measured.tasks import CHANCE, ITEMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,9 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
         frame = _long(frame, mapping, source)
     for name in ("run", "n", "task", "metric", "value"):
         if name not in frame.columns:
-            raise UserError(f"{source}: missing column {name}; name it in --mapping, or see predict/readers/mapping.py")
+            raise UserError(
+                f"{source}: missing column {name}; name it in --mapping (see pydoc predict.measured.mapping)"
+            )
     return check(_completed(frame, source), source)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from ladder.errors import UserError
-from predict.readers.ai2 import parse_column
-from predict.readers.mapping import Mapping, Measure, tidy
+from predict.measured.ai2 import parse_column
+from predict.measured.mapping import Mapping, Measure, tidy
 
 PREFIX = "wandb:"
 _HEADER, _BLOCK, _RECORD = 7, 32768, 7  # bytes: file header, block, record header of a .wandb file

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ladder.errors import UserError, unknown
 from ladder.rung import Ladder, Target, parse_run_name
-from predict.curves import Run, Smoothing, measured_tasks, runs_of
+from predict.measured.runs import Run, Smoothing, measured_tasks, runs_of
+from predict.measured.tasks import Task, resolve_tasks
 from predict.paper import accuracy_curve
-from predict.tasks import Task, resolve_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +171,7 @@ def _close(multiple: float, other: float) -> bool:
 
 
 def _our_spelling(size: str, runs: Sequence[Run]) -> str:
-    from predict.readers.ai2 import SIZES
+    from predict.measured.ai2 import SIZES
 
     return size if size in {run.size for run in runs} else SIZES.get(size, size)
 
@@ -186,12 +186,12 @@ def load_ladder(
     corpus: str | None = None,
     mapping: Path | None = None,
 ) -> LadderData:
-    """Reads whatever `predict.readers.read_measurements` knows, and chooses the rungs.
+    """Reads whatever `predict.measured.load.read_measurements` knows, and chooses the rungs.
 
     Of AI2's folder only rungs and targets are read, unless `everything` is wanted, or sizes or multiples are named.
     """
-    from predict.readers import is_run_folder, read_measurements
-    from predict.readers.ai2 import is_ai2_folder
+    from predict.measured.ai2 import is_ai2_folder
+    from predict.measured.load import is_run_folder, read_measurements
 
     config = _configuration(path, overrides)
     ladder, smoothing = _ladder_of(config), Smoothing(**{str(key): value for key, value in config.ladder.fit.items()})

@@ -1,4 +1,4 @@
-"""Readers that turn other people's files into the measurement table."""
+"""Whatever lies at a path becomes the measurement table, by the reader of its kind."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def read_measurements(path: Path, rungs: Sequence[str] | None = None, mapping: P
     Raises:
         UserError: nothing is there, or nothing that is known.
     """
-    from predict.readers import generic, lm_eval, wandb_runs
-    from predict.readers.ai2 import is_ai2_folder, read_ai2
-    from predict.readers.mapping import read_mapping
+    from predict.measured import lm_eval, tables, wandb_runs
+    from predict.measured.ai2 import is_ai2_folder, read_ai2
+    from predict.measured.mapping import read_mapping
 
     columns = read_mapping(mapping)
     if str(path).startswith(wandb_runs.PREFIX):
@@ -33,9 +33,9 @@ def read_measurements(path: Path, rungs: Sequence[str] | None = None, mapping: P
     if not path.exists():
         raise UserError(f"{path} does not exist")
     if path.suffix == ".parquet":
-        return generic.read_parquet(path, columns)
+        return tables.read_parquet(path, columns)
     if path.suffix in (".csv", ".gz"):
-        return generic.read_csv(path, columns)
+        return tables.read_csv(path, columns)
     if not path.is_dir():
         raise UserError(f"{path} is neither a directory, a .parquet nor a .csv file")
     if is_ai2_folder(path):

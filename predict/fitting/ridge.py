@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from predict.laws import PowerLaw
+from predict.fitting.forms import PowerLaw
 
 EXPONENTS = np.geomspace(0.03, 1.2, 48)
 

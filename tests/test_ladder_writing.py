@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import UserError, run_command
-from ladder.files import atomic_directory, atomic_file, json_sha256, read_json, write_json
+from ladder.hashing import json_sha256
+from ladder.reading import read_json
+from ladder.writing import atomic_directory, atomic_file, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.curves import Curve, Run, Smoothing, paired
+from predict.measured.runs import Curve, Run, Smoothing, paired
+from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
-from predict.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.laws import ComputeLaw, PowerLaw, SingleStep, expit
+from predict.fitting.forms import ComputeLaw, PowerLaw, SingleStep, expit
 
 HUBER_DELTA = 1e-3
 STUCK = 0.5

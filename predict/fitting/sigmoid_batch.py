@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.laws import Sigmoid, expit
+from predict.fitting.forms import Sigmoid, expit
 
 LOWEST = np.array([-1.0, 0.0, 0.0, 0.0])  # a, L0, k, b
 HIGHEST = np.array([0.0, np.inf, np.inf, 1.0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from predict.laws import LogSigmoid, Sigmoid, expit
+from predict.fitting.forms import LogSigmoid, Sigmoid, expit
 
 SIGMOID_BOUNDS = ((-1.0, 0.0, 0.0, 0.0), (0.0, np.inf, np.inf, 1.0))  # a, L0, k, b
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import parse_run_name
-from predict.tasks import Task
+from predict.measured.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ladder.errors import UserError
-from predict.readers.mapping import Mapping, tidy
+from predict.measured.mapping import Mapping, tidy
 
 FIRST_LINE = 2  # of a CSV file below its header
 

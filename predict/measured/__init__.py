@@ -1,0 +1,1 @@
+"""Files of any kind become a ladder's measurements: its runs, its rungs, its tasks."""

@@ -1,0 +1,134 @@
+"""Files and plain values become checked types, or one line that names what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from ladder.bind import Count, Name, bind, lenient
+from ladder.errors import UserError
+from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    width: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    steps: Count
+    rates: tuple[float, ...] = ()
+    shapes: dict[Name, Shape] = field(default_factory=dict)
+    form: Literal["rc", "mc"] = "rc"
+    limit: float | None = None
+
+
+def test_values_become_types() -> None:
+    node = {"steps": 3, "rates": [1, 0.5], "shapes": {"190M": {"width": 768}}, "limit": 2}
+    assert bind(Settings, node, "x.yaml") == Settings(
+        steps=3, rates=(1.0, 0.5), shapes={"190M": Shape(width=768)}, limit=2.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({}, "steps is missing"),
+        ({"step": 3}, 'unknown key "step"; did you mean "steps"?'),
+        ({"steps": 1, "shapes": {"a": {"widht": 1}}}, 'unknown key "shapes.a.widht"; did you mean "width"?'),
+        ({"steps": 0}, "steps = 0: must be at least 1"),
+        ({"steps": 10**400}, "steps = 1000"),
+        ({"steps": True}, "steps = True: must be a whole number"),
+        ({"steps": "3"}, 'steps = "3": must be a whole number'),
+        ({"steps": 1, "rates": 5}, "rates = 5: must be a list"),
+        ({"steps": 1, "rates": [float("nan")]}, "rates.0 = nan: must be a finite number"),
+        ({"steps": 1, "form": "rcc"}, "form = \"rcc\": must be 'rc' or 'mc'"),
+        ({"steps": 1, "limit": "much"}, 'limit = "much": must be a number'),
+        ({"steps": 1, "shapes": {"../a": {"width": 1}}}, "must be a name"),
+        ({"steps": 1, "shapes": {"..": {"width": 1}}}, "must be a name"),
+        ([], "holds a list: must be a mapping"),
+        (None, "holds None: must be a mapping"),
+        ({"steps": "x" * 100_000}, "must be a whole number"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_short_line(node: Any, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        bind(Settings, node, "x.yaml")
+    message = str(caught.value)
+    assert message.startswith("x.yaml: ") and words in message
+    assert len(message) < 300 and "\n" not in message
+
+
+def test_a_lenient_record_passes_over_what_it_does_not_know() -> None:
+    @lenient
+    @dataclass(frozen=True, kw_only=True)
+    class Foreign:
+        a: int
+
+    assert bind(Foreign, {"a": 1, "b": 2}, "x.json") == Foreign(a=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("{", "is not valid JSON"),
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": 1e999}', "too large"),
+        ("9" * 5000, "digits"),
+        ("[" * 100_000, "nested more than"),
+        ("[" * 150 + "]" * 150, "nested more than"),
+    ],
+)
+def test_what_is_no_json(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=r"f\.json") as caught:
+        parse_json(text, "f.json")
+    assert words in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1, 2", "line"),
+        ("!!python/object:os.system x", "constructor"),
+        ("- " * 3000, "nest"),
+        ("a: &x [*x]", "nest"),
+        ("a: " + "9" * 5000, "digits"),
+    ],
+)
+def test_what_is_no_yaml(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=r"f\.yaml") as caught:
+        parse_yaml(text, "f.yaml")
+    assert words in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_yaml_numbers_and_dates() -> None:
+    assert parse_yaml("{a: 1e-3, b: 3e9, c: 2026-11-28, d: 1.5, e: yes}", "f") == {
+        "a": 0.001, "b": 3e9, "c": "2026-11-28", "d": 1.5, "e": True,
+    }  # fmt: skip
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe\x00")
+    zero = tmp_path / "zero.yaml"
+    zero.write_bytes(b"a: \0")
+    for path in (tmp_path / "absent.json", tmp_path, binary, zero):
+        with pytest.raises(UserError, match=path.name):
+            read_text(path)
+    yaml = tmp_path / "s.yaml"
+    yaml.write_text("steps: 3\nrates: [1e-3]\n")
+    assert read(Settings, yaml) == Settings(steps=3, rates=(0.001,))
+
+
+def test_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert read_json_lines(path) == [(f"{path}, line 1", {"a": 1}), (f"{path}, line 3", {"a": 2})]
+    path.write_text('{"a": 1}\n[2]\n')
+    with pytest.raises(UserError, match=r"rows.jsonl, line 2 must be a JSON object"):
+        read_json_lines(path)
