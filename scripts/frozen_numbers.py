@@ -1,0 +1,85 @@
+"""Writes every number that `predict` prints into a directory, so that two revisions can be compared exactly.
+
+    python scripts/frozen_numbers.py before --ladder DIR        # in the one checkout, DIR as AI2 publishes it
+    python scripts/frozen_numbers.py after --ladder DIR         # in the other
+    diff -r before after
+
+Each command is a process of its own. Runs without torch and without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGETS = ("7B-4T", "13B-5T")
+METHODS = ("default", "paper", "paper-flops", "paper-taskce", "paper-c4", "paper-single")
+SMALL = ("--sizes", "190M,370M,760M")
+
+
+def commands(ladder: str, output: Path) -> dict[str, list[str]]:
+    """File name -> words of `python -m predict`; where the command writes a file or folder itself, no suffix."""
+    found: dict[str, list[str]] = {}
+    for target in TARGETS:
+        found[f"shipped-{target}.json"] = ["--target", target, "--json"]
+        found[f"shipped-{target}.txt"] = ["--target", target]
+        found[f"shipped-paper-{target}.json"] = ["--target", target, "--method", "paper", "--json"]
+        for method in METHODS:
+            words = ["--ladder", ladder, "--target", target, "--method", method]
+            found[f"{method}-{target}.json"] = [*words, "--json"]
+            found[f"{method}-{target}.csv"] = [*words, "--csv"]
+        found[f"small-{target}.json"] = ["--ladder", ladder, "--target", target, *SMALL, "--json"]
+        found[f"advise-{target}.csv"] = ["advise", "--ladder", ladder, "--target", target, "--budget", "1e22", "--csv"]
+        for axis in ("size", "multiple", "flops"):
+            words = ["compute", "--ladder", ladder, "--target", target, "--by", axis, "--csv"]
+            found[f"compute-{axis}-{target}.csv"] = words
+    found["boolq-13B-5T.json"] = [
+        "--ladder",
+        ladder,
+        "--target",
+        "13B-5T",
+        "--tasks",
+        "boolq,winogrande,mmlu",
+        "--json",
+    ]
+    found["backtest.csv"] = ["backtest", "--ladder", ladder, "--csv"]
+    found["variance.csv"] = ["variance", "--ladder", ladder, "--csv"]
+    found["variance.json"] = ["variance", "--ladder", ladder, "--json"]
+    found["laws"] = ["fit", "--ladder", ladder, "--output", str(output / "laws.json")]
+    found["paper"] = ["paper", "--ladder", ladder, "--output", str(output / "paper")]
+    found["report"] = ["report", "--ladder", ladder, "--target", "13B-5T", "--output", str(output / "report")]
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("output", type=Path)
+    options.add_argument("--ladder", default="../shared/olmo-ladder/runs")
+    given = options.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(name: str, words: list[str]) -> None:
+        command = [sys.executable, "-m", "predict", *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
+        if Path(name).suffix:
+            (given.output / name).write_text(done.stdout, encoding="utf-8")
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done in [pool.submit(run, *pair) for pair in commands(given.ladder, given.output.resolve()).items()]:
+            done.result()
+    for plot in given.output.rglob("*.png"):
+        plot.unlink()  # pixels may differ where numbers do not
+    for page in given.output.rglob("report.html"):
+        page.unlink()
+
+
+if __name__ == "__main__":
+    main()
