@@ -11,11 +11,11 @@ from typing import Any
 
 from ladder.errors import UserError, run_command, unknown
 from ladder.rung import Target
-from predict import command
 from predict.ensemble_law import interval_notes
 from predict.lawfile import SHIPPED, read_laws
 from predict.prediction import Prediction
-from predict.tables import prediction_table, predictions_csv
+from predict.show import command_line
+from predict.show.tables import prediction_table, predictions_csv
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {
@@ -59,15 +59,15 @@ def main(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and "=" not in argv[0]:
         if argv[0] not in COMMANDS:
             raise unknown("subcommand", argv[0], COMMANDS)
-        return importlib.import_module(f"predict.commands.{argv[0]}").main(argv[1:]) or 0
-    options = command.parser("", __doc__ or "")
+        return importlib.import_module(f"predict.analyses.{argv[0]}").main(argv[1:]) or 0
+    options = command_line.parser("", __doc__ or "")
     options.epilog = EPILOGUE
-    command.add_target(options)
+    command_line.add_target(options)
     options.add_argument("--method", help=f"{DEFAULT} (shown beside paper when none is named), paper, paper-c4, …")
-    command.add_ladder(options, required=False)
+    command_line.add_ladder(options, required=False)
     options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
-    command.add_format(options)
-    known, overrides = command.parse(options, argv)
+    command_line.add_format(options)
+    known, overrides = command_line.parse(options, argv)
     answer = from_ladder(known, overrides) if known.ladder else from_laws(known)
     if known.form == "json":
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
         print(predictions_csv(answer.predictions), end="")
     else:
         title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
-        command.show(known.form, prediction_table(answer.predictions, title, answer.notes))
+        command_line.show(known.form, prediction_table(answer.predictions, title, answer.notes))
     return 0
 
 
@@ -86,8 +86,8 @@ def from_ladder(known: Any, overrides: list[str]) -> Answer:
 
     if known.laws:
         raise UserError("give either --ladder, to fit it, or --laws, to use laws fitted before")
-    data = command.data_of(known, overrides)
-    target = command.target_of(known, data)
+    data = command_line.data_of(known, overrides)
+    target = command_line.target_of(known, data)
     outcome = predict_with_notes(data, target, known.method or DEFAULT, known.tasks)
     found = outcome.predictions if known.method else beside_paper(data, target, outcome.predictions)
     return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=outcome.notes)
@@ -98,7 +98,7 @@ def from_laws(known: Any) -> Answer:
     if known.sizes or known.multiples or known.corpus:
         raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
     laws = read_laws(known.laws or SHIPPED)
-    target = command.target_of(known, None)
+    target = command_line.target_of(known, None)
     origin = laws.provenance
     shipped = "" if known.laws else "no --ladder given: laws that come with the package, "
     notes = [

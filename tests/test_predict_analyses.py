@@ -11,12 +11,12 @@ from simulated_ladder import simulated, write
 from ladder.config import load_target
 from ladder.errors import UserError
 from predict.__main__ import main
-from predict.advise import advise
-from predict.compute_error import compute_errors
+from predict.analyses.advise import advise
+from predict.analyses.compute import compute_errors
+from predict.analyses.variance import ladder_noise
 from predict.measured.ladder import LadderData, load_ladder
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
-from predict.variance import ladder_noise
 
 RUNGS = ["--sizes", "190M,370M,760M,1.3B"]
 TARGET = ["--n", "7e9", "--d", "2.8e12"]

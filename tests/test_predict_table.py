@@ -12,7 +12,7 @@ from ladder.errors import UserError
 from ladder.measurements import check, table, write_parquet
 from predict.measured.ai2 import read_ai2
 from predict.measured.load import read_measurements
-from predict.tables import Table
+from predict.show.tables import Table
 
 
 def test_a_table_survives_files(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predict.analysis_plots import compute_figure, variance_figure
+from predict.analyses.compute import compute_figure
+from predict.analyses.variance import variance_figure
 from predict.fitting.forms import ComputeLaw
 from predict.paper import step1_points
-from predict.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
 from predict.reproduction.study import MC_STEPS, PaperStudy, multiple_choice
+from predict.show.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

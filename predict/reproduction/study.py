@@ -12,7 +12,7 @@ from ladder.config import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict import paper
-from predict.compute_error import AXES, Step, compute_errors
+from predict.analyses.compute import AXES, Step, compute_errors
 from predict.fitting.forms import Sigmoid
 from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import LadderData

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from predict.compute_error import compute_table
+from predict.analyses.compute import compute_table
+from predict.analyses.variance import ladder_noise, largest
 from predict.fitting.forms import PowerLaw, Sigmoid
 from predict.predictor import fit_laws, predict_target
 from predict.reproduction.study import PaperStudy, multiple_choice
-from predict.tables import Table
-from predict.variance import ladder_noise, largest
+from predict.show.tables import Table
 
 DIFFERS = "≠"
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))

@@ -1,20 +1,27 @@
-"""How much of a ladder is needed: the error at a target as sizes, multiples or FLOPs are added (section 5.2)."""
+"""`python -m predict compute`: the error at a measured target as the ladder grows (section 5.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ladder.errors import UserError
+from ladder.errors import UserError, unknown
 from ladder.rung import Target
 from predict import paper
 from predict.ensemble import laws_of, study_ladder
 from predict.measured.ladder import LadderData
 from predict.measured.runs import Run
 from predict.measured.tasks import Task
-from predict.tables import Table
+from predict.predictor import METHODS
+from predict.show import command_line
+from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
 
@@ -112,3 +119,53 @@ def compute_table(steps: Sequence[Step], target: Target, tasks: Sequence[Task], 
         headers=("ladder", "FLOPs", "of target", *(task.title for task in tasks), "mean %", "mean points"),
         rows=tuple(rows),
     )
+
+
+def compute_figure(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, title: str) -> Figure:
+    """Error against the ladder's total FLOPs (paper, figures 6 to 8), a panel per task; the mean error is dashed."""
+    figure, axes = panels(len(tasks), title, height=2.5)
+    share = [100 * step.flops / target.flops_6nd for step in steps]
+    mean = [100 * np.mean(np.abs(step.relative_errors)) for step in steps]
+    for i, (panel, task) in enumerate(zip(axes, tasks, strict=True)):
+        panel.plot(share, mean, "--", color=GREY, linewidth=1, label="mean of the tasks")
+        panel.plot(
+            share, [100 * abs(s.relative_errors[i]) for s in steps], "o-", color=BLUE, markersize=4, linewidth=1.2
+        )
+        if axis != "flops":
+            for x, step in zip(share, steps, strict=True):
+                at = (x, 100 * abs(step.relative_errors[i]))
+                panel.annotate(step.label, at, xytext=(0, 6), textcoords="offset points", fontsize=7.5, ha="center")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
+        panel.margins(x=0.1, y=0.2)
+        panel.set_ylim(bottom=0)
+        panel.set_title(task.title, fontsize=9.5)
+        panel.set_xlabel(f"ladder FLOPs, % of {target.name} ({AXES[axis]})", fontsize=8)
+        panel.set_ylabel("error, %", fontsize=8.5)
+    axes[0].legend(fontsize=7.5)
+    return figure
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("compute", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_target(options)
+    options.add_argument("--method", default="default", help="default, paper, or a variant of it")
+    options.add_argument("--by", default="flops", help="size, multiple or flops (the default)")
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known, overrides = command_line.parse(options, argv)
+    if known.by not in AXES:
+        raise unknown("axis", known.by, AXES)
+    if known.method not in METHODS:
+        raise unknown("method", known.method, METHODS)
+    data = command_line.data_of(known, overrides)
+    target = command_line.target_of(known, data)
+    data = data.below(target)
+    tasks = data.tasks(known.tasks)
+    steps = compute_errors(data, target, tasks, known.by, known.method)
+    table = compute_table(steps, target, tasks, known.by, known.method)
+    command_line.show(known.form, table)
+    if known.plot:
+        save(compute_figure(steps, target, tasks, known.by, table.title), known.plot)

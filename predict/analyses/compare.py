@@ -1,10 +1,13 @@
-"""Two ladders, for example two data mixes: which one's target would be better, task by task, and how sure that is."""
+"""`python -m predict compare A B`: which of two ladders, such as two data mixes, has the better target."""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +18,12 @@ from predict.measured.runs import Run
 from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
 from predict.predictor import predict_target
-from predict.tables import Table
+from predict.show import command_line
+from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
 
@@ -118,4 +126,61 @@ def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target:
             f"A - B at {rung}: the single-scale baseline, which ranks data mixes well and is hard to beat "
             "(arXiv 2504.11393)",
         ),
+    )
+
+
+def comparison_figure(rows: Sequence[Comparison], target: Target, rung: str) -> Figure:
+    """Predicted differences beside the single-scale ones."""
+    figure, (axis,) = panels(1, f"A minus B: predicted at {target.name}, and measured at {rung}", height=4.0)
+    figure.set_size_inches(7.5, 0.45 * len(rows) + 1.8)
+    places = np.arange(len(rows))
+    axis.barh(
+        places - 0.2, [100 * (row.a - row.b) for row in rows], 0.38, color=BLUE, label=f"predicted at {target.name}"
+    )
+    axis.barh(places + 0.2, [100 * row.single for row in rows], 0.38, color=GREY, label=f"measured at {rung}")
+    axis.axvline(0, color="#222222", linewidth=0.8)
+    axis.set_yticks(places, [f"{row.title} (P = {row.probability:.2f})" for row in rows])
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel("points of accuracy")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("compare", __doc__ or "")
+    options.add_argument("ladders", type=Path, nargs="*", metavar="LADDER", help="two directories or measurement files")
+    options.add_argument(
+        "--corpora", type=command_line.words, default=[], help="two ladders of one file, such as c4,dolma"
+    )
+    command_line.add_narrowing(options)
+    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of the files")
+    command_line.add_target(options)
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known, rest = options.parse_known_intermixed_args(argv)
+    overrides = command_line.overrides_of([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
+    paths = [path for path in known.ladders if "=" not in str(path)]
+    sides = pairs(paths, known.corpora)
+    both = [
+        command_line.data_of(argparse.Namespace(**vars(known) | {"ladder": path, "corpus": corpus}), overrides)
+        for path, corpus in sides
+    ]
+    target = command_line.target_of(known, both[0])
+    rows, rung = compare(both[0], both[1], target, known.tasks)
+    a, b = (f"{path} {corpus}" if corpus else str(path) for path, corpus in sides)
+    table = comparison_table(rows, (a, b), target, rung)
+    command_line.show(known.form, table)
+    if known.plot:
+        save(comparison_figure(rows, target, rung), known.plot)
+
+
+def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:
+    """The two ladders: two paths, or one path and two corpora in it. Raises UserError otherwise."""
+    if len(paths) == 2 and not corpora:
+        return [(path, None) for path in paths]
+    if len(paths) == 1 and len(corpora) == 2:
+        return [(paths[0], corpus) for corpus in corpora]
+    raise UserError(
+        "compare takes two ladders (compare A B), or one file and two of its ladders (compare FILE --corpora A,B)"
     )

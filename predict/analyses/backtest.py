@@ -1,17 +1,26 @@
-"""Back-tests of every method on the ladder at hand, with the coverage that their intervals would have had."""
+"""`python -m predict backtest`: how well this ladder would have predicted its own top rungs, by every method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ladder.errors import UserError
 from predict import paper
-from predict.ensemble import Study, TaskStudy
+from predict.ensemble import Study, TaskStudy, study_ladder
 from predict.intervals import quantile
 from predict.measured.ladder import LadderData
-from predict.tables import Table
+from predict.predictor import calibration_tasks
+from predict.show import command_line
+from predict.show.plots import BLUE, COLOURS, GREY, panels, save
+from predict.show.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +127,63 @@ def coverage(study: Study, tasks: Sequence[TaskStudy]) -> np.ndarray | None:
 
 def _mean(parts: Sequence[np.ndarray]) -> float:
     return float(np.concatenate(parts).mean())
+
+
+def backtest_figure(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Figure:
+    """Left: mean error by method and split. Right: predicted against actual accuracy of every held-out run."""
+    figure, (left, right) = panels(2, "Back-tests: smaller ladders predict the larger runs", height=4.0)
+    figure.set_size_inches(11, 4.8)
+    names = [split.name for split in study.splits]
+    width = 0.8 / len(methods)
+    for m, method in enumerate(methods):
+        means = [
+            np.concatenate([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(method.errors, tasks, strict=True)]).mean()
+            for i in range(len(names))
+        ]
+        colour = BLUE if m == 0 else (GREY if method.name == "last rung" else COLOURS[(m - 1) % len(COLOURS)])
+        left.bar(
+            np.arange(len(names)) + (m - (len(methods) - 1) / 2) * width, means, width, color=colour, label=method.name
+        )
+    left.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=7.5)
+    left.set_ylabel("mean error, points")
+    left.grid(axis="x", visible=False)
+    left.legend(fontsize=8, ncols=2)
+    _predicted_against_actual(right, study, tasks)
+    return figure
+
+
+def _predicted_against_actual(axis: Axes, study: Study, tasks: Sequence[TaskStudy]) -> None:
+    factor = study.calibration.accuracy80
+    for i, task in enumerate(tasks):
+        actual, predicted = 100 * task.actual, 100 * (task.actual + study.errors(task))
+        colour = COLOURS[i % len(COLOURS)]
+        axis.errorbar(
+            actual, predicted, yerr=100 * factor * study.deviations(task), fmt="o", markersize=3, color=colour,
+            elinewidth=0.6, alpha=0.75, label=task.task.title,
+        )  # fmt: skip
+    low, high = axis.get_xlim()
+    axis.plot([low, high], [low, high], color="#222222", linewidth=0.8)
+    axis.set_xlabel("actual accuracy, %")
+    axis.set_ylabel("predicted, with 80% interval")
+    axis.legend(fontsize=7, ncols=2)
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("backtest", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(known, overrides)
+    wanted = data.tasks(known.tasks)
+    study = study_ladder(data, calibration_tasks(data, wanted))
+    names = {task.name for task in wanted}
+    tasks = [task for task in study.tasks if task.task.name in names]
+    if not study.splits:
+        raise UserError(
+            f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
+        )
+    methods = method_errors(data, study, tasks)
+    command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods))
+    if known.plot:
+        save(backtest_figure(study, tasks, methods), known.plot)

@@ -30,6 +30,7 @@ LOSSES = {  # what the horizontal or vertical axis of a method's steps shows, wh
     "paper-taskce": "task cross-entropy, nats",
 }
 TARGET_COLOURS = ("#1f3fbf", "#8e24aa", "#00695c")
+BLUE, GREY = TARGET_COLOURS[0], "#9aa3b2"
 
 Shown = Sequence[tuple[Target, Sequence[Prediction]]]  # each target with its predictions, one per law
 

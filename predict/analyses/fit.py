@@ -10,22 +10,23 @@ from ladder.config import options as config_options
 from ladder.hashing import json_sha256
 from ladder.rung import Target
 from ladder.writing import write_json
-from predict import command, lawfile
+from predict import lawfile
 from predict.ensemble import laws_of, study_ladder
 from predict.measured.ai2 import is_ai2_folder
 from predict.measured.ladder import LadderData
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.predictor import actual_loss, calibration_tasks, fit_laws
+from predict.show import command_line
 
 AI2 = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
 
 
 def main(argv: list[str]) -> None:
-    options = command.parser("fit", __doc__ or "")
-    command.add_ladder(options)
+    options = command_line.parser("fit", __doc__ or "")
+    command_line.add_ladder(options)
     options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JSON file to write")
-    known, overrides = command.parse(options, argv)
-    data = command.data_of(known, overrides)
+    known, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(known, overrides)
     write_json(known.output, law_content(data, known.tasks))
     print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
 

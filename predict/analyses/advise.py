@@ -1,4 +1,4 @@
-"""Which runs to add next: those that shrink the uncertainty of the target's loss most for their compute.
+"""`python -m predict advise`: which runs to add, those that make the target surest for their compute.
 
 The law of each task is linearised around its fit: a run at (N, D) measures ln L with the noise of a run, the exponents
 carry the default method's prior, and the variance of ln L at the target follows from the information of all runs
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,12 @@ from predict.measured.mapping import size_name
 from predict.measured.points import task_points
 from predict.measured.tasks import Task
 from predict.members import LOSS_PRIOR
-from predict.tables import Table
+from predict.show import command_line
+from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
 WORTH_IT = 0.01  # smaller reductions are no reason to train a run
@@ -183,3 +189,38 @@ def advice_table(found: Sequence[Candidate], target: Target, budget: float) -> T
             "order: what to train first, second, … until the budget is spent",
         ),
     )
+
+
+def advice_figure(found: Sequence[Candidate], target: Target) -> Figure:
+    """What each candidate costs and how much surer the target gets."""
+    figure, (axis,) = panels(1, f"Runs to add for {target.name}", height=4.0)
+    figure.set_size_inches(7.5, 4.8)
+    for one in found:
+        chosen = one.chosen is not None
+        axis.plot(one.flops, 100 * one.reduction, "o", color=BLUE if chosen else GREY, markersize=8 if chosen else 5)
+        label = f"{one.chosen}. {one.name}" if chosen else one.name
+        axis.annotate(label, (one.flops, 100 * one.reduction), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    axis.set_xscale("log")
+    axis.margins(x=0.15, y=0.15)
+    axis.set_xlabel("FLOPs of the run (6ND)")
+    axis.set_ylabel("less uncertainty of the target's loss, %")
+    return figure
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("advise", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_target(options)
+    options.add_argument(
+        "--budget", type=command_line.positive, required=True, metavar="FLOPS", help="compute to spend, 6ND"
+    )
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(known, overrides)
+    target = command_line.target_of(known, data)
+    data = data.below(target)
+    found = advise(data, target, data.tasks(known.tasks), known.budget)
+    command_line.show(known.form, advice_table(found, target, known.budget))
+    if known.plot:
+        save(advice_figure(found, target), known.plot)

@@ -1,4 +1,4 @@
-"""`report.html` and its plots: one file that opens offline, with the numbers, the fits and where they come from."""
+"""`python -m predict report`: one page that opens offline, with the numbers, the fits and where they come from."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.errors import UserError
+from ladder.errors import UserError, unknown
 from ladder.provenance import git_revision, versions
 from ladder.rung import Target
 from ladder.writing import write_text
-from predict.analysis_plots import backtest_figure
-from predict.backtest_report import method_errors, split_table, task_table
+from predict.analyses.backtest import backtest_figure, method_errors, split_table, task_table
+from predict.analyses.variance import ladder_noise, variance_table
 from predict.ensemble import Study, study_ladder
 from predict.measured.ladder import LadderData
 from predict.paper_law import TaskLaw
-from predict.plots import Shown, chained_figure, save, step1_figure, step2_figure
 from predict.prediction import Prediction
-from predict.predictor import beside_paper, calibration_tasks, fit_laws, predict_with_notes
-from predict.tables import Table, prediction_table
-from predict.variance import ladder_noise, variance_table
+from predict.predictor import METHODS, beside_paper, calibration_tasks, fit_laws, predict_with_notes
+from predict.show import command_line
+from predict.show.plots import Shown, chained_figure, save, step1_figure, step2_figure
+from predict.show.tables import Table, prediction_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,7 +137,7 @@ def _formulas(laws: Sequence[TaskLaw]) -> Table:
 def _render(content: dict[str, Any]) -> str:
     import jinja2
 
-    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    folder = jinja2.FileSystemLoader(Path(__file__).parent.parent / "show" / "templates")
     environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.get_template("report.html").render(**content)
 
@@ -153,3 +153,17 @@ def _runs_table(data: LadderData) -> Table:
 def _versions() -> str:
     used = ", ".join(f"{name} {version}" for name, version in versions("numpy", "scipy", "pandas").items())
     return f"Model Ladder at {git_revision()}; {used}"
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("report", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_target(options)
+    options.add_argument("--method", default="default", help="default, paper, or a variant of it")
+    options.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="where to write")
+    known, overrides = command_line.parse(options, argv)
+    if known.method not in METHODS:
+        raise unknown("method", known.method, METHODS)
+    data = command_line.data_of(known, overrides, everything=True)  # reruns too, for the noise
+    path = write_report(data, command_line.target_of(known, data), known.method, known.tasks, known.output)
+    print(f"wrote {path}")

@@ -1,9 +1,10 @@
-"""How noisy a task is: from checkpoint to checkpoint, and from run to rerun (section 5.1)."""
+"""`python -m predict variance`: how noisy a task is, between checkpoints and between reruns (section 5.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,13 @@ from predict.measured.ladder import LadderData
 from predict.measured.runs import Curve, Run
 from predict.measured.tasks import Task
 from predict.paper import accuracy_curve
-from predict.tables import Table
+from predict.predictor import calibration_tasks
+from predict.show import command_line
+from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LAST = 10  # checkpoints: the paper's SD10
 
@@ -117,3 +124,35 @@ def _cells(noise: Noise | None, form: str) -> tuple[str, ...]:
         return ("", "", "", "")
     rerun = "" if noise.rerun is None else form.format(noise.rerun)
     return form.format(noise.sd), f"{100 * noise.relative:.2f}", rerun, f"{noise.signal_to_noise:.1f}"
+
+
+def variance_figure(data: LadderData, tasks: Sequence[Task], title: str) -> Figure:
+    """Loss and accuracy over the checkpoints of the largest run, a panel each per task (paper, figures 5 and 9)."""
+    top = largest(data.rungs)
+    shown = [(task, metric) for task in tasks for metric in ("rc_bpb", "rc_acc") if top.has(task, metric)]
+    figure, axes = panels(len(shown), title, height=2.3)
+    for axis, (task, metric) in zip(axes, shown, strict=True):
+        curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
+        scale = 100 if metric == "rc_acc" else 1
+        axis.plot(curve.steps, scale * curve.values, color=GREY, linewidth=0.9)
+        axis.plot(curve.steps[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
+        relative = 100 * sd_of_last(curve) / curve.values[-LAST:].mean()
+        axis.set_title(f"{task.title}, SD{LAST} {relative:.2f}%", fontsize=9.5)
+        axis.set_xlabel("step", fontsize=8.5)
+        axis.set_ylabel("accuracy, %" if metric == "rc_acc" else "loss", fontsize=8.5)
+    return figure
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("variance", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(known, overrides, everything=True)
+    tasks = data.tasks(known.tasks) if known.tasks else calibration_tasks(data, [])
+    noises = ladder_noise(data, tasks)
+    command_line.show(known.form, variance_table(data, noises))
+    if known.plot:
+        title = f"Checkpoints of {largest(data.rungs).name}"
+        save(variance_figure(data, [noise.task for noise in noises], title), known.plot)

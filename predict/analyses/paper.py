@@ -6,19 +6,19 @@ from pathlib import Path
 
 from ladder.errors import UserError
 from ladder.writing import write_text
-from predict import command
 from predict.measured.ladder import load_ladder
-from predict.plots import save
 from predict.reproduction.figures import all_figures
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables, differing
+from predict.show import command_line
+from predict.show.plots import save
 
 
 def main(argv: list[str]) -> None:
-    options = command.parser("paper", __doc__ or "")
+    options = command_line.parser("paper", __doc__ or "")
     options.add_argument("--ladder", type=Path, required=True, metavar="DIR", help="AI2's folder of CSV files")
     options.add_argument("--output", type=Path, default=Path("paper"), metavar="DIR", help="where to write")
-    known, overrides = command.parse(options, argv)
+    known, overrides = command_line.parse(options, argv)
     if known.output.exists() and not known.output.is_dir():
         raise UserError(f"{known.output} is a file; give --output a directory")
     study = PaperStudy(load_ladder(known.ladder, everything=True, overrides=overrides))

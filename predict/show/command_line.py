@@ -1,4 +1,4 @@
-"""What the subcommands share: options that name a ladder and a target, and how a table is printed."""
+"""What the verbs share: options that name a ladder and a target, and how a table is printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ladder.config import load_config, load_target, split_overrides
 from ladder.errors import Parser, UserError
 from ladder.rung import Target
-from predict.tables import Table
+from predict.show.tables import Table
 
 if TYPE_CHECKING:
     from predict.measured.ladder import LadderData

@@ -1,1 +1,0 @@
-"""The subcommands of `python -m predict`: one module each, with a `main(argv)`."""
