@@ -50,7 +50,7 @@ def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Seq
     wanted = fitted.tasks(tasks)
     share = sum(run.compute for run in fitted.rungs) / target.flops_6nd
     origin = f"fitted on {len(fitted.rungs)} runs of {data.source} ({share:.2%} of the target's compute)"
-    warnings = [f"warning: {note}" for note in fitted.warnings()]
+    warnings = [note.text for note in fitted.warnings()]
     if method == DEFAULT:
         study = study_ladder(fitted, calibration_tasks(fitted, wanted))
         laws = {law.task.name: law for law in laws_of(study)}

@@ -11,6 +11,7 @@ from ladder.errors import UserError, unknown
 from ladder.rung import Ladder, Target, parse_run_name
 from predict.measured.runs import Run, Smoothing, measured_tasks, runs_of
 from predict.measured.tasks import Task, resolve_tasks
+from predict.notes import Note, warning
 from predict.paper import accuracy_curve
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class LadderData:
     measured: dict[tuple[str, str], tuple[float, int]]
     smoothing: Smoothing
     ladder: Ladder | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
         return resolve_tasks(self.measured, names, self.source)
@@ -89,20 +90,20 @@ class LadderData:
         """Whether every rung has that measurement."""
         return all(run.has(task, metric) for run in self.rungs)
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Note]:
         """What limits every fit on this ladder."""
         notes = list(self.notes)
         if len(self.rungs) < FEW_RUNGS:
-            notes.append(f"only {len(self.rungs)} rungs: the five coefficients of step 1 are not determined")
+            notes.append(warning("few-rungs", count=len(self.rungs)))
         for what, values in (
             ("size", {run.n for run in self.rungs}),
             ("multiple", {run.multiple for run in self.rungs}),
         ):
             if len(values) == 1:
-                notes.append(f"only one {what}: the fit cannot tell how loss changes with it")
+                notes.append(warning("one-value", what=what))
         unfinished = [run.name for run in self.rungs if not run.finished]
         if unfinished:
-            notes.append(f"no final checkpoint measured: {', '.join(unfinished)}")
+            notes.append(warning("unfinished", runs=unfinished))
         return notes
 
 
@@ -215,16 +216,16 @@ def load_ladder(
     return replace(data, notes=tuple(notes))
 
 
-def _absent(data: LadderData, sizes: Sequence[str], multiples: Sequence[float]) -> list[str]:
+def _absent(data: LadderData, sizes: Sequence[str], multiples: Sequence[float]) -> list[Note]:
     """Rungs of the ladder that were not measured, where the whole ladder was asked for."""
     if data.ladder is None or sizes or multiples:
         return []
     present = {run.name for run in data.rungs}
     absent = [rung.name for rung in data.ladder.rungs if rung.name not in present]
-    return [f"not measured: {', '.join(absent)}"] if absent else []
+    return [warning("not-measured", rungs=absent)] if absent else []
 
 
-def _recipes(path: Path, data: LadderData) -> list[str]:
+def _recipes(path: Path, data: LadderData) -> list[Note]:
     """Settings of the recipe, such as the learning-rate schedule, in which the rungs' configurations differ."""
     from omegaconf import OmegaConf
 
@@ -235,7 +236,7 @@ def _recipes(path: Path, data: LadderData) -> list[str]:
     recipes = [dict(OmegaConf.load(file).ladder.recipe) for file in files]
     keys = sorted({key for recipe in recipes for key in recipe})
     mixed = [key for key in keys if len({str(recipe.get(key)) for recipe in recipes}) > 1]
-    return [f"the rungs were trained by different recipes: they differ in {', '.join(mixed)}"] if mixed else []
+    return [warning("mixed-recipes", keys=mixed)] if mixed else []
 
 
 def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:
