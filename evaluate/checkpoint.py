@@ -56,10 +56,10 @@ class Checkpoint:
             raise UserError(f"{self.path} has {CONFIG_FILE} but no weights (model.safetensors); it is not complete")
         return files
 
-    def weight_stats(self) -> dict[str, list[int]]:
+    def weight_stats(self) -> dict[str, tuple[int, int]]:
         """Size and change time of each weight file: while these stay, so do the contents."""
         stats = {file.name: file.stat() for file in self.weight_files()}
-        return {name: [stat.st_size, stat.st_ctime_ns] for name, stat in stats.items()}
+        return {name: (stat.st_size, stat.st_ctime_ns) for name, stat in stats.items()}
 
     def weights_sha256(self) -> str:
         """Hash of names, types, shapes and values, the same for a live model and for any file layout."""

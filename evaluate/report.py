@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ladder.errors import UserError
+from ladder.metrics_file import MetricsFile
 
 WANDB_MODES = ("off", "offline", "online")
 COLUMNS = ("bpb", "acc_per_char", "acc_per_byte", "acc_raw", "task_ce", "prob_correct")
@@ -46,18 +47,17 @@ class Progressing:
             print(f"  {task}: {total:,} tokens", file=sys.stderr, flush=True)
 
 
-def table(metrics: dict[str, Any]) -> str:
+def table(metrics: MetricsFile) -> str:
     """The metrics of one checkpoint as text; the primary accuracy with its standard error."""
     rows = [["task", "format", "n", "acc", "±", *COLUMNS]]
-    for row in metrics["results"]:
-        error = row["stderr"][row["primary"]]
-        numbers = [f"{row['acc']:.4f}", f"{error:.4f}", *(f"{row[column]:.4f}" for column in COLUMNS)]
-        rows.append([row["task"], row["format"], f"{row['n']:,}", *numbers])
-    lines = _align(rows) if metrics["results"] else []
-    for loss in metrics["lm_loss"]:
+    for row in metrics.results:
+        numbers = [row.acc, row.stderr[row.primary], *(getattr(row, column) for column in COLUMNS)]
+        rows.append([row.task, row.format, f"{row.n:,}", *(f"{number:.4f}" for number in numbers)])
+    lines = _align(rows) if metrics.results else []
+    for loss in metrics.lm_loss:
         lines.append(
-            f"{loss['name']}: {loss['nats_per_token']:.4f} nats per token, "
-            f"{loss['bits_per_byte']:.4f} bits per byte over {loss['tokens']:,} tokens"
+            f"{loss.name}: {loss.nats_per_token:.4f} nats per token, "
+            f"{loss.bits_per_byte:.4f} bits per byte over {loss.tokens:,} tokens"
         )
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def _align(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def log_to_wandb(mode: str, project: str, measured: list[dict[str, Any]]) -> None:
+def log_to_wandb(mode: str, project: str, measured: list[MetricsFile]) -> None:
     """One W&B run with a table of all results, a row per (checkpoint, task, format).
 
     Raises:
@@ -83,9 +83,9 @@ def log_to_wandb(mode: str, project: str, measured: list[dict[str, Any]]) -> Non
 
     columns = ["run", "step", "task", "format", "n", "acc", *COLUMNS]
     rows = [
-        [metrics["run"], metrics["step"], *(row[column] for column in columns[2:])]
+        [metrics.run, metrics.step, *(getattr(row, column) for column in columns[2:])]
         for metrics in measured
-        for row in metrics["results"]
+        for row in metrics.results
     ]
     chosen: Literal["online", "offline"] = "online" if mode == "online" else "offline"
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.tasks import Suite
+from ladder.metrics_file import MetricsFile
 from ladder.writing import atomic_file
 
 # Our metric -> the harness's. Its acc_norm is per character, its acc_bytes per byte, both without the leading space.
@@ -36,22 +37,23 @@ def write_samples(path: Path, suite: Suite, arrays: Mapping[str, np.ndarray]) ->
                 start = stop
 
 
-def harness_results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def harness_results(metrics: MetricsFile) -> dict[str, Any]:
     """`results`, `n-samples` and `higher_is_better` keyed as lm-evaluation-harness keys them."""
-    results, counts, better = {}, {}, {}
-    for row in metrics["results"]:
-        name = f"{row['task']}_{row['format']}"
+    results: dict[str, dict[str, str | float]] = {}
+    counts, better = {}, {}
+    for row in metrics.results:
+        name = f"{row.task}_{row.format}"
         results[name] = {"alias": name}
         for ours, theirs in HARNESS_METRICS.items():
-            results[name] |= {f"{theirs},none": row[ours], f"{theirs}_stderr,none": row["stderr"][ours]}
-        counts[name] = {"original": row["n"], "effective": row["n"]}
+            results[name] |= {f"{theirs},none": getattr(row, ours), f"{theirs}_stderr,none": row.stderr[ours]}
+        counts[name] = {"original": row.n, "effective": row.n}
         better[name] = {theirs: theirs != "bits_per_byte" for theirs in HARNESS_METRICS.values()}
     return {
         "results": results,
         "n-samples": counts,
         "higher_is_better": better,
-        "config": {"model": "hf", "model_dtype": metrics["provenance"]["dtype"]},
-        "model_name": metrics["run"],
-        "git_hash": metrics["git_revision"],
-        "task_hashes": metrics["provenance"]["plans"],
+        "config": {"model": "hf", "model_dtype": metrics.provenance.dtype},
+        "model_name": metrics.run,
+        "git_hash": metrics.git_revision,
+        "task_hashes": dict(metrics.provenance.plans),
     }

@@ -20,13 +20,14 @@ from evaluate.evaluator import Evaluator, Job, make_job
 from evaluate.processes import Processes
 from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
 from evaluate.resident import ResidentModel
-from evaluate.results import Provenance, ResultFiles, foreign_origin, origin_of
+from evaluate.results import ResultFiles, WeightFiles, foreign_origin, origin_of
 from evaluate.samples import harness_results, write_samples
 from evaluate.scorer import context_length
 from evaluate.tasks import Suite, suite_from_config
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
+from ladder.metrics_file import MetricsFile, Provenance
 from ladder.rundir import RunDirectory, find_runs
 from ladder.writing import write_json
 
@@ -41,7 +42,7 @@ class Order:
     job: Job
     files: ResultFiles | None
     provenance: Provenance
-    weight_files: dict[str, list[int]]
+    weight_files: WeightFiles
 
 
 class Session:
@@ -62,7 +63,7 @@ class Session:
         self._suite_node = suite_node
         self._suites: dict[Path | None, Suite] = {}
         self._jobs: dict[Any, Job] = {}
-        self._shown: dict[Checkpoint, dict[str, Any]] = {}
+        self._shown: dict[Checkpoint, MetricsFile] = {}
 
     def run(self) -> None:
         """Measures every checkpoint that is not measured yet, those that other workers have claimed last.
@@ -138,20 +139,24 @@ class Session:
         files, job = self.files(checkpoint), self.job(checkpoint)
         stats = checkpoint.weight_stats()
         weights = self.processes.agree(
-            lambda: (files.known_weights(stats) if files else None) or checkpoint.weights_sha256()
+            lambda: (
+                (files.known_weights(stats) if files and not self.options.force else None)
+                or checkpoint.weights_sha256()
+            )
         )
         provenance = job.provenance(weights, self.dtype)
         return Order(checkpoint=checkpoint, job=job, files=files, provenance=provenance, weight_files=stats)
 
-    def _measured(self, order: Order) -> dict[str, Any] | None:
+    def _measured(self, order: Order) -> MetricsFile | None:
         files = order.files
         if files is None or self.options.force:
             return None
 
-        def decide() -> dict[str, Any] | None:
+        def decide() -> MetricsFile | None:
             if self.options.log_samples and files.loglikelihoods(order.provenance).keys() != order.job.plans.keys():
                 return None
-            return files.metrics() if files.covers(order.provenance) else None
+            metrics = files.metrics()
+            return metrics if metrics is not None and metrics.provenance.covers(order.provenance) else None
 
         return self.processes.agree(decide)
 
@@ -160,7 +165,7 @@ class Session:
             return contextlib.nullcontext(True)
         return claim(order.files.beside("{}.claim"))
 
-    def _measure(self, order: Order, following: Sequence[Checkpoint]) -> dict[str, Any]:
+    def _measure(self, order: Order, following: Sequence[Checkpoint]) -> MetricsFile:
         checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
         scorer = self.resident.scorer(checkpoint)
@@ -169,10 +174,9 @@ class Session:
         info = checkpoint.rung_info()
         origin = origin_of(info) if info else foreign_origin(checkpoint.name, scorer.model)
         if files and self.options.force and self.processes.main:
-            files.arrays.unlink(missing_ok=True)
-        origin["weight_files"] = order.weight_files
+            files.remove()
         try:
-            return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files)
+            return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files, order.weight_files)
         finally:
             self.progress.end()
 
@@ -206,7 +210,7 @@ class Session:
             self._suites[run_config] = suite.select(self.options.tasks, self.options.formats, self.options.limit)
         return self._suites[run_config]
 
-    def _show(self, order: Order, metrics: dict[str, Any]) -> None:
+    def _show(self, order: Order, metrics: MetricsFile) -> None:
         checkpoint, files = order.checkpoint, order.files
         self._shown[checkpoint] = metrics
         if not self.processes.main:
@@ -216,6 +220,6 @@ class Session:
         if files and self.options.results_json:
             write_json(files.beside("results_{}.json"), harness_results(metrics))
         if self.options.json:
-            print(json.dumps({"checkpoint": str(checkpoint.path), **metrics}, allow_nan=False), flush=True)
+            print(json.dumps({"checkpoint": str(checkpoint.path), **metrics.plain()}, allow_nan=False), flush=True)
         else:
             print(f"{checkpoint.path}\n{table(metrics)}\n", flush=True)

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from ladder.errors import UserError, unknown
 from ladder.hashing import json_sha256, sha256_of
+from ladder.metrics_file import Format
 
-FORMATS = ("rc", "mc")
+FORMATS: tuple[Format, ...] = ("rc", "mc")
 ACCURACIES = ("acc_per_char", "acc_per_byte", "acc_raw")
 
 
@@ -81,7 +82,7 @@ class Task:
     """A set of documents in one format: RC scores the answer's text, MC its letter."""
 
     name: str
-    format: str
+    format: Format
     split: str
     primary: str  # the accuracy that is reported as "acc"
     source: Source
@@ -158,16 +159,16 @@ def _tasks(suite: str, name: str, node: Mapping[str, Any]) -> list[Task]:
     where = f"suite {suite}, task {name}"
     if "olmes" in node:
         _check_keys(where, node, ("olmes", "formats", "limit"))
-        forms = [str(form) for form in node.get("formats", FORMATS)]
-        for form in forms:
+        chosen = [str(form) for form in node.get("formats", FORMATS)]
+        for form in chosen:
             if form not in FORMATS:
                 raise unknown(f"format ({where})", form, FORMATS)
         limit = node.get("limit")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise UserError(f"{where}: limit={limit} must be a whole number of at least 1")
-        return [replace(task, limit=limit) for task in olmes.tasks(name, str(node["olmes"])) if task.format in forms]
+        return [replace(task, limit=limit) for task in olmes.tasks(name, str(node["olmes"])) if task.format in chosen]
     _check_keys(where, node, ("split", "primary", *FORMATS))
-    forms = [form for form in FORMATS if node.get(form)]
+    forms: list[Format] = [form for form in FORMATS if node.get(form)]
     if not forms:
         raise UserError(f"{where}: name a JSONL file as rc: or mc:")
     primary = str(node.get("primary", "acc_per_char"))

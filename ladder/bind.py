@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 
 from ladder.errors import UserError, did_you_mean, shortened
 
@@ -49,6 +50,14 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_number(value: object) -> object:
+    """A whole number stays one, so that a file is written back as it was. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[int | float, PlainValidator(checked_number)]
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]

@@ -17,16 +17,14 @@ import numpy as np
 import pandas as pd
 
 from ladder.errors import UserError, unknown
-from ladder.reading import read_json
+from ladder.metrics_file import MetricsFile
 from ladder.rundir import RunDirectory, find_runs
 from ladder.writing import atomic_file
 
-SCHEMA_VERSION = 1
 ROW = ["run", "size", "n", "d", "step", "tokens", "task", "split", "metric", "value", "items", "chance"]
 COLUMNS = ["ladder", *ROW]
 KEY = ["ladder", "run", "task", "split", "metric", "step"]
 NAMES = ["ladder", "run", "size", "task", "split", "metric"]
-AGAIN = "evaluate that checkpoint again with --force"
 ACCURACIES = ("rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_prob_correct", "mc_acc")
 LOSSES = ("rc_bpb", "rc_task_ce", "lm_loss")
 
@@ -128,31 +126,14 @@ def _reject_mixed_schedules(directory: Path, runs: Iterable[RunDirectory]) -> No
 
 def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
     for step in run.measured_steps():
-        path = run.metrics_file(step)
-        metrics = read_json(path)
-        schema = metrics.get("schema") if isinstance(metrics, dict) else None
-        if schema != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema {schema}, expected {SCHEMA_VERSION}; {AGAIN}")
-        try:
-            rows = list(metrics_rows(metrics))
-        except KeyError as error:
-            raise UserError(f"{path} has no {error}; {AGAIN}") from None
-        except TypeError as error:
-            raise UserError(f"{path} holds a value of the wrong kind ({error}); {AGAIN}") from None
-        for row in rows:
-            for key in ("n", "d", "step", "tokens", "value", "items", "chance"):
-                if isinstance(row[key], bool) or not isinstance(row[key], int | float):
-                    raise UserError(
-                        f"{path}: {key} of {row['task']} {row['metric']} is {row[key]!r}, no number; {AGAIN}"
-                    )
-        yield from rows
+        yield from metrics_rows(MetricsFile.load(run.metrics_file(step)))
 
 
-def metrics_rows(metrics: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def metrics_rows(metrics: MetricsFile) -> Iterable[dict[str, Any]]:
     """Rows of one metrics file."""
-    common = {key: metrics[key] for key in ("run", "size", "n", "d", "step", "tokens")}
-    for result in metrics["results"]:
-        form = result["format"]
+    common = {key: getattr(metrics, key) for key in ("run", "size", "n", "d", "step", "tokens")}
+    for result in metrics.results:
+        form = result.format
         names = {"acc": f"{form}_acc"}
         if form == "rc":
             names |= {
@@ -164,19 +145,19 @@ def metrics_rows(metrics: dict[str, Any]) -> Iterable[dict[str, Any]]:
             }
         for key, metric in names.items():
             yield common | {
-                "task": result["task"],
-                "split": result["split"],
+                "task": result.task,
+                "split": result.split,
                 "metric": metric,
-                "value": result[key],
-                "items": result["n"],
-                "chance": result["chance"],
+                "value": getattr(result, key),
+                "items": result.n,
+                "chance": result.chance,
             }
-    for loss in metrics["lm_loss"]:
+    for loss in metrics.lm_loss:
         yield common | {
-            "task": loss["name"],
+            "task": loss.name,
             "split": "val",
             "metric": "lm_loss",
-            "value": loss["nats_per_token"],
-            "items": loss["tokens"],
+            "value": loss.nats_per_token,
+            "items": loss.tokens,
             "chance": math.nan,
         }

@@ -219,6 +219,16 @@ def test_what_changed_is_measured_again(
     assert len(calls) == 10
 
 
+def test_a_damaged_metrics_file_is_measured_again_when_forced(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (before,) = evaluate(capsys, run.checkpoint(10))
+    run.metrics_file(10).write_text('{"schema": 1}')
+    with pytest.raises(UserError, match=r"step-0000010\.json: .* is missing; evaluate .* --force"):
+        main([str(run.checkpoint(10))])
+    assert evaluate(capsys, run.checkpoint(10), "--force") == [before]
+
+
 def test_a_changed_definition_is_derived_anew_without_scoring(
     run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

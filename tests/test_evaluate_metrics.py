@@ -54,11 +54,11 @@ def test_documents_weigh_the_same_whatever_their_number_of_choices() -> None:
         Document(id="1", contexts=("Q",) * 5, choices=(" a", " b", " c", " d", " e"), gold=4),
     ]
     (row,) = task_results(task(), choices_of(plan_of(made), np.array([-1.0, -2, -3, -4, -5, -6, -7])))
-    assert row["n"] == 2 and row["chance"] == pytest.approx((1 / 2 + 1 / 5) / 2)
-    assert row["acc"] == row["acc_per_char"] == 0.5
-    assert row["bpb"] == pytest.approx((1 + 7) / 2 / math.log(2))
-    assert row["stderr"]["bpb"] == pytest.approx(np.std([1, 7], ddof=1) / math.sqrt(2) / math.log(2))
-    assert row["task_ce_normaliser"] == "nats per character"
+    assert row.n == 2 and row.chance == pytest.approx((1 / 2 + 1 / 5) / 2)
+    assert row.acc == row.acc_per_char == 0.5
+    assert row.bpb == pytest.approx((1 + 7) / 2 / math.log(2))
+    assert row.stderr["bpb"] == pytest.approx(np.std([1, 7], ddof=1) / math.sqrt(2) / math.log(2))
+    assert row.task_ce_normaliser == "nats per character"
 
 
 def test_categories_are_micro_averages_and_the_macro_is_named() -> None:
@@ -70,12 +70,12 @@ def test_categories_are_micro_averages_and_the_macro_is_named() -> None:
             ll += [-1.0, -2.0] if number < correct[subject] else [-2.0, -1.0]
     categories = {"algebra": "stem", "physics": "stem", "law": "humanities"}
     rows = task_results(task(name="mmlu", categories=categories), choices_of(plan_of(made), np.array(ll)))
-    assert {row["task"]: (row["n"], row["acc"]) for row in rows} == {
+    assert {row.task: (row.n, row.acc) for row in rows} == {
         "stem": (4, 3 / 4),
         "humanities": (4, 1 / 4),
         "mmlu": (8, 4 / 8),
     }
-    assert rows[-1]["macro"]["acc_per_char"] == pytest.approx((1 + 0 + 1 / 4) / 3)
+    assert (rows[-1].macro or {})["acc_per_char"] == pytest.approx((1 + 0 + 1 / 4) / 3)
 
 
 @pytest.mark.parametrize("ll", [np.array([-1.0]), np.array([-1.0, np.nan]), np.array([-1.0, -np.inf])])

@@ -11,7 +11,7 @@ from simulated_ladder import ACCURACY
 
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.measurements import SCHEMA_VERSION
+from ladder.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResult
 from ladder.rundir import RunDirectory
 from ladder.writing import write_json, write_text
 from predict.__main__ import main
@@ -29,19 +29,38 @@ def write_run(path: Path, name: str, size: str, n: float, d: float, config: str,
         tokens = d * step / CHECKPOINTS
         loss = float(LOSS(n, tokens))
         accuracy = float(ACCURACY(loss))
-        result = {
-            "task": "order",
-            "split": "val",
-            "format": "rc",
-            "n": 1200,
-            "chance": 0.25,
-            "acc": accuracy,
-            "bpb": loss,
-        }
-        result |= dict.fromkeys(("acc_per_byte", "acc_raw", "prob_correct"), accuracy) | {"task_ce": loss}
-        content = {"schema": SCHEMA_VERSION, "run": name, "size": size, "n": n, "d": d, "step": step, "tokens": tokens}
-        lm = [{"name": "sotu", "tokens": 1000, "nats_per_token": loss + 1}]
-        write_json(run.metrics_file(step), content | {"results": [result], "lm_loss": lm})
+        accuracies = dict.fromkeys(
+            ("acc", "acc_per_char", "acc_per_char_with_space", "acc_per_byte", "acc_raw", "prob_correct"), accuracy
+        )
+        result = TaskResult(
+            task="order",
+            split="val",
+            format="rc",
+            n=1200,
+            chance=0.25,
+            primary="acc_per_char",
+            task_ce_normaliser="nats per character",
+            stderr={},
+            **accuracies,
+            **dict.fromkeys(("bpb", "bpb_with_space", "task_ce"), loss),
+        )
+        lm = LmLossResult(name="sotu", tokens=1000, nats_per_token=loss + 1, bits_per_byte=1.0, stderr=0.0)
+        MetricsFile(
+            run=name,
+            size=size,
+            n=n,
+            d=d,
+            step=step,
+            tokens=tokens,
+            results=(result,),
+            lm_loss=(lm,),
+            suite="nano",
+            max_length=256,
+            tries=True,
+            git_revision="",
+            versions={},
+            provenance=Provenance(weights="", tokenizer="", dtype="fp32"),
+        ).dump(run.metrics_file(step))
 
 
 @pytest.fixture
@@ -100,10 +119,10 @@ def test_damaged_metrics_are_named(nano: Path) -> None:
     whole = path.read_text()
     for text, message in (
         (whole[:50], "is not valid JSON"),
-        ("[]", "has schema None, expected 1; evaluate that checkpoint again"),
-        (whole.replace('"acc"', '"ac"'), "has no 'acc'"),
-        (whole.replace('"n": 1200', '"n": "many"'), "items of order rc_acc is 'many', no number"),
-        (whole.replace('"lm_loss": [', '"lm_loss": [3, '), "holds a value of the wrong kind"),
+        ("[]", "is no metrics file of schema 1; evaluate that checkpoint again"),
+        (whole.replace('"acc"', '"ac"'), "results.0.acc is missing; evaluate that checkpoint again"),
+        (whole.replace('"n": 1200', '"n": "many"'), 'results.0.n = "many": must be a whole number'),
+        (whole.replace('"lm_loss": [', '"lm_loss": [3, '), "lm_loss.0 = 3: must be"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=rf"step-0000001\.json:? {message}"):

@@ -1,0 +1,136 @@
+"""The metrics file: what `evaluate` measured on one checkpoint, and what those numbers depend on.
+
+`evaluate` writes it, `ladder.measurements` makes rows of it. Numbers are plain means over documents; `stderr` holds
+their standard errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ladder.bind import Count, Number, Whole, bind, lenient
+from ladder.errors import UserError
+from ladder.reading import read_json
+from ladder.writing import write_json
+
+SCHEMA = 1
+AGAIN = "evaluate that checkpoint again with --force"
+Format = Literal["rc", "mc"]  # ranked by the answer's text, or by its letter
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """A task, or a category of it, in one format; `evaluate.metrics.document_values` defines the metrics."""
+
+    task: str
+    split: str
+    format: Format
+    n: Count  # documents
+    chance: float  # accuracy of guessing
+    primary: str  # the accuracy that is reported as `acc`
+    acc: float
+    bpb: float
+    bpb_with_space: float
+    acc_per_char: float
+    acc_per_char_with_space: float
+    acc_per_byte: float
+    acc_raw: float
+    task_ce: float
+    prob_correct: float
+    task_ce_normaliser: str
+    stderr: dict[str, float]  # by metric
+    macro: dict[str, float] | None = None  # by metric: the plain mean over groups (MMLU's 57 subjects)
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class LmLossResult:
+    """The language-model loss on one text."""
+
+    name: str
+    nats_per_token: float
+    bits_per_byte: float
+    tokens: Count  # that were predicted
+    stderr: float  # of nats_per_token, over sequences
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What the numbers depend on."""
+
+    weights: str  # content hash of the weights
+    tokenizer: str
+    dtype: str
+    plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
+    definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of how metrics are derived
+    texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
+
+    def same_model(self, other: Provenance) -> bool:
+        return (self.weights, self.tokenizer, self.dtype) == (other.weights, other.tokenizer, other.dtype)
+
+    def covers(self, asked: Provenance) -> bool:
+        """Whether everything that `asked` names was measured on the same."""
+        return (
+            self.same_model(asked)
+            and asked.plans.items() <= self.plans.items()
+            and asked.definitions.items() <= self.definitions.items()
+            and asked.texts.items() <= self.texts.items()
+        )
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What identifies a checkpoint in the measurement table; of a foreign model budget and tokens are not known."""
+
+    run: str
+    size: str
+    n: Number  # parameters
+    d: Number | None  # final tokens of the run
+    step: Whole
+    tokens: Number | None  # at that step
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class MetricsFile(Origin):
+    weight_files: dict[str, tuple[int, int]] | None = None  # name -> size and change time in ns, when last compared
+    results: tuple[TaskResult, ...]
+    lm_loss: tuple[LmLossResult, ...]
+    suite: str
+    max_length: Count  # input tokens
+    tries: bool  # whether the model took tries (evaluate/trie.py)
+    git_revision: str
+    versions: dict[str, str]
+    provenance: Provenance
+
+    @classmethod
+    def load(cls, path: Path) -> MetricsFile:
+        """Raises UserError that names file and key, for what is no metrics file of this schema."""
+        value = read_json(path)
+        schema = value.get("schema") if isinstance(value, dict) else None
+        if schema != SCHEMA:
+            raise UserError(f"{path} is no metrics file of schema {SCHEMA}; {AGAIN}")
+        try:
+            return bind(cls, value, str(path))
+        except UserError as error:
+            raise UserError(f"{error}; {AGAIN}") from None
+
+    def dump(self, path: Path) -> None:
+        write_json(path, self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in the file; what is optional and absent is left out."""
+        value = {"schema": SCHEMA} | dataclasses.asdict(self)
+        if self.weight_files is None:
+            del value["weight_files"]
+        for row in value["results"]:
+            if row["macro"] is None:
+                del row["macro"]
+        return value
