@@ -12,7 +12,7 @@ from predict.backtest import Split, decades, splits
 from predict.ensemble_law import Calibration, EnsembleLaw, accuracy_sd, loss_sd, spread_of
 from predict.gate import monotony, verdict
 from predict.intervals import calibrate
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.tasks import Task
 from predict.members import MEMBERS, Fits
@@ -72,7 +72,7 @@ class Study:
         return _deviations(study, self.members, far)
 
 
-def study_ladder(data: LadderData, tasks: Sequence[Task]) -> Study:
+def study_ladder(data: Measured, tasks: Sequence[Task]) -> Study:
     """Fits every member to the ladder and to all its back-tests, chooses the members, and calibrates the intervals."""
     runs = list(data.rungs)
     found = splits(runs)

@@ -10,7 +10,7 @@ from ladder.errors import UserError
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_compute_law, fit_power_law, fit_power_law_from_many, fit_single_step
 from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
-from predict.measured.runs import Curve, Run, Smoothing, paired
+from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
 from predict.measured.tasks import Task
 from predict.paper_law import TaskLaw
 
@@ -44,13 +44,6 @@ def feature(run: Run, task: Task, method: str) -> Curve:
             f"run {run.name} has no {metric} for {task.name}, which method {method} needs; "
             f"leave the task out with --tasks, or choose another method"
         ) from None
-
-
-def accuracy_curve(run: Run, task: Task, metric: str = "rc_acc") -> Curve:
-    try:
-        return run.curve(task, metric)
-    except KeyError:
-        raise UserError(f"run {run.name} has no {metric} for {task.name}; leave the task out with --tasks") from None
 
 
 def step1_points(runs: list[Run], task: Task, method: str, smoothing: Smoothing) -> np.ndarray:

@@ -11,7 +11,7 @@ from predict import paper
 from predict.ensemble import Study, TaskStudy, laws_of, study_ladder, subset_errors
 from predict.ensemble_law import interval_notes
 from predict.gate import monotony, verdict
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.points import task_points
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.paper_law import TaskLaw
@@ -30,7 +30,7 @@ class Outcome:
 
 
 def predict_target(
-    data: LadderData, target: Target, method: str = DEFAULT, tasks: Sequence[str] = ()
+    data: Measured, target: Target, method: str = DEFAULT, tasks: Sequence[str] = ()
 ) -> list[Prediction]:
     """Predictions of `method` for a target, beside its measured values where the ladder holds them.
 
@@ -42,7 +42,7 @@ def predict_target(
     return predict_with_notes(data, target, method, tasks).predictions
 
 
-def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Sequence[str] = ()) -> Outcome:
+def predict_with_notes(data: Measured, target: Target, method: str, tasks: Sequence[str] = ()) -> Outcome:
     """As `predict_target`, with notes."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -65,14 +65,14 @@ def predict_with_notes(data: LadderData, target: Target, method: str, tasks: Seq
     return Outcome(predictions=measured, notes=notes)
 
 
-def loose(data: LadderData, task: Task) -> tuple[str, ...]:
+def loose(data: Measured, task: Task) -> tuple[str, ...]:
     """A flag where the task's accuracy does not follow scale; the paper's methods predict it all the same."""
     points = task_points(data.rungs, task, data.smoothing)
     flags = verdict(monotony(points), len(data.rungs))[1]
     return tuple(flag.replace("; the last rung's value is shown", "") for flag in flags)
 
 
-def beside_paper(data: LadderData, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
+def beside_paper(data: Measured, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions with what the paper's method says, for tasks whose loss was measured."""
     fitted = data.below(target)
     tasks = [task for task in fitted.tasks([p.task for p in predictions]) if fitted.everywhere(task, "rc_bpb")]
@@ -84,7 +84,7 @@ def beside_paper(data: LadderData, target: Target, predictions: Sequence[Predict
     ]
 
 
-def calibration_tasks(data: LadderData, wanted: Sequence[Task]) -> list[Task]:
+def calibration_tasks(data: Measured, wanted: Sequence[Task]) -> list[Task]:
     """Every task of the ladder, so that intervals do not depend on which tasks are asked for."""
     names = {task for task, _ in data.measured}
     everything = data.tasks() + data.tasks([name for name in LEFT_OUT if name in names])
@@ -108,14 +108,14 @@ def _predictable(study: Study, wanted: Sequence[str]) -> list[TaskStudy]:
     return [one for one in study.tasks if one.task.name in wanted and not one.refused and len(one.cells)]
 
 
-def fit_laws(data: LadderData, method: str, tasks: list[Task]) -> list[TaskLaw]:
+def fit_laws(data: Measured, method: str, tasks: list[Task]) -> list[TaskLaw]:
     """The laws of a method of the paper."""
     runs = list(data.rungs)
     flops = [data.flops(run.n, run.d) for run in runs]
     return paper.fit(runs, flops, tasks, method, data.smoothing)
 
 
-def with_actual(data: LadderData, target: Target, prediction: Prediction, task: Task, method: str) -> Prediction:
+def with_actual(data: Measured, target: Target, prediction: Prediction, task: Task, method: str) -> Prediction:
     """The prediction beside what was measured on the target, if it was."""
     count = paper.smoothing_of(method, data.smoothing).window
     return replace(
@@ -125,7 +125,7 @@ def with_actual(data: LadderData, target: Target, prediction: Prediction, task: 
     )
 
 
-def actual_loss(data: LadderData, target: Target, task: Task, method: str) -> float | None:
+def actual_loss(data: Measured, target: Target, task: Task, method: str) -> float | None:
     """The method's feature as measured on the target: the mean of its last checkpoints."""
     run = data.at(target)
     metrics = {"paper-c4": "lm_loss", "paper-taskce": "rc_task_ce", "paper-single": ""}

@@ -14,7 +14,7 @@ from predict.__main__ import main
 from predict.analyses.advise import advise
 from predict.analyses.compute import compute_errors
 from predict.analyses.variance import ladder_noise
-from predict.measured.ladder import LadderData, load_ladder
+from predict.measured.ladder import Measured, load_ladder
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
 
@@ -23,12 +23,12 @@ TARGET = ["--n", "7e9", "--d", "2.8e12"]
 
 
 @pytest.fixture(scope="module")
-def everything(shared: Path) -> LadderData:
+def everything(shared: Path) -> Measured:
     return load_ladder(shared / "olmo-ladder" / "runs", everything=True)
 
 
 @pytest.fixture(scope="module")
-def tables(everything: LadderData):  # type: ignore[no-untyped-def]
+def tables(everything: Measured):  # type: ignore[no-untyped-def]
     return all_tables(PaperStudy(everything))
 
 
@@ -62,7 +62,7 @@ def test_compute_curves_equal_the_reference(tables) -> None:  # type: ignore[no-
     assert (by_flops["760M-1xC"], by_flops["760M-2xC"], by_flops["1.3B-5xC"]) == ("24.82", "15.40", "7.35")
 
 
-def test_noise_between_reruns_is_measured(everything: LadderData) -> None:
+def test_noise_between_reruns_is_measured(everything: Measured) -> None:
     noise = {one.task.name: one for one in ladder_noise(everything, everything.tasks())}
     assert noise["mmlu"].loss is not None and noise["mmlu"].loss.rerun == pytest.approx(0.0059, abs=2e-4)
     assert noise["openbookqa"].accuracy.rerun == pytest.approx(0.0068, abs=1e-4)
@@ -138,7 +138,7 @@ def test_two_corpora_of_one_file_are_two_ladders(tmp_path: Path, capsys: pytest.
     assert float(table["rows"][0]["A - B"]) > 0
 
 
-def test_errors_need_a_measured_target(everything: LadderData) -> None:
+def test_errors_need_a_measured_target(everything: Measured) -> None:
     target = load_target("n5-8xC")
     with pytest.raises(UserError, match="holds no finished run of n5-8xC"):
         compute_errors(everything, target, everything.tasks(), "size", "paper")

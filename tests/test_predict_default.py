@@ -22,7 +22,7 @@ from predict.fitting.step2 import fit_sigmoid
 from predict.gate import verdict
 from predict.intervals import quantile
 from predict.lawfile import SHIPPED, read_laws
-from predict.measured.ladder import LadderData, ladder_data, load_ladder
+from predict.measured.ladder import Measured, ladder_data, load_ladder
 from predict.measured.runs import Smoothing
 from predict.prediction import Prediction, mean_error
 from predict.predictor import predict_target, predict_with_notes
@@ -31,23 +31,23 @@ TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
 FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)
 
 
-def data_of(frame) -> LadderData:  # type: ignore[no-untyped-def]
+def data_of(frame) -> Measured:  # type: ignore[no-untyped-def]
     return ladder_data(frame, "simulated", name="simulated", smoothing=FINAL, ladder=None)
 
 
 @pytest.fixture(scope="module")
-def olmo(shared: Path) -> LadderData:
+def olmo(shared: Path) -> Measured:
     return load_ladder(shared / "olmo-ladder" / "runs")
 
 
-def errors(data: LadderData, target: str) -> tuple[float, list[Prediction]]:
+def errors(data: Measured, target: str) -> tuple[float, list[Prediction]]:
     predictions = predict_target(data, load_target(target))
     error = mean_error(predictions)
     assert error is not None
     return error, predictions
 
 
-def test_it_halves_the_papers_error_and_its_intervals_hold(olmo: LadderData) -> None:
+def test_it_halves_the_papers_error_and_its_intervals_hold(olmo: Measured) -> None:
     cells: list[Prediction] = []
     for target, limit in (("7B-4T", 2.0), ("13B-5T", 2.5)):
         error, predictions = errors(olmo, target)
@@ -65,7 +65,7 @@ def test_a_ladder_up_to_760m_is_nearly_as_good(shared: Path) -> None:
     assert errors(data, "7B-4T")[0] < 2.7 and errors(data, "13B-5T")[0] < 2.9
 
 
-def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: LadderData) -> None:
+def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: Measured) -> None:
     names = [task.name for task in olmo.tasks()]
     found = {p.task: p for p in predict_target(olmo, load_target("7B-4T"), tasks=[*names, "boolq", "winogrande"])}
     assert all(not found[name].flags for name in names)
@@ -75,14 +75,14 @@ def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: Ladde
     assert found["winogrande"].flags and not found["winogrande"].refused
 
 
-def test_shipped_laws_are_what_this_code_fits(olmo: LadderData) -> None:
+def test_shipped_laws_are_what_this_code_fits(olmo: Measured) -> None:
     shipped, target = read_laws(SHIPPED), load_target("13B-5T")
     for p, q in zip(shipped.predict(target, "default", []), predict_target(olmo, target), strict=True):
         assert (p.task, p.actual) == (q.task, pytest.approx(q.actual))
         assert (p.accuracy, p.low80, p.high95) == pytest.approx((q.accuracy, q.low80, q.high95), abs=1e-5)
 
 
-def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: LadderData) -> None:
+def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: Measured) -> None:
     target = load_target("7B-4T")
     alone = predict_target(olmo, target, tasks=["mmlu"])[0]
     among = predict_target(olmo, target)[0]

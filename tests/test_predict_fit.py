@@ -12,7 +12,7 @@ from ladder.measurements import check
 from ladder.rung import Target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law_from_many
-from predict.measured.ladder import LadderData, ladder_data
+from predict.measured.ladder import Measured, ladder_data
 from predict.measured.runs import Smoothing, trailing_mean
 from predict.predictor import predict_target
 
@@ -22,7 +22,7 @@ N = np.repeat(list(SIZES.values()), len(MULTIPLES))
 D = 20 * N * np.tile(MULTIPLES, len(SIZES))
 
 
-def data_of(frame, smoothing: Smoothing = FINAL) -> LadderData:  # type: ignore[no-untyped-def]
+def data_of(frame, smoothing: Smoothing = FINAL) -> Measured:  # type: ignore[no-untyped-def]
     return ladder_data(frame, "simulated", name="simulated", smoothing=smoothing, ladder=None)
 
 

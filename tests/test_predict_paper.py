@@ -14,7 +14,7 @@ from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid
 from predict.lawfile import SHIPPED, read_laws
-from predict.measured.ladder import LadderData, load_ladder
+from predict.measured.ladder import Measured, load_ladder
 from predict.measured.tasks import TITLES
 from predict.paper import step1_points, step2_points
 from predict.paper_law import TaskLaw
@@ -31,16 +31,16 @@ def reference(shared: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def olmo(shared: Path) -> LadderData:
+def olmo(shared: Path) -> Measured:
     return load_ladder(shared / "olmo-ladder" / "runs")
 
 
 @pytest.fixture(scope="module")
-def laws(olmo: LadderData) -> dict[str, TaskLaw]:
+def laws(olmo: Measured) -> dict[str, TaskLaw]:
     return {law.task.name: law for law in fit_laws(olmo, "paper", olmo.tasks())}
 
 
-def test_the_ladder_is_the_papers_sixteen_runs(olmo: LadderData) -> None:
+def test_the_ladder_is_the_papers_sixteen_runs(olmo: Measured) -> None:
     assert len(olmo.rungs) == 16
     assert sum(len(run.curves["hellaswag", "val", "rc_bpb"].steps) for run in olmo.rungs) == 1566
     assert not any(tag in run.name for run in olmo.rungs for tag in ("-0.5xC", "rerun", "peteish"))
@@ -48,7 +48,7 @@ def test_the_ladder_is_the_papers_sixteen_runs(olmo: LadderData) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_chained_predictions_equal_the_reference(olmo: LadderData, reference: dict[str, Any], target: str) -> None:
+def test_chained_predictions_equal_the_reference(olmo: Measured, reference: dict[str, Any], target: str) -> None:
     predictions = predict_target(olmo, load_target(target), "paper")
     assert [p.task for p in predictions] == list(reference)
     for p in predictions:
@@ -84,7 +84,7 @@ def test_coefficients_round_to_the_papers_table_7(laws: dict[str, TaskLaw], shar
     [("paper-c4", "c4", 1e-4), ("paper-flops", "flops", 1e-4), ("paper-taskce", "rc_soft_log", 2e-3)],
 )
 def test_variants_equal_the_reference(
-    olmo: LadderData, reference: dict[str, Any], target: str, method: str, key: str, tolerance: float
+    olmo: Measured, reference: dict[str, Any], target: str, method: str, key: str, tolerance: float
 ) -> None:
     # TaskCE: the published solver stops on a flat ridge, where rounding noise decides the last digits.
     for p in predict_target(olmo, load_target(target), method):
@@ -93,14 +93,14 @@ def test_variants_equal_the_reference(
         assert p.accuracy == pytest.approx(expected, abs=tolerance), p.task
 
 
-def test_single_step_equals_the_reference(olmo: LadderData, reference: dict[str, Any]) -> None:
+def test_single_step_equals_the_reference(olmo: Measured, reference: dict[str, Any]) -> None:
     for p in predict_target(olmo, load_target("7B-4T"), "paper-single"):
         # OpenBookQA has a flat optimum: the paper's own number depends on the SciPy release.
         tolerance = 5e-3 if p.task == "openbookqa" else 1e-4
         assert p.accuracy == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=tolerance), p.task
 
 
-def test_shipped_laws_are_what_this_code_fits(olmo: LadderData, laws: dict[str, TaskLaw]) -> None:
+def test_shipped_laws_are_what_this_code_fits(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
     shipped = read_laws(SHIPPED)
     assert shipped.provenance["runs"] == [run.name for run in olmo.rungs]
     for name in TARGETS:
@@ -128,7 +128,7 @@ def test_the_documented_examples_run(shared: Path) -> None:
     assert result.attempted >= 9 and result.failed == 0
 
 
-def test_no_other_start_finds_a_better_fit(olmo: LadderData, laws: dict[str, TaskLaw]) -> None:
+def test_no_other_start_finds_a_better_fit(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
     """The published optimum is the best of many starts for every task, so no solver's release can change it."""
     random = np.random.default_rng(0)
     starts = random.uniform((0, 0, 0, 0, 0), (14, 14, 0.9, 0.9, 1.5), (12, 5))
@@ -142,7 +142,7 @@ def test_no_other_start_finds_a_better_fit(olmo: LadderData, laws: dict[str, Tas
         assert accuracy == pytest.approx(law.accuracy(target.n, target.d, 0.0), abs=1e-5), name
 
 
-def test_step_2_does_not_depend_on_its_start(olmo: LadderData, laws: dict[str, TaskLaw]) -> None:
+def test_step_2_does_not_depend_on_its_start(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
     runs = list(olmo.rungs)
     for name, law in laws.items():
         pairs = step2_points(runs, law.task, "paper", olmo.smoothing)

@@ -17,7 +17,7 @@ from ladder.errors import UserError
 from ladder.rung import Target, rung_name
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import fit_ridge
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.mapping import size_name
 from predict.measured.points import task_points
 from predict.measured.tasks import Task
@@ -75,7 +75,7 @@ def gradient(law: PowerLaw, n: float, d: float) -> np.ndarray:
     return np.array(parts) / (first + second + law.E)
 
 
-def sensitivities(data: LadderData, target: Target, tasks: Sequence[Task]) -> list[Sensitivity]:
+def sensitivities(data: Measured, target: Target, tasks: Sequence[Task]) -> list[Sensitivity]:
     """For each task whose loss was measured. Raises UserError where that is none."""
     runs = list(data.rungs)
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
@@ -102,7 +102,7 @@ def sensitivities(data: LadderData, target: Target, tasks: Sequence[Task]) -> li
     return found
 
 
-def advise(data: LadderData, target: Target, tasks: Sequence[Task], budget: float) -> list[Candidate]:
+def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float) -> list[Candidate]:
     """Affordable candidates, best per FLOP first; `chosen` numbers those that the budget buys one after another.
 
     Raises:
@@ -142,7 +142,7 @@ def advise(data: LadderData, target: Target, tasks: Sequence[Task], budget: floa
     return sorted(listed, key=lambda candidate: -candidate.per_budget)
 
 
-def candidates(data: LadderData, target: Target) -> list[tuple[str, float, float]]:
+def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]:
     """(name, N, D) of runs not yet made that cost less than the target.
 
     Sizes: the ladder's, those its configuration knows beyond, or else twice the largest, all below the target's.

@@ -12,7 +12,7 @@ from ladder.errors import UserError
 from predict import paper
 from predict.ensemble import Study, TaskStudy, study_ladder
 from predict.intervals import quantile
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.predictor import calibration_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, COLOURS, GREY, panels, save
@@ -31,7 +31,7 @@ class MethodErrors:
     errors: tuple[np.ndarray, ...]
 
 
-def method_errors(data: LadderData, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
+def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
     """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
     found = [MethodErrors(name="default", errors=tuple(100 * study.errors(task) for task in tasks))]
     if all(data.everywhere(task.task, "rc_bpb") for task in tasks):
@@ -45,7 +45,7 @@ def method_errors(data: LadderData, study: Study, tasks: Sequence[TaskStudy]) ->
     return [*found, MethodErrors(name="last rung", errors=tuple(100 * _last_rung(study, task) for task in tasks))]
 
 
-def _paper_errors(data: LadderData, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
+def _paper_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
     errors = [np.zeros(len(task.cells)) for task in tasks]
     for i, split in enumerate(study.splits):
         runs = [data.rungs[run] for run in split.train]

@@ -13,10 +13,9 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
-from predict.measured.ladder import LadderData
-from predict.measured.runs import Run
+from predict.measured.ladder import Measured
+from predict.measured.runs import Run, accuracy_curve
 from predict.measured.tasks import Task
-from predict.paper import accuracy_curve
 from predict.predictor import predict_target
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
@@ -41,7 +40,7 @@ class Comparison:
     agreed: bool
 
 
-def compare(a: LadderData, b: LadderData, target: Target, names: Sequence[str]) -> tuple[list[Comparison], str]:
+def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> tuple[list[Comparison], str]:
     """Every task that both ladders measured, and the name of the rung of the single-scale baseline.
 
     The probability that A wins treats the two errors as independent. Both ladders are extrapolated by the same forms,
@@ -77,7 +76,7 @@ def compare(a: LadderData, b: LadderData, target: Target, names: Sequence[str]) 
     return rows, first.name
 
 
-def largest_common(a: LadderData, b: LadderData) -> tuple[Run, Run]:
+def largest_common(a: Measured, b: Measured) -> tuple[Run, Run]:
     """The dearest pair of rungs of (almost) the same N and D. Raises UserError where there is none."""
     pairs = [
         (first, second)
@@ -90,7 +89,7 @@ def largest_common(a: LadderData, b: LadderData) -> tuple[Run, Run]:
     return max(pairs, key=lambda pair: pair[0].compute)
 
 
-def _final(run: Run, data: LadderData, task: Task) -> float:
+def _final(run: Run, data: Measured, task: Task) -> float:
     return accuracy_curve(run, task).final(data.smoothing.final_checkpoints)
 
 

@@ -12,7 +12,7 @@ from ladder.errors import UserError, unknown
 from ladder.rung import Target
 from predict import paper
 from predict.ensemble import laws_of, study_ladder
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.runs import Run
 from predict.measured.tasks import Task
 from predict.predictor import METHODS
@@ -37,7 +37,7 @@ class Step:
     point_errors: tuple[float, ...]
 
 
-def smaller_ladders(data: LadderData, axis: str) -> list[tuple[str, list[Run]]]:
+def smaller_ladders(data: Measured, axis: str) -> list[tuple[str, list[Run]]]:
     """The ladder's beginnings along one axis, from the smallest to all of it."""
     if axis == "size":
         order = sorted({run.n for run in data.rungs})
@@ -49,11 +49,11 @@ def smaller_ladders(data: LadderData, axis: str) -> list[tuple[str, list[Run]]]:
     return [(runs[count - 1].name, runs[:count]) for count in range(1, len(runs) + 1)]
 
 
-def _size(data: LadderData, n: float) -> str:
+def _size(data: Measured, n: float) -> str:
     return next(run.size for run in data.rungs if run.n == n)
 
 
-def compute_errors(data: LadderData, target: Target, tasks: Sequence[Task], axis: str, method: str) -> list[Step]:
+def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: str, method: str) -> list[Step]:
     """Errors at the target for each smaller ladder.
 
     Raises:
@@ -87,7 +87,7 @@ def compute_errors(data: LadderData, target: Target, tasks: Sequence[Task], axis
     return steps
 
 
-def _predict(data: LadderData, target: Target, tasks: Sequence[Task], method: str) -> np.ndarray | None:
+def _predict(data: Measured, target: Target, tasks: Sequence[Task], method: str) -> np.ndarray | None:
     """Accuracies (tasks,); None where the method cannot be fitted to so few runs."""
     runs = list(data.rungs)
     if method == "default":

@@ -13,7 +13,7 @@ from ladder.writing import write_json
 from predict import lawfile
 from predict.ensemble import laws_of, study_ladder
 from predict.measured.ai2 import is_ai2_folder
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.predictor import actual_loss, calibration_tasks, fit_laws
 from predict.show import command_line
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
 
 
-def law_content(data: LadderData, names: list[str]) -> dict[str, Any]:
+def law_content(data: Measured, names: list[str]) -> dict[str, Any]:
     """The law file of a ladder, with what was measured on the targets that the project knows."""
     tasks = data.tasks(names)
     if not names:
@@ -52,7 +52,7 @@ def law_content(data: LadderData, names: list[str]) -> dict[str, Any]:
     )
 
 
-def provenance(data: LadderData) -> dict[str, Any]:
+def provenance(data: Measured) -> dict[str, Any]:
     """Which runs were fitted, how they were smoothed, and a hash of the final values that went in."""
     finals = {
         run.name: {"/".join(key): curve.final(data.smoothing.final_checkpoints) for key, curve in run.curves.items()}
@@ -69,7 +69,7 @@ def provenance(data: LadderData) -> dict[str, Any]:
     }
 
 
-def _measured(data: LadderData, target: Target, tasks: list[Task]) -> dict[str, dict[str, float]]:
+def _measured(data: Measured, target: Target, tasks: list[Task]) -> dict[str, dict[str, float]]:
     values = {}
     for task in tasks:
         accuracy, loss = data.actual(target, task, data.smoothing.window), actual_loss(data, target, task, "paper")

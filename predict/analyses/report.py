@@ -15,7 +15,7 @@ from ladder.writing import write_text
 from predict.analyses.backtest import backtest_figure, method_errors, split_table, task_table
 from predict.analyses.variance import ladder_noise, variance_table
 from predict.ensemble import Study, study_ladder
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
 from predict.predictor import METHODS, beside_paper, calibration_tasks, fit_laws, predict_with_notes
@@ -37,7 +37,7 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-def write_report(data: LadderData, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
+def write_report(data: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
     """Writes report.html and its plots (chained, step1, step2, backtest .png) into `directory`.
 
     Curves are the paper's laws, whose features every reader can check; crosses and bands are the method's predictions.
@@ -91,7 +91,7 @@ FORMULAS = "Loss in the unit of the task's feature (bits per byte), N parameters
 
 
 def _plots(
-    data: LadderData, target: Target, method: str, predictions: Sequence[Prediction], directory: Path
+    data: Measured, target: Target, method: str, predictions: Sequence[Prediction], directory: Path
 ) -> list[Section]:
     """Curves of a method of the paper, with `predictions` of any method in the chained plot."""
     below = data.below(target)
@@ -109,7 +109,7 @@ def _plots(
     ]
 
 
-def _backtests(data: LadderData, study: Study, names: Sequence[str], directory: Path) -> list[Section]:
+def _backtests(data: Measured, study: Study, names: Sequence[str], directory: Path) -> list[Section]:
     tasks = [task for task in study.tasks if task.task.name in names]
     if not study.splits:
         return []
@@ -142,7 +142,7 @@ def _render(content: dict[str, Any]) -> str:
     return environment.get_template("report.html").render(**content)
 
 
-def _runs_table(data: LadderData) -> Table:
+def _runs_table(data: Measured) -> Table:
     return Table(
         title="Rungs that were fitted",
         headers=("run", "N", "D", "6ND FLOPs"),

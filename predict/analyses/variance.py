@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predict.measured.ladder import LadderData
-from predict.measured.runs import Curve, Run
+from predict.measured.ladder import Measured
+from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
-from predict.paper import accuracy_curve
 from predict.predictor import calibration_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
@@ -57,7 +56,7 @@ def sd_of_last(curve: Curve, count: int = LAST) -> float:
     return float(curve.values[-count:].std())
 
 
-def ladder_noise(data: LadderData, tasks: Sequence[Task]) -> list[TaskNoise]:
+def ladder_noise(data: Measured, tasks: Sequence[Task]) -> list[TaskNoise]:
     """The noise of every task, most noisy loss first where losses were measured."""
     found = []
     for task in tasks:
@@ -66,7 +65,7 @@ def ladder_noise(data: LadderData, tasks: Sequence[Task]) -> list[TaskNoise]:
     return sorted(found, key=lambda noise: -(noise.loss.sd if noise.loss else 0.0))
 
 
-def _noise(data: LadderData, task: Task, metric: str) -> Noise:
+def _noise(data: Measured, task: Task, metric: str) -> Noise:
     top = largest(data.rungs)
     curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
     count = data.smoothing.final_checkpoints
@@ -82,7 +81,7 @@ def _noise(data: LadderData, task: Task, metric: str) -> Noise:
     )
 
 
-def repeated(data: LadderData) -> list[tuple[Run, Run]]:
+def repeated(data: Measured) -> list[tuple[Run, Run]]:
     """Rungs and their reruns: the same N and D under another name, such as 190M-1xC-rerun."""
     return [
         (rung, other)
@@ -92,7 +91,7 @@ def repeated(data: LadderData) -> list[tuple[Run, Run]]:
     ]
 
 
-def variance_table(data: LadderData, noises: Sequence[TaskNoise]) -> Table:
+def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     top = largest(data.rungs)
     measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
     repeats = len(repeated(data))
@@ -126,7 +125,7 @@ def _cells(noise: Noise | None, form: str) -> tuple[str, ...]:
     return form.format(noise.sd), f"{100 * noise.relative:.2f}", rerun, f"{noise.signal_to_noise:.1f}"
 
 
-def variance_figure(data: LadderData, tasks: Sequence[Task], title: str) -> Figure:
+def variance_figure(data: Measured, tasks: Sequence[Task], title: str) -> Figure:
     """Loss and accuracy over the checkpoints of the largest run, a panel each per task (paper, figures 5 and 9)."""
     top = largest(data.rungs)
     shown = [(task, metric) for task in tasks for metric in ("rc_bpb", "rc_acc") if top.has(task, metric)]

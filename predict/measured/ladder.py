@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ladder.errors import UserError, unknown
 from ladder.rung import Ladder, Target, parse_run_name
-from predict.measured.runs import Run, Smoothing, measured_tasks, runs_of
+from predict.measured.runs import Run, Smoothing, accuracy_curve, measured_tasks, runs_of
 from predict.measured.tasks import Task, resolve_tasks
 from predict.notes import Note, warning
-from predict.paper import accuracy_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +23,7 @@ FEW_RUNGS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderData:
+class Measured:
     """`rungs` are what a fit may use, by N and then D; `runs` is everything that was read."""
 
     name: str
@@ -59,7 +58,7 @@ class LadderData:
                 return run
         return None
 
-    def below(self, target: Target) -> LadderData:
+    def below(self, target: Target) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
         keep = [
             run
@@ -69,7 +68,7 @@ class LadderData:
         ]
         return replace(self, rungs=tuple(keep)).checked()
 
-    def checked(self) -> LadderData:
+    def checked(self) -> Measured:
         """Raises UserError where there are too few rungs to fit."""
         if len(self.rungs) < MINIMUM_RUNGS:
             names = ", ".join(run.name for run in self.rungs) or "none"
@@ -125,7 +124,7 @@ def ladder_data(
     ladder: Ladder | None,
     sizes: Sequence[str] = (),
     multiples: Sequence[float] = (),
-) -> LadderData:
+) -> Measured:
     """Chooses the rungs. With a `ladder` they are its own; `sizes` and `multiples` narrow, or name what else to take.
 
     Raises:
@@ -145,7 +144,7 @@ def ladder_data(
     ]
     if ladder is not None:  # a target of the same size (peteish7 is no rung) has no rung's name
         rungs = [run for run in rungs if parse_run_name(run.name)]
-    data = LadderData(
+    data = Measured(
         name=name,
         source=source,
         rungs=tuple(rungs),
@@ -186,7 +185,7 @@ def load_ladder(
     overrides: Sequence[str] = (),
     corpus: str | None = None,
     mapping: Path | None = None,
-) -> LadderData:
+) -> Measured:
     """Reads whatever `predict.measured.load.read_measurements` knows, and chooses the rungs.
 
     Of AI2's folder only rungs and targets are read, unless `everything` is wanted, or sizes or multiples are named.
@@ -216,7 +215,7 @@ def load_ladder(
     return replace(data, notes=tuple(notes))
 
 
-def _absent(data: LadderData, sizes: Sequence[str], multiples: Sequence[float]) -> list[Note]:
+def _absent(data: Measured, sizes: Sequence[str], multiples: Sequence[float]) -> list[Note]:
     """Rungs of the ladder that were not measured, where the whole ladder was asked for."""
     if data.ladder is None or sizes or multiples:
         return []
@@ -225,7 +224,7 @@ def _absent(data: LadderData, sizes: Sequence[str], multiples: Sequence[float]) 
     return [warning("not-measured", rungs=absent)] if absent else []
 
 
-def _recipes(path: Path, data: LadderData) -> list[Note]:
+def _recipes(path: Path, data: Measured) -> list[Note]:
     """Settings of the recipe, such as the learning-rate schedule, in which the rungs' configurations differ."""
     from omegaconf import OmegaConf
 

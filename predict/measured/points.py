@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.measured.runs import Curve, Run, Smoothing, paired
+from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
 from predict.measured.tasks import Task
-from predict.paper import accuracy_curve
 
 
 @dataclass(frozen=True, kw_only=True)

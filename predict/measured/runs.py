@@ -107,6 +107,14 @@ class Run:
         return all((name, split, metric) in self.curves for name, split in task.parts)
 
 
+def accuracy_curve(run: Run, task: Task, metric: str = "rc_acc") -> Curve:
+    """Raises UserError where the run has no such measurement of the task."""
+    try:
+        return run.curve(task, metric)
+    except KeyError:
+        raise UserError(f"run {run.name} has no {metric} for {task.name}; leave the task out with --tasks") from None
+
+
 def runs_of(table: pd.DataFrame) -> list[Run]:
     """The runs of a checked measurement table by N, then D: the order of rows and files does not matter."""
     names = ["run", "task", "split", "metric"]

@@ -15,7 +15,7 @@ from predict import paper
 from predict.analyses.compute import AXES, Step, compute_errors
 from predict.fitting.forms import Sigmoid
 from predict.fitting.step2 import fit_sigmoid
-from predict.measured.ladder import LadderData
+from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, paired, trailing_mean
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.paper_law import TaskLaw
@@ -31,7 +31,7 @@ TARGETS = ("7B-4T", "13B-5T")
 class PaperStudy:
     """AI2's ladder with its reruns and targets, and the methods' fits and predictions on it."""
 
-    data: LadderData
+    data: Measured
 
     def __post_init__(self) -> None:
         for target in self.targets:

@@ -14,7 +14,7 @@ from ladder.rung import Target
 from predict.show.tables import Table
 
 if TYPE_CHECKING:
-    from predict.measured.ladder import LadderData
+    from predict.measured.ladder import Measured
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -77,7 +77,7 @@ def overrides_of(rest: Sequence[str]) -> list[str]:
     return split_overrides(rest)
 
 
-def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything: bool = False) -> LadderData:
+def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything: bool = False) -> Measured:
     from predict.measured.ladder import load_ladder
 
     return load_ladder(
@@ -91,7 +91,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything
     )
 
 
-def target_of(options: argparse.Namespace, data: LadderData | None) -> Target:
+def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
     """The target that the options name.
 
     Raises:

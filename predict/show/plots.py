@@ -12,9 +12,9 @@ import numpy as np
 from ladder.rung import Target
 from ladder.writing import atomic_file
 from predict.fitting.forms import ComputeLaw, SingleStep
-from predict.measured.ladder import LadderData
-from predict.measured.runs import Run
-from predict.paper import accuracy_curve, step1_points, step2_points
+from predict.measured.ladder import Measured
+from predict.measured.runs import Run, accuracy_curve
+from predict.paper import step1_points, step2_points
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
 
@@ -94,7 +94,7 @@ class Look:
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def step1_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
+def step1_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
     """Loss against training tokens, a curve per size (paper, figure 3)."""
     figure, axes = panels(len(laws), title)
     runs, look = list(data.rungs), Look(data.rungs)
@@ -119,7 +119,7 @@ def step1_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method
     return figure
 
 
-def step2_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
+def step2_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
     """Accuracy against loss over all checkpoints, with the fitted curve (paper, figure 4)."""
     figure, axes = panels(len(laws), title)
     runs, look = list(data.rungs), Look(data.rungs)
@@ -165,7 +165,7 @@ def _from_loss(law: TaskLaw) -> Callable[[Any], Any]:
     return law.step2
 
 
-def chained_figure(data: LadderData, laws: Sequence[TaskLaw], shown: Shown, title: str) -> Figure:
+def chained_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, title: str) -> Figure:
     """Accuracy against training tokens from both steps, a curve per size (paper, figures 1 and 2).
 
     Curves are the laws'; the crosses and bands of the targets are the predictions', which may be another method's.
@@ -206,13 +206,13 @@ def _curves(axis: Axes, runs: Sequence[Run], look: Look, shown: Shown, law: Curv
         axis.plot(beyond, law(target.n, beyond), "--", color=colour, linewidth=1.0, alpha=0.8)
 
 
-def _loss(law: TaskLaw, data: LadderData, n: float, d: np.ndarray) -> Any:
+def _loss(law: TaskLaw, data: Measured, n: float, d: np.ndarray) -> Any:
     if isinstance(law.step1, ComputeLaw):
         return law.step1(data.flops(n, 1.0) * d)
     return law.step1(n, d) if law.step1 else None
 
 
-def _points(law: TaskLaw, data: LadderData, n: float, d: np.ndarray) -> Any:
+def _points(law: TaskLaw, data: Measured, n: float, d: np.ndarray) -> Any:
     return 100 * (law.step2(n, d) if isinstance(law.step2, SingleStep) else law.step2(_loss(law, data, n, d)))
 
 
