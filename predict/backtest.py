@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predict.measured.runs import Run
+from predict.measured.same import level_of, levels
 
 MINIMUM_TRAIN = 5
 SPARSE = 2  # of a grid's cells per run: with more gaps than that it is no grid
@@ -35,14 +36,14 @@ def splits(runs: Sequence[Run]) -> list[Split]:
     A ladder without such a grid of sizes and multiples is split by compute instead.
     """
     sizes = sorted({run.n for run in runs})
-    multiples = sorted({round(run.multiple, 2) for run in runs})
+    multiples = levels(run.multiple for run in runs)
     if len(sizes) * len(multiples) > SPARSE * len(runs):
         return _by_compute(runs)
     found = []
     for size in sizes[1:]:
         for multiple in multiples[1:]:
-            train = [i for i, run in enumerate(runs) if run.n <= size and round(run.multiple, 2) <= multiple]
-            name = f"up to {_size_name(runs, size)}, {multiple:g}xC"
+            train = [i for i, run in enumerate(runs) if run.n <= size and level_of(run.multiple, multiples) <= multiple]
+            name = f"up to {_size_name(runs, size)}, {multiple:.3g}xC"
             found.append(_split(runs, name, train))
     kept = {split.train: split for split in reversed(found) if split is not None}  # a gap makes two cuts the same
     return list(kept.values())[::-1] or _by_compute(runs)

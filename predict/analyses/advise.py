@@ -20,6 +20,7 @@ from predict.fitting.ridge import fit_ridge
 from predict.measured.ladder import Measured
 from predict.measured.mapping import size_name
 from predict.measured.points import task_points
+from predict.measured.same import levels, same_point
 from predict.measured.tasks import Task
 from predict.members import LOSS_PRIOR
 from predict.show import command_line
@@ -148,14 +149,14 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     Sizes: the ladder's, those its configuration knows beyond, or else twice the largest, all below the target's.
     Multiples: those of the configuration, or else the ladder's own and twice the largest.
     """
-    have = {(run.size, round(run.multiple, 2)) for run in data.rungs}
+    have = [(run.n, 20 * run.n * run.multiple) for run in data.rungs]
     sizes = {run.size: run.n for run in data.rungs}
     smallest, largest = min(sizes.values()), max(sizes.values())
-    multiples = {round(run.multiple, 2) for run in data.rungs}
+    multiples = set(levels(run.multiple for run in data.rungs))
     if data.ladder is not None:
         shapes = data.ladder.sizes | data.ladder.larger_sizes
         sizes |= {size: float(shape.n) for size, shape in shapes.items() if smallest <= shape.n < target.n}
-        multiples |= set(data.ladder.multiples)
+        multiples = set(levels([*multiples, *data.ladder.multiples]))
     else:
         multiples.add(2 * max(multiples))
     if max(sizes.values()) == largest and 2 * largest < target.n:
@@ -164,7 +165,8 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
         (rung_name(size, multiple), n, 20 * n * multiple)
         for size, n in sizes.items()
         for multiple in sorted(multiples)
-        if (size, round(multiple, 2)) not in have and n * 20 * n * multiple < target.n * target.d
+        if not any(same_point((n, 20 * n * multiple), point) for point in have)
+        and n * 20 * n * multiple < target.n * target.d
     ]
 
 

@@ -15,6 +15,7 @@ from ladder.errors import UserError
 from ladder.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run, accuracy_curve
+from predict.measured.same import same_point
 from predict.measured.tasks import Task
 from predict.predictor import predict_target
 from predict.show import command_line
@@ -82,7 +83,7 @@ def largest_common(a: Measured, b: Measured) -> tuple[Run, Run]:
         (first, second)
         for first in a.rungs
         for second in b.rungs
-        if abs(first.n / second.n - 1) < 0.02 and abs(first.d / second.d - 1) < 0.02
+        if same_point((first.n, first.d), (second.n, second.d))
     ]
     if not pairs:
         raise UserError(f"{a.source} and {b.source} have no rung of the same N and D, which the baseline needs")

@@ -14,6 +14,7 @@ from predict import paper
 from predict.ensemble import laws_of, study_ladder
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run
+from predict.measured.same import level_of, levels
 from predict.measured.tasks import Task
 from predict.predictor import METHODS
 from predict.show import command_line
@@ -43,8 +44,8 @@ def smaller_ladders(data: Measured, axis: str) -> list[tuple[str, list[Run]]]:
         order = sorted({run.n for run in data.rungs})
         return [(_size(data, n), [run for run in data.rungs if run.n <= n]) for n in order]
     if axis == "multiple":
-        multiples = sorted({round(run.multiple, 3) for run in data.rungs})
-        return [(f"{m:g}xC", [run for run in data.rungs if round(run.multiple, 3) <= m]) for m in multiples]
+        known = levels(run.multiple for run in data.rungs)
+        return [(f"{m:.3g}xC", [run for run in data.rungs if level_of(run.multiple, known) <= m]) for m in known]
     runs = sorted(data.rungs, key=lambda run: data.flops(run.n, run.d))
     return [(runs[count - 1].name, runs[:count]) for count in range(1, len(runs) + 1)]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ladder.errors import UserError, unknown
 from ladder.rung import Ladder, Target, parse_run_name
 from predict.measured.runs import Run, Smoothing, accuracy_curve, measured_tasks, runs_of
+from predict.measured.same import same, same_point
 from predict.measured.tasks import Task, resolve_tasks
 from predict.notes import Note, warning
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME = 1e-3  # relative difference of N and D up to which two runs are the same point
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
 MINIMUM_RUNGS = 3
 FEW_RUNGS = 5
@@ -46,24 +46,26 @@ class Measured:
         if self.ladder is None:
             return 6.0 * n * d
         for shape in (self.ladder.sizes | self.ladder.larger_sizes).values():
-            if abs(shape.n / n - 1) < SAME:
+            if same(shape.n, n):
                 attention = shape.flops_per_token_with_attention(self.ladder.recipe.sequence_length)
                 return d * (attention + 4 * shape.head_parameters)
         return 6.0 * n * d
 
     def at(self, target: Target) -> Run | None:
         """The finished run that is the target, if it was measured."""
-        for run in self.runs:
-            if _same(run.n, target.n) and _same(run.d, target.d) and run.finished and not _tag(run):
-                return run
-        return None
+        found = [
+            run
+            for run in self.runs
+            if same_point((run.n, run.d), (target.n, target.d)) and run.finished and not _tag(run)
+        ]
+        return min(found, key=lambda run: abs(run.d - target.d), default=None)
 
     def below(self, target: Target) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
         keep = [
             run
             for run in self.rungs
-            if not (_same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN)
+            if not (same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN)
             and (self.ladder is not None or run.compute < target.flops_6nd)
         ]
         return replace(self, rungs=tuple(keep)).checked()
@@ -106,10 +108,6 @@ class Measured:
         return notes
 
 
-def _same(value: float, other: float) -> bool:
-    return abs(value / other - 1) < SAME
-
-
 def _tag(run: Run) -> str:
     parsed = parse_run_name(run.name)
     return parsed[2] if parsed else ""
@@ -139,7 +137,7 @@ def ladder_data(
         run
         for run in runs
         if (not wanted_sizes or run.size in wanted_sizes)
-        and (not wanted_multiples or any(_close(run.multiple, multiple) for multiple in wanted_multiples))
+        and (not wanted_multiples or any(same(run.multiple, multiple) for multiple in wanted_multiples))
         and not _tag(run)
     ]
     if ladder is not None:  # a target of the same size (peteish7 is no rung) has no rung's name
@@ -162,12 +160,8 @@ def _check_measured(runs: Sequence[Run], source: str, sizes: Sequence[str], mult
             raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
     for multiple in multiples:
         known = sorted({run.multiple for run in runs})
-        if not any(_close(multiple, other) for other in known):
+        if not any(same(multiple, other) for other in known):
             raise unknown(f"multiple of {source}", f"{multiple:g}", dict.fromkeys(f"{other:.3g}" for other in known))
-
-
-def _close(multiple: float, other: float) -> bool:
-    return abs(multiple / other - 1) < 0.02
 
 
 def _our_spelling(size: str, runs: Sequence[Run]) -> str:

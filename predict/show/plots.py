@@ -14,6 +14,7 @@ from ladder.writing import atomic_file
 from predict.fitting.forms import ComputeLaw, SingleStep
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run, accuracy_curve
+from predict.measured.same import level_of, levels
 from predict.paper import step1_points, step2_points
 from predict.paper_law import TaskLaw
 from predict.prediction import Prediction
@@ -69,13 +70,13 @@ class Look:
 
     def __init__(self, runs: Sequence[Run]):
         self.sizes = list(dict.fromkeys(run.size for run in sorted(runs, key=lambda run: run.n)))
-        self.multiples = sorted({round(run.multiple, 3) for run in runs})
+        self.multiples = levels(run.multiple for run in runs)
 
     def colour(self, run: Run) -> str:
         return COLOURS[self.sizes.index(run.size) % len(COLOURS)]
 
     def marker(self, run: Run) -> str:
-        return MARKERS[self.multiples.index(round(run.multiple, 3)) % len(MARKERS)]
+        return MARKERS[self.multiples.index(level_of(run.multiple, self.multiples)) % len(MARKERS)]
 
     def legend(self, figure: Figure, shown: Shown = ()) -> None:
         """One legend under the panels: sizes by colour, multiples by marker, targets."""
@@ -85,7 +86,7 @@ class Look:
             return Line2D([], [], linestyle="", marker=marker, color=colour, label=label, markersize=6)
 
         handles = [dot("o", COLOURS[i % len(COLOURS)], size) for i, size in enumerate(self.sizes)]
-        handles += [dot(MARKERS[i % len(MARKERS)], "#555555", f"{m:g}xC") for i, m in enumerate(self.multiples)]
+        handles += [dot(MARKERS[i % len(MARKERS)], "#555555", f"{m:.3g}xC") for i, m in enumerate(self.multiples)]
         for (target, predictions), colour in zip(shown, TARGET_COLOURS, strict=False):
             if any(p.actual is not None for p in predictions):
                 handles.append(dot("o", colour, f"{target.name}, measured"))
