@@ -169,7 +169,7 @@ def test_what_is_not_known_is_not_shown_as_nothing(capsys: pytest.CaptureFixture
         (("ladder",), "arguments are required: command"),
         (("evaluate", "x", "--dtype", "fp3"), "invalid choice: 'fp3'"),
         (("train", "--cfg=1"), "ignored explicit argument"),
-        (("predict", "--laws", str(ROOT)), f"{ROOT}: Is a directory"),
+        (("predict", "--laws", str(ROOT)), f"{ROOT} cannot be read: Is a directory"),
     ],
 )
 def test_bad_words_are_one_line(command: Callable, words: tuple[str, ...], fragment: str) -> None:
