@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from ladder.config import CONFIGS, options
+from ladder.config import config_files
 from ladder.errors import UserError, unknown
+from ladder.reading import read_yaml
 from ladder.rung import Rung
 
 T = TypeVar("T")
@@ -134,7 +135,7 @@ def _gpus(value: Any, sizes: Mapping[str, Any]) -> int | str | dict[str, int]:
 
 def sizes_of_all_ladders() -> set[str]:
     """A cluster's file may have numbers for the sizes of several ladders."""
-    nodes: list[Any] = [OmegaConf.load(CONFIGS / "ladder" / f"{name}.yaml") for name in options("ladder")]
+    nodes = [node for path in config_files("ladder").values() if isinstance(node := read_yaml(path), dict)]
     return {str(size) for node in nodes for group in ("sizes", "larger_sizes") for size in node.get(group) or {}}
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -20,6 +23,7 @@ from ladder.rung import Ladder, Rung, Target, parse_run_name
 from ladder.shape import ModelShape
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
 
 # Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(
@@ -49,9 +53,29 @@ def parse_multiples(words: str | None) -> list[float]:
         raise UserError(f"--multiples {words}: expected numbers separated by commas, such as 1,2,5") from None
 
 
+def config_folders() -> list[Path]:
+    """Where configurations lie: the user's `configs/` in the current directory, before the ones of this project."""
+    own = Path("configs").resolve()
+    return [own, CONFIGS] if own.is_dir() and own != CONFIGS else [CONFIGS]
+
+
+def config_files(group: str) -> dict[str, Path]:
+    """The files of a config group by name; the user's own where both folders have one of that name."""
+    folders = reversed(config_folders())
+    return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+
+
 def options(group: str) -> list[str]:
     """The names in a config group, such as the ladders or the targets."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return sorted(config_files(group))
+
+
+class OwnConfigs(SearchPathPlugin):
+    """Has Hydra look into the user's folder first too."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in config_folders()[:-1]:
+            search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
 def load_config(overrides: Sequence[str] = ()) -> DictConfig:
@@ -79,8 +103,9 @@ def _check_target(overrides: Sequence[str]) -> None:
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
+    Plugins.instance().register(OwnConfigs)
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
-        config = compose("config", overrides=[_for_hydra(word) for word in overrides])
+        config = compose(ROOT_CONFIG, overrides=[_for_hydra(word) for word in overrides])
         OmegaConf.resolve(config)
     return config
 
@@ -196,7 +221,7 @@ def target_from_config(config: DictConfig, ladder: Ladder) -> Target:
 def load_target(name: str, ladder: Ladder | None = None) -> Target:
     """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
     if name in options("target"):
-        node = OmegaConf.load(CONFIGS / "target" / f"{name}.yaml")
+        node = OmegaConf.load(config_files("target")[name])
         return Target(name=str(node.name), n=float(node.n), d=float(node.d))
     parsed = parse_run_name(name)
     if ladder is not None and parsed and parsed[0] in ladder.sizes | ladder.larger_sizes:

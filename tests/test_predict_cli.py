@@ -124,7 +124,7 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
         (["--target", "7B-4T", "--foo"], "--foo"),
         (["--target", "7B-4T", "--method", "paper-c4"], "give --ladder"),
         (["--target", "7B-4T", "--ladder", "nowhere"], "does not exist"),
-        (["--target", "7B-4T", "--laws", "configs/config.yaml"], "not valid JSON"),
+        (["--target", "7B-4T", "--laws", "configs/model_ladder.yaml"], "not valid JSON"),
     ],
 )
 def test_bad_input_is_one_sentence(words: list[str], message: str) -> None:
