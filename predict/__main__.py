@@ -15,7 +15,7 @@ from predict.ensemble_law import interval_notes
 from predict.lawfile import SHIPPED, read_laws
 from predict.prediction import Prediction
 from predict.show import command_line
-from predict.show.tables import prediction_table, predictions_csv
+from predict.show.predictions import prediction_table, predictions_csv
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {

@@ -23,7 +23,7 @@ Command = Callable[..., "CompletedProcess[str]"]
 def test_it_predicts_without_measurements_and_says_what_it_uses(command: Command) -> None:
     done = command("-m", "predict", "--target", "13B-5T")
     assert done.returncode == 0, done.stderr
-    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    rows = {line.split("  ")[0]: line for line in reversed(done.stdout.splitlines())}
     assert "51.27" in rows["MMLU"] and "51.61" in rows["MMLU"]
     assert "85.30" in rows["HellaSwag"] and "52.67" in rows["ARC-Challenge"]
     assert "laws that come with the package" in done.stdout and "OLMo-ladder" in done.stdout

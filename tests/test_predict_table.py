@@ -12,7 +12,6 @@ from ladder.errors import UserError
 from ladder.measurements import check, table, write_parquet
 from predict.measured.ai2 import read_ai2
 from predict.measured.load import read_measurements
-from predict.show.tables import Table
 
 
 def test_a_table_survives_files(tmp_path: Path) -> None:
@@ -92,9 +91,3 @@ def test_an_ai2_file_that_lacks_a_column_is_named(tmp_path: Path, shared: Path) 
     wide[keep].to_csv(tmp_path / "190M-1xC.csv", index=False)
     with pytest.raises(UserError, match="no column of task loss"):
         read_ai2(tmp_path)
-
-
-def test_cells_become_numbers_only_where_they_are() -> None:
-    cells = ("2024", "1,234", "+1.5", "7.83e+19", "81%", "12.3%", "1,2,5", "1_000", "up to 370M", "inf", "nan", "")
-    values = Table(title="", headers=tuple(map(str, range(len(cells)))), rows=(cells,)).records()[0].values()
-    assert list(values) == ["2024", 1234, 1.5, 7.83e19, 0.81, 0.123, "1,2,5", "1_000", "up to 370M", None, None, None]

@@ -25,7 +25,7 @@ from predict.measured.tasks import Task
 from predict.members import LOSS_PRIOR
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
-from predict.show.tables import Table
+from predict.show.tables import Table, fixed, share, significant, whole, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,19 +172,19 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
 
 def advice_table(found: Sequence[Candidate], target: Target, budget: float) -> Table:
     rows = tuple(
-        (
-            one.name,
-            f"{one.flops:.3g}",
-            f"{one.flops / budget:.0%}",
-            f"{-100 * one.reduction:.1f}%",
-            f"{100 * one.per_budget * budget:.1f}",
-            str(one.chosen or ""),
-        )
+        (one.name, one.flops, one.flops / budget, -one.reduction, 100 * one.per_budget * budget, one.chosen)
         for one in found
     )
     return Table(
         title=f"Runs to add for {target.name} within {budget:.3g} FLOPs, best per FLOP first",
-        headers=("run", "FLOPs", "of budget", "uncertainty", "gain per budget", "order"),
+        columns=(
+            words("run"),
+            significant("FLOPs", 3, "FLOPs"),
+            share("of budget"),
+            share("uncertainty", 1, signed=True),
+            fixed("gain per budget", 1, "percent"),
+            whole("order"),
+        ),
         rows=rows,
         notes=(
             "uncertainty: change of the sd of the target's predicted loss, mean over tasks, if only this run is added",

@@ -16,7 +16,7 @@ from predict.measured.ladder import Measured
 from predict.predictor import calibration_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, COLOURS, GREY, panels, save
-from predict.show.tables import Table
+from predict.show.tables import Row, Table, fixed, share, whole, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,20 +67,27 @@ def _last_rung(study: Study, task: TaskStudy) -> np.ndarray:
 def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
     """A row per split: mean |error| by method, and coverage with factors calibrated on the other splits."""
     covered = coverage(study, tasks)
-    rows, sums = [], []
+    rows: list[Row] = []
+    sums = []
     for i, split in enumerate(study.splits):
         means = [_mean([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(m.errors, tasks, strict=True)]) for m in methods]
         cover = () if covered is None else tuple(covered[i])
         sums.append((*means, *cover))
-        rows.append((split.name, str(len(split.train)), str(len(split.test)), *_cells(means, cover)))
+        rows.append((split.name, len(split.train), len(split.test), *_cells(means, cover)))
     weights = [len(split.test) for split in study.splits]
     columns = np.array(sums).T
     total = np.average(columns[len(methods) :], axis=1, weights=weights)
-    rows.append(("mean", "", "", *_cells(columns[: len(methods)].mean(axis=1), total)))
-    names = ("fitted on", "runs", "held out", *(method.name for method in methods), "in 80%", "in 95%")
+    rows.append(("mean", None, None, *_cells(columns[: len(methods)].mean(axis=1), list(total))))
     return Table(
         title=f"Back-tests: mean error in points over {len(tasks)} tasks, by what was fitted",
-        headers=names,
+        columns=(
+            words("fitted on"),
+            whole("runs"),
+            whole("held out"),
+            *(fixed(method.name, 2, "points") for method in methods),
+            share("in 80%"),
+            share("in 95%"),
+        ),
         rows=tuple(rows),
         notes=(
             "in 80%, in 95%: held-out accuracies inside the default method's intervals, scaled on the other splits",
@@ -88,25 +95,29 @@ def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Meth
     )
 
 
-def _cells(means: Iterable[float], cover: Iterable[float]) -> tuple[str, ...]:
-    shares = [f"{100 * value:.0f}%" for value in cover] or ["", ""]
-    return (*(f"{mean:.2f}" for mean in means), *shares)
+def _cells(means: Iterable[float], cover: Sequence[float]) -> Row:
+    return (*means, *(cover if len(cover) else (None, None)))
 
 
 def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
     """A row per task: mean |error| by method over all cells, the bias of the default, the rank correlation."""
-    rows = [
+    rows: list[Row] = [
         (
             task.task.title,
-            *(f"{np.abs(method.errors[i]).mean():.2f}" for method in methods),
-            f"{methods[0].errors[i].mean():+.2f}",
-            f"{task.correlation:.2f}",
+            *(float(np.abs(method.errors[i]).mean()) for method in methods),
+            float(methods[0].errors[i].mean()),
+            task.correlation,
         )
         for i, task in enumerate(tasks)
     ]
     return Table(
         title="Back-tests by task (points)",
-        headers=("task", *(method.name for method in methods), "bias", "follows scale"),
+        columns=(
+            words("task"),
+            *(fixed(method.name, 2, "points") for method in methods),
+            fixed("bias", 2, "points", signed=True),
+            fixed("follows scale", 2),
+        ),
         rows=tuple(rows),
         notes=("bias: mean signed error of the default method; follows scale: rank correlation of accuracy with it",),
     )

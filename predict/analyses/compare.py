@@ -20,7 +20,7 @@ from predict.measured.tasks import Task
 from predict.predictor import predict_target
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
-from predict.show.tables import Table
+from predict.show.tables import Table, fixed, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,27 +99,35 @@ def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target:
     cells = [
         (
             row.title,
-            f"{100 * row.a:.2f}",
-            f"{100 * row.b:.2f}",
-            f"{100 * (row.a - row.b):+.2f}",
-            f"{row.probability:.2f}",
-            f"{100 * row.single:+.2f}",
-            "yes" if row.agreed else "no",
+            100 * row.a,
+            100 * row.b,
+            100 * (row.a - row.b),
+            row.probability,
+            100 * row.single,
+            row.agreed,
         )
         for row in rows
     ]
     mean = (
         "mean",
-        f"{100 * np.mean([row.a for row in rows]):.2f}",
-        f"{100 * np.mean([row.b for row in rows]):.2f}",
-        f"{100 * np.mean([row.a - row.b for row in rows]):+.2f}",
-        "",
-        f"{100 * np.mean([row.single for row in rows]):+.2f}",
-        "",
+        100 * float(np.mean([row.a for row in rows])),
+        100 * float(np.mean([row.b for row in rows])),
+        100 * float(np.mean([row.a - row.b for row in rows])),
+        None,
+        100 * float(np.mean([row.single for row in rows])),
+        None,
     )
     return Table(
         title=f"A against B at {target.name}, predicted accuracy",
-        headers=("task", "A", "B", "A - B", "P(A > B)", f"A - B at {rung}", "agree"),
+        columns=(
+            words("task"),
+            fixed("A", 2, "percent"),
+            fixed("B", 2, "percent"),
+            fixed("A - B", 2, "points", signed=True),
+            fixed("P(A > B)", 2),
+            fixed(f"A - B at {rung}", 2, "points", signed=True),
+            words("agree"),
+        ),
         rows=(*cells, mean),
         notes=(
             f"A: {names[0]}; B: {names[1]}",

@@ -19,7 +19,7 @@ from predict.measured.tasks import Task
 from predict.predictor import METHODS
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
-from predict.show.tables import Table
+from predict.show.tables import Row, Table, fixed, share, significant, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,20 +104,27 @@ def _predict(data: Measured, target: Target, tasks: Sequence[Task], method: str)
 
 
 def compute_table(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, method: str) -> Table:
-    rows = [
+    rows: list[Row] = [
         (
             step.label,
-            f"{step.flops:.3g}",
-            f"{step.flops / target.flops_6nd:.2%}",
-            *(f"{100 * abs(error):.2f}" for error in step.relative_errors),
-            f"{100 * np.mean(np.abs(step.relative_errors)):.2f}",
-            f"{np.mean(np.abs(step.point_errors)):.2f}",
+            step.flops,
+            step.flops / target.flops_6nd,
+            *(100 * abs(error) for error in step.relative_errors),
+            100 * float(np.mean(np.abs(step.relative_errors))),
+            float(np.mean(np.abs(step.point_errors))),
         )
         for step in steps
     ]
     return Table(
         title=f"Error at {target.name} by method {method}, ladder {AXES[axis]} (percent of the actual accuracy)",
-        headers=("ladder", "FLOPs", "of target", *(task.title for task in tasks), "mean %", "mean points"),
+        columns=(
+            words("ladder"),
+            significant("FLOPs", 3, "FLOPs"),
+            share("of target", 2),
+            *(fixed(task.title, 2, "percent") for task in tasks),
+            fixed("mean %", 2, "percent"),
+            fixed("mean points", 2, "points"),
+        ),
         rows=tuple(rows),
     )
 

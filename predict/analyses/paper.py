@@ -8,8 +8,9 @@ from ladder.errors import UserError
 from ladder.writing import write_text
 from predict.measured.ladder import load_ladder
 from predict.reproduction.figures import all_figures
+from predict.reproduction.printed import differing
 from predict.reproduction.study import PaperStudy
-from predict.reproduction.tables import all_tables, differing
+from predict.reproduction.tables import all_tables
 from predict.show import command_line
 from predict.show.plots import save
 
@@ -32,5 +33,5 @@ def main(argv: list[str]) -> None:
         save(draw(), known.output / f"{name}.png")
     print(
         f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {known.output}; "
-        f"{differing(list(tables.values()))} numbers do not round to what the paper prints, marked and explained there"
+        f"{differing(tables.values())} numbers do not round to what the paper prints, marked and explained there"
     )

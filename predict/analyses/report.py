@@ -21,7 +21,8 @@ from predict.prediction import Prediction
 from predict.predictor import METHODS, beside_paper, calibration_tasks, fit_laws, predict_with_notes
 from predict.show import command_line
 from predict.show.plots import Shown, chained_figure, save, step1_figure, step2_figure
-from predict.show.tables import Table, prediction_table
+from predict.show.predictions import prediction_table
+from predict.show.tables import Table, code, flags, significant, whole, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,13 +126,11 @@ def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Ta
 
 
 def _formulas(laws: Sequence[TaskLaw]) -> Table:
-    rows: list[tuple[str, ...]] = [
-        (law.task.title, law.step1.formula() if law.step1 else "", law.step2.formula(), "; ".join(law.flags))
-        for law in laws
-    ]
-    if not any(law.flags for law in laws):
-        rows = [row[:-1] for row in rows]
-    return Table(title="", headers=("task", "step 1", "step 2", "flags")[: len(rows[0])], rows=tuple(rows))
+    rows = tuple(
+        (law.task.title, law.step1.formula() if law.step1 else None, law.step2.formula(), law.flags) for law in laws
+    )
+    table = Table(title="", columns=(words("task"), code("step 1"), code("step 2"), flags()), rows=rows)
+    return table.without_empty_columns()
 
 
 def _render(content: dict[str, Any]) -> str:
@@ -145,8 +144,8 @@ def _render(content: dict[str, Any]) -> str:
 def _runs_table(data: Measured) -> Table:
     return Table(
         title="Rungs that were fitted",
-        headers=("run", "N", "D", "6ND FLOPs"),
-        rows=tuple((run.name, f"{run.n:,.0f}", f"{run.d:,.0f}", f"{run.compute:.3g}") for run in data.rungs),
+        columns=(words("run"), whole("N", "parameters"), whole("D", "tokens"), significant("6ND FLOPs", 3, "FLOPs")),
+        rows=tuple((run.name, run.n, run.d, run.compute) for run in data.rungs),
     )
 
 

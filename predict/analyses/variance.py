@@ -14,7 +14,7 @@ from predict.measured.tasks import Task
 from predict.predictor import calibration_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
-from predict.show.tables import Table
+from predict.show.tables import Column, Table, fixed, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,20 +24,22 @@ LAST = 10  # checkpoints: the paper's SD10
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Standard deviations of one quantity in its own unit; `rerun` is None where no run was repeated.
+    """Standard deviations of one quantity in its own unit.
 
-    `sd` is over the last checkpoints of the largest run, `signal` over the final values of the rungs.
+    `sd` is over the last checkpoints of the largest run and `relative` its share of their mean, None where there is
+    one checkpoint; `rerun` is None where no run was repeated; `signal` is over the final values of the rungs.
     """
 
-    sd: float
-    relative: float
+    sd: float | None
+    relative: float | None
     rerun: float | None
     signal: float
 
     @property
-    def signal_to_noise(self) -> float:
-        noise = max(self.sd, self.rerun or 0.0)
-        return self.signal / noise if noise > 0 else float("inf")
+    def signal_to_noise(self) -> float | None:
+        """None where the noise is not known."""
+        noise = max(self.sd or 0.0, self.rerun or 0.0)
+        return self.signal / noise if noise > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +53,18 @@ def largest(runs: Sequence[Run]) -> Run:
     return max(runs, key=lambda run: run.compute)
 
 
-def sd_of_last(curve: Curve, count: int = LAST) -> float:
-    """Population standard deviation over the last `count` checkpoints, unsmoothed (equation 3)."""
-    return float(curve.values[-count:].std())
+def sd_of_last(curve: Curve, count: int = LAST) -> float | None:
+    """Population standard deviation over the last `count` checkpoints, unsmoothed (equation 3); None for one."""
+    return float(curve.values[-count:].std()) if len(curve.values) > 1 else None
 
 
 def ladder_noise(data: Measured, tasks: Sequence[Task]) -> list[TaskNoise]:
-    """The noise of every task, most noisy loss first where losses were measured."""
+    """The noise of every task, the noisiest loss first, or accuracy where losses were not measured."""
     found = []
     for task in tasks:
         loss = _noise(data, task, "rc_bpb") if data.everywhere(task, "rc_bpb") else None
         found.append(TaskNoise(task=task, loss=loss, accuracy=_noise(data, task, "rc_acc")))
-    return sorted(found, key=lambda noise: -(noise.loss.sd if noise.loss else 0.0))
+    return sorted(found, key=lambda noise: -((noise.loss or noise.accuracy).sd or 0.0))
 
 
 def _noise(data: Measured, task: Task, metric: str) -> Noise:
@@ -75,7 +77,7 @@ def _noise(data: Measured, task: Task, metric: str) -> Noise:
     gaps = np.array([a.curve(task, metric).final(count) - b.curve(task, metric).final(count) for a, b in pairs])
     return Noise(
         sd=sd,
-        relative=sd / float(curve.values[-LAST:].mean()),
+        relative=None if sd is None else sd / float(curve.values[-LAST:].mean()),
         rerun=float(np.sqrt((gaps**2).mean() / 2)) if len(gaps) else None,
         signal=float(finals.std()),
     )
@@ -96,20 +98,10 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
     repeats = len(repeated(data))
     whole = "; these are all of the run, so that the SD is also of what it still learned" if measured <= LAST else ""
-    rows = tuple(
-        (
-            noise.task.title,
-            *_cells(noise.loss, "{:.4f}"),
-            *_cells(noise.accuracy, "{:.4f}"),
-        )
-        for noise in noises
-    )
+    rows = tuple((noise.task.title, *noise_cells(noise.accuracy), *noise_cells(noise.loss)) for noise in noises)
     return Table(
         title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}",
-        headers=(
-            "task",
-            *(f"{what} {name}" for what in ("loss", "accuracy") for name in ("SD", "SD %", "rerun", "SNR")),
-        ),
+        columns=(words("task"), *_columns("accuracy"), *_columns("loss")),
         rows=rows,
         notes=(
             f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
@@ -118,11 +110,21 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     )
 
 
-def _cells(noise: Noise | None, form: str) -> tuple[str, ...]:
+def _columns(what: str) -> tuple[Column, ...]:
+    return (
+        fixed(f"{what} SD", 4),
+        fixed(f"{what} SD %", 2, "percent"),
+        fixed(f"{what} rerun", 4),
+        fixed(f"{what} SNR", 1),
+    )
+
+
+def noise_cells(noise: Noise | None) -> tuple[float | None, ...]:
+    """SD, SD in percent of the mean, SD between reruns, and signal to noise: None where not known."""
     if noise is None:
-        return ("", "", "", "")
-    rerun = "" if noise.rerun is None else form.format(noise.rerun)
-    return form.format(noise.sd), f"{100 * noise.relative:.2f}", rerun, f"{noise.signal_to_noise:.1f}"
+        return (None,) * 4
+    relative = None if noise.relative is None else 100 * noise.relative
+    return noise.sd, relative, noise.rerun, noise.signal_to_noise
 
 
 def variance_figure(data: Measured, tasks: Sequence[Task], title: str) -> Figure:
@@ -135,8 +137,9 @@ def variance_figure(data: Measured, tasks: Sequence[Task], title: str) -> Figure
         scale = 100 if metric == "rc_acc" else 1
         axis.plot(curve.steps, scale * curve.values, color=GREY, linewidth=0.9)
         axis.plot(curve.steps[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
-        relative = 100 * sd_of_last(curve) / curve.values[-LAST:].mean()
-        axis.set_title(f"{task.title}, SD{LAST} {relative:.2f}%", fontsize=9.5)
+        sd = sd_of_last(curve)
+        noise = "" if sd is None else f", SD{LAST} {sd / curve.values[-LAST:].mean():.2%}"
+        axis.set_title(f"{task.title}{noise}", fontsize=9.5)
         axis.set_xlabel("step", fontsize=8.5)
         axis.set_ylabel("accuracy, %" if metric == "rc_acc" else "loss", fontsize=8.5)
     return figure

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from predict.analyses.compute import compute_table
-from predict.analyses.variance import ladder_noise, largest
+from predict.analyses.variance import ladder_noise, largest, noise_cells
 from predict.fitting.forms import PowerLaw, Sigmoid
 from predict.predictor import fit_laws, predict_target
+from predict.reproduction.printed import DIFFERS, PUBLISHED, Printed
 from predict.reproduction.study import PaperStudy, multiple_choice
-from predict.show.tables import Table
-
-DIFFERS = "≠"
-PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
+from predict.show.tables import Column, Row, Table, fixed, words
 
 ROUNDING = (
     f"{DIFFERS}: does not round to the printed number. ARC-Easy, Social IQa, OpenBookQA and the average: the paper "
@@ -30,12 +25,13 @@ SINGLE = (
 TASK_CE = f"{DIFFERS}, task CE: the printed step 2 stops on a flat ridge, where rounding noise decides the last digit."
 
 
-def beside(ours: float, printed: float | None, digits: int) -> str:
-    """`ours (printed)`, marked where ours does not round to what is printed."""
-    if printed is None:
-        return f"{ours:.{digits + 2}f}"
-    differs = abs(ours - printed) > 0.5 * 10.0**-digits + 1e-9
-    return f"{ours:.{digits + 2}f} ({printed:.{digits}f}){DIFFERS if differs else ''}"
+def beside(ours: float, printed: float | None, digits: int) -> Printed:
+    return Printed(ours=float(ours), printed=printed, digits=digits)
+
+
+def number(name: str, unit: str = "") -> Column:
+    """A column whose values are `Printed`, or to two decimals where nothing is printed."""
+    return fixed(name, 2, unit)
 
 
 def all_tables(study: PaperStudy) -> dict[str, Table]:
@@ -50,7 +46,8 @@ def all_tables(study: PaperStudy) -> dict[str, Table]:
 
 
 def figure2(study: PaperStudy, target: str) -> Table:
-    rows, errors = [], []
+    rows: list[Row] = []
+    errors = []
     for p in study.predictions["paper", target]:
         printed = PUBLISHED["figure2"][target][p.task]
         error = abs(p.error_points or 0.0)
@@ -59,10 +56,16 @@ def figure2(study: PaperStudy, target: str) -> Table:
         rows.append((p.title, *(beside(value, other, 1) for value, other in zip(values, printed, strict=True))))
     mean = np.mean(errors, axis=0)
     printed_mean = {"7B-4T": (3.8, 5.9), "13B-5T": (4.2, 6.1)}[target]
-    rows.append(("Average", "", "", beside(mean[0], printed_mean[0], 1), beside(mean[1], printed_mean[1], 1)))
+    rows.append(("Average", None, None, beside(mean[0], printed_mean[0], 1), beside(mean[1], printed_mean[1], 1)))
     return Table(
         title=f"Figure 2: chained predictions for {target}, ours (as printed)",
-        headers=("task", "predicted", "actual", "error", "% error"),
+        columns=(
+            words("task"),
+            number("predicted", "percent"),
+            number("actual", "percent"),
+            number("error", "points"),
+            number("% error", "percent"),
+        ),
         rows=tuple(rows),
         notes=(ROUNDING,),
     )
@@ -73,36 +76,38 @@ def table4(study: PaperStudy) -> Table:
     laws = {law.task.name: law for law in fit_laws(study.data, "paper", tasks)}
     names = [task.name for task in tasks]
     predictions = {p.task: p for p in predict_target(study.data, study.targets[0], "paper", names)}
-    rows, points = [], []
+    rows: list[Row] = []
+    points = []
     for noise in ladder_noise(study.data, tasks):
         p = predictions[noise.task.name]
-        if noise.loss is None:
+        if noise.loss is None or noise.loss.sd is None:
             continue
         step2 = abs(study.step2_error(laws[p.task], p))
         points.append((noise.loss.sd, step2))
         chained = abs(p.error_points or 0.0) / (p.actual or 1.0)
-        noises = (noise.loss.sd, 100 * noise.loss.relative, noise.accuracy.sd, 100 * noise.accuracy.relative)
+        noises = [part or 0.0 for part in noise_cells(noise.loss)[:2] + noise_cells(noise.accuracy)[:2]]
         values = (*noises, abs(p.loss_error_percent or 0.0), step2, chained)
         cells = zip(values, PUBLISHED["table4"][p.task], (4, 2, 4, 2, 1, 1, 1), strict=True)
         rows.append((p.title, *(beside(value, printed, digits) for value, printed, digits in cells)))
     sd, error = np.array(points).T
     without = [name != "Winogrande" for name in (row[0] for row in rows)]
     r, r_without = np.corrcoef(sd, error)[0, 1], np.corrcoef(sd[without], error[without])[0, 1]
+    printed_r = beside(r, PUBLISHED["pearson"]["7B-4T"][0], 3).text(number("r"))
     return Table(
         title=f"Table 4: noise of {largest(study.data.rungs).name} and errors for 7B-4T, ours (as printed)",
-        headers=(
-            "task",
-            "loss SD10",
-            "loss %",
-            "acc. SD10",
-            "acc. %",
-            "loss % error",
-            "acc. % error",
-            "chained % error",
+        columns=(
+            words("task"),
+            number("loss SD10"),
+            number("loss %", "percent"),
+            number("acc. SD10"),
+            number("acc. %", "percent"),
+            number("loss % error", "percent"),
+            number("acc. % error", "percent"),
+            number("chained % error", "percent"),
         ),
         rows=tuple(rows),
         notes=(
-            f"Pearson r of loss SD10 with the accuracy error: {beside(r, PUBLISHED['pearson']['7B-4T'][0], 3)}. "
+            f"Pearson r of loss SD10 with the accuracy error: {printed_r}. "
             f"It rests on one task: without Winogrande r = {r_without:.3f}.",
         ),
     )
@@ -125,17 +130,18 @@ def table6(study: PaperStudy) -> Table:
 
 
 def _by_task(study: PaperStudy, title: str, key: str, error: Any, notes: tuple[str, ...] = ()) -> Table:
-    rows = []
+    rows: list[Row] = []
     for target in study.targets:
         for method, printed in PUBLISHED[key][target.name].items():
             values = zip(study.tasks, error(method, target.name), strict=True)
             cells = [beside(value, printed[task.name], 1) for task, value in values]
             rows.append((f"{target.name} {method}", *cells))
-    return Table(title=title, headers=("method", *(task.title for task in study.tasks)), rows=tuple(rows), notes=notes)
+    columns = (words("method"), *(number(task.title, "percent") for task in study.tasks))
+    return Table(title=title, columns=columns, rows=tuple(rows), notes=notes)
 
 
 def table7(study: PaperStudy) -> Table:
-    rows = []
+    rows: list[Row] = []
     for law in study.laws["paper"]:
         printed = PUBLISHED["table7"][law.task.name]
         if isinstance(law.step1, PowerLaw) and isinstance(law.step2, Sigmoid):
@@ -145,7 +151,7 @@ def table7(study: PaperStudy) -> Table:
             rows.append((law.task.title, *(beside(value, other, 2) for value, other in pairs)))
     return Table(
         title="Table 7: fitted coefficients, ours (as printed)",
-        headers=("task", "A", "alpha", "B", "beta", "E", "a", "k", "L0", "b"),
+        columns=(words("task"), *(number(name) for name in ("A", "alpha", "B", "beta", "E", "a", "k", "L0", "b"))),
         rows=tuple(rows),
         notes=(
             f"{DIFFERS}: equal to 6 digits.",
@@ -155,7 +161,7 @@ def table7(study: PaperStudy) -> Table:
 
 
 def table8(study: PaperStudy) -> Table:
-    rows = []
+    rows: list[Row] = []
     for i, task in enumerate(study.tasks):
         keys = [(method, target.name) for target in study.targets for method in ("paper", "paper-taskce")]
         values = [abs(study.predictions[key][i].error_points or 0.0) for key in keys]
@@ -163,44 +169,62 @@ def table8(study: PaperStudy) -> Table:
         rows.append((task.title, *(beside(value, printed, 1) for value, printed in pairs)))
     return Table(
         title="Table 8: absolute error in points, task loss and task cross-entropy, ours (as printed)",
-        headers=("task", "7B-4T task loss", "7B-4T task CE", "13B-5T task loss", "13B-5T task CE"),
+        columns=(
+            words("task"),
+            *(
+                number(f"{target.name} {what}", "points")
+                for target in study.targets
+                for what in ("task loss", "task CE")
+            ),
+        ),
         rows=tuple(rows),
         notes=(ROUNDING, TASK_CE),
     )
 
 
 def mc_table(study: PaperStudy) -> Table:
-    rows = []
+    rows: list[Row] = []
     for mc in multiple_choice(study, study.tasks):
         printed = PUBLISHED["mc"][mc.target.name] if mc.task.name == "mmlu" else {}
         error = 100 * abs(mc.chained - mc.actual)
         rows.append(
             (
                 f"{mc.target.name} {mc.task.title}",
-                f"{100 * mc.actual:.2f}",
-                f"{100 * mc.chained:.2f}",
+                100 * mc.actual,
+                100 * mc.chained,
                 beside(error, printed.get("chained_abs_error_points"), 1),
                 beside(abs(mc.step2_error), printed.get("step2_percent_error"), 1),
             )
         )
     return Table(
         title="Appendix B.2: accuracy in the multiple-choice format, ours (as printed)",
-        headers=("target and task", "actual", "chained", "error", "step 2 % error"),
+        columns=(
+            words("target and task"),
+            number("actual", "percent"),
+            number("chained", "percent"),
+            number("error", "points"),
+            number("step 2 % error", "percent"),
+        ),
         rows=tuple(rows),
         notes=("Step 2 is fitted on the middle of each target's own training, step 1 on the ladder.",),
     )
 
 
 def c4_table(study: PaperStudy) -> Table:
-    rows = []
+    rows: list[Row] = []
     for target in study.targets:
         p = study.predictions["paper-c4", target.name][0]
         error = -(p.loss_error_percent or 0.0)
         printed = PUBLISHED["c4_step1"][target.name]
-        rows.append((target.name, f"{p.loss:.4f}", f"{p.actual_loss:.4f}", beside(error, printed, 1)))
+        rows.append((target.name, p.loss, p.actual_loss, beside(error, printed, 1)))
     return Table(
         title="Appendix C.3: C4 loss, ours (as printed)",
-        headers=("target", "predicted", "actual", "% underestimated"),
+        columns=(
+            words("target"),
+            fixed("predicted", 4, "nats per token"),
+            fixed("actual", 4, "nats per token"),
+            number("% underestimated", "percent"),
+        ),
         rows=tuple(rows),
     )
 
@@ -212,7 +236,7 @@ def compute(study: PaperStudy, axis: str) -> Table:
     figure = {"flops": 6, "size": 7, "multiple": 8}[axis]
     return Table(
         title=f"Figure {figure}: {table.title}",
-        headers=table.headers,
+        columns=table.columns,
         rows=table.rows,
         notes=(
             "FLOPs are those of the whole smaller ladder; the paper's axis shows its last run only, so its 0.1% of the "
@@ -220,7 +244,3 @@ def compute(study: PaperStudy, axis: str) -> Table:
             "determine the coefficients: there the published numbers depend on where the solver stops.",
         ),
     )
-
-
-def differing(tables: Sequence[Table]) -> int:
-    return sum(cell.endswith(DIFFERS) for table in tables for row in table.rows for cell in row)

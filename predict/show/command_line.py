@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from ladder.config import load_config, load_target, split_overrides
 from ladder.errors import Parser, UserError
 from ladder.rung import Target
 from predict.show.tables import Table
+from predict.show.text import as_text
 
 if TYPE_CHECKING:
     from predict.measured.ladder import Measured
@@ -111,13 +112,12 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
 
 
 def show(form: str, *tables: Table) -> None:
-    """Prints tables; as JSON a list of {title, notes, rows} with one object per row, its numbers as numbers."""
+    """Prints tables; as JSON a list of {title, notes, units, rows} with an object per row."""
     if form == "json":
-        value = [{"title": table.title, "notes": table.notes, "rows": table.records()} for table in tables]
-        print(json.dumps(value, indent=1, ensure_ascii=False))
+        print(json.dumps([table.to_json() for table in tables], indent=1, ensure_ascii=False))
         return
-    shown = [{"text": table.text, "csv": table.csv, "markdown": table.markdown}[form]() for table in tables]
-    print("\n\n".join(shown))
+    write: dict[str, Callable[[Table], str]] = {"text": as_text, "csv": Table.csv, "markdown": Table.markdown}
+    print("\n\n".join(write[form](table) for table in tables))
 
 
 def words(text: str) -> list[str]:

@@ -1,123 +1,252 @@
-"""A small table of text cells that can be shown as aligned text, Markdown, CSV or HTML."""
+"""Tables of typed columns: rows hold values, which are formatted only where they are shown.
+
+Text (`show.text`), Markdown and HTML show a value to the digits of its column; CSV and JSON hold it as it is.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol
 
-from predict.prediction import Prediction, inside_intervals, mean_error
+Plain = str | float | bool | None
 
-_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?(e[+-]?\d+)?%?")
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Kind(Enum):
+    """What a column holds, and so how its values are written and aligned."""
+
+    WORDS = auto()
+    CODE = auto()  # words in the type of a machine, such as a formula
+    FIXED = auto()  # to a number of decimals
+    SIGNIFICANT = auto()  # to a number of significant digits
+    WHOLE = auto()  # with thousands separated
+    SHARE = auto()  # in [0, 1], written in percent
+    FLAGS = auto()  # a tuple of sentences on the row, shown as footnotes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """`unit` is that of the values, empty where they have none; `digits` are decimals or significant digits."""
+
+    name: str
+    kind: Kind = Kind.WORDS
+    digits: int = 0
+    signed: bool = False
+    unit: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        return self.kind not in (Kind.WORDS, Kind.CODE, Kind.FLAGS)
+
+    def text(self, value: Value) -> str:
+        """The value as a reader sees it; empty where there is none."""
+        value = finite(value)
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, str):
+            return value
+        if isinstance(value, tuple):
+            return "; ".join(value)
+        if isinstance(value, float | int):
+            return self._number(value)
+        return value.text(self)
+
+    def _number(self, value: float) -> str:
+        sign = "+" if self.signed else ""
+        if self.kind is Kind.SHARE:
+            return f"{value:{sign}.{self.digits}%}"
+        if self.kind is Kind.SIGNIFICANT:
+            return f"{value:{sign}.{self.digits}g}"
+        if self.kind is Kind.WHOLE:
+            return f"{value:{sign},.0f}"
+        return f"{value:{sign}.{self.digits}f}"
+
+
+class Compound(Protocol):
+    """A value of several parts that is shown in one cell."""
+
+    def text(self, column: Column) -> str: ...
+
+    def parts(self) -> Mapping[str, Plain]:
+        """What follows the column's name -> value, for the columns that CSV and JSON have in its place."""
+
+
+Value = Plain | tuple[str, ...] | Compound
+Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Bounds in the unit of their column."""
+
+    low: float
+    high: float
+
+    def text(self, column: Column) -> str:
+        return f"{column.text(self.low)}–{column.text(self.high)}"
+
+    def parts(self) -> dict[str, Plain]:
+        return {" low": self.low, " high": self.high}
+
+
+def words(name: str) -> Column:
+    return Column(name=name)
+
+
+def code(name: str) -> Column:
+    return Column(name=name, kind=Kind.CODE)
+
+
+def fixed(name: str, digits: int, unit: str = "", *, signed: bool = False) -> Column:
+    return Column(name=name, kind=Kind.FIXED, digits=digits, unit=unit, signed=signed)
+
+
+def significant(name: str, digits: int, unit: str = "") -> Column:
+    return Column(name=name, kind=Kind.SIGNIFICANT, digits=digits, unit=unit)
+
+
+def whole(name: str, unit: str = "") -> Column:
+    return Column(name=name, kind=Kind.WHOLE, unit=unit)
+
+
+def share(name: str, digits: int = 0, *, signed: bool = False) -> Column:
+    return Column(name=name, kind=Kind.SHARE, digits=digits, unit="share", signed=signed)
+
+
+def flags(name: str = "flags") -> Column:
+    return Column(name=name, kind=Kind.FLAGS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """`rows` are as long as `headers`; the first column is text, the others are aligned to the right."""
+    """`rows` are as long as `columns`; the first column names the row."""
 
     title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
-    def text(self) -> str:
-        widths = [max(len(row[i]) for row in (self.headers, *self.rows)) for i in range(len(self.headers))]
-        left = [i == 0 or header in ("flags", "note") for i, header in enumerate(self.headers)]
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"{self.title}: a row is not as long as the {len(self.columns)} columns")
 
-        def line(cells: Sequence[str]) -> str:
-            padded = [c.ljust(w) if at else c.rjust(w) for c, w, at in zip(cells, widths, left, strict=True)]
-            return "  ".join(padded).rstrip()
+    def without_empty_columns(self) -> Table:
+        """Without the columns in which no row has a value."""
+        kept = [i for i, column in enumerate(self.columns) if any(column.text(row[i]) for row in self.rows)]
+        return Table(
+            title=self.title,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+            notes=self.notes,
+        )
 
-        rule = "─" * min(sum(widths) + 2 * (len(widths) - 1), 120)
-        return "\n".join([self.title, rule, line(self.headers), rule, *map(line, self.rows), rule, *self.notes])
+    @property
+    def shown_columns(self) -> tuple[Column, ...]:
+        """All but the flags, which are footnotes."""
+        return tuple(column for column in self.columns if column.kind is not Kind.FLAGS)
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The rows' flags, each once, by the number that marks it."""
+        return [f"{_mark(number)} {text}" for text, number in self._numbered().items()]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The shown columns of each row as text; marks of footnotes follow its name."""
+        numbers = self._numbered()
+        found = []
+        for row in self.rows:
+            pairs = list(zip(self.columns, row, strict=True))
+            texts = [column.text(value) for column, value in pairs if column.kind is not Kind.FLAGS]
+            marks = [_mark(numbers[text]) for column, value in pairs for text in _flags_in(column, value)]
+            found.append([" ".join([texts[0], *marks]), *texts[1:]])
+        return found
+
+    def _numbered(self) -> dict[str, int]:
+        numbers: dict[str, int] = {}
+        for row in self.rows:
+            for column, value in zip(self.columns, row, strict=True):
+                for text in _flags_in(column, value):
+                    numbers.setdefault(text, len(numbers) + 1)
+        return numbers
 
     def markdown(self) -> str:
         def line(cells: Sequence[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-        rule = ["---", *["---:"] * (len(self.headers) - 1)]
-        parts = [f"## {self.title}", "", line(self.headers), line(rule), *map(line, self.rows)]
-        return "\n".join([*parts, *[f"\n{note}" for note in self.notes]])
+        columns = self.shown_columns
+        rule = ["---:" if column.numeric else "---" for column in columns]
+        parts = [f"## {self.title}", "", line([column.name for column in columns]), line(rule), *map(line, self.cells)]
+        return "\n".join([*parts, *[f"\n{note}" for note in (*self.footnotes, *self.notes)]])
 
     def csv(self) -> str:
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([self.headers, *self.rows])
+        writer = csv.writer(buffer, lineterminator="\n")
+        names = self._names()
+        writer.writerow(names)
+        for record in self.records():
+            writer.writerow([_csv_cell(record[name]) for name in names])
         return buffer.getvalue().rstrip("\n")
 
-    def records(self) -> list[dict[str, str | float | None]]:
-        """An object per row: numbers as numbers, to the digits shown; percentages as shares; None where empty."""
-        return [dict(zip(self.headers, (row[0], *map(_value, row[1:])), strict=True)) for row in self.rows]
+    def records(self) -> list[dict[str, Any]]:
+        """An object per row with every digit: None where there is no value, a list of sentences for flags."""
+        names = self._names()
+        return [
+            dict.fromkeys(names)
+            | {name: part for pair in zip(self.columns, row, strict=True) for name, part in _parts_of(*pair)}
+            for row in self.rows
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """`units` are those of columns that have one."""
+        units = {column.name: column.unit for column in self.columns if column.unit}
+        return {"title": self.title, "notes": [*self.notes], "units": units, "rows": self.records()}
+
+    def _names(self) -> list[str]:
+        """The names in CSV and JSON: those of the columns, or of the parts where values have parts."""
+        names: list[str] = []
+        for i, column in enumerate(self.columns):
+            parts = dict.fromkeys(name for row in self.rows for name, _ in _parts_of(column, row[i]))
+            names += parts or [column.name]
+        return names
 
 
-def _value(cell: str) -> str | float | None:
-    if not _NUMBER.fullmatch(cell):
-        return None if cell in ("", "inf", "nan") else cell
-    if cell.endswith("%"):
-        return round(float(cell[:-1]) / 100, len(cell.partition(".")[2]) + 2)
-    plain = cell.replace(",", "")
-    return float(plain) if {".", "e"} & set(plain) else int(plain)
+def finite(value: Value) -> Value:
+    """The value, or None for a number that is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def number(value: float | None, form: str = ".3f") -> str:
-    return "" if value is None else format(value, form)
+def _parts_of(column: Column, value: Value) -> list[tuple[str, Any]]:
+    """(name in CSV and JSON, value) of a cell; nothing where there is no value."""
+    value = finite(value)
+    if value is None:
+        return []
+    if isinstance(value, str | bool | int):
+        return [(column.name, value)]
+    if isinstance(value, float):
+        return [(column.name, float(value))]
+    if isinstance(value, tuple):
+        return [(column.name, list(value))]
+    return [(column.name + suffix, finite(part)) for suffix, part in value.parts().items()]
 
 
-def percent(value: float | None) -> str:
-    """An accuracy in [0, 1] as points."""
-    return "" if value is None else f"{100 * value:.2f}"
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "; ".join(value) if isinstance(value, list) else value
 
 
-def prediction_table(predictions: list[Prediction], title: str, notes: Sequence[str] = ()) -> Table:
-    """Columns without any value (no interval, no actual) are left out."""
-    columns: list[tuple[str, list[str]]] = [
-        ("task", [p.title for p in predictions]),
-        ("loss", [number(p.loss, ".4f") for p in predictions]),
-        ("actual loss", [number(p.actual_loss, ".4f") for p in predictions]),
-        ("error %", [number(p.loss_error_percent, "+.2f") for p in predictions]),
-        ("accuracy", [percent(p.accuracy) for p in predictions]),
-        ("80% interval", [_interval(p.low80, p.high80) for p in predictions]),
-        ("95% interval", [_interval(p.low95, p.high95) for p in predictions]),
-        ("paper", [percent(p.paper_accuracy) for p in predictions]),
-        ("actual", [percent(p.actual) for p in predictions]),
-        ("error", [number(p.error_points, "+.2f") for p in predictions]),
-        ("flags", ["; ".join(p.flags) for p in predictions]),
-    ]
-    kept = [(header, cells) for header, cells in columns if any(cells)]
-    error = mean_error(predictions)
-    summary = () if error is None else (_summary(predictions, error),)
-    return Table(
-        title=title,
-        headers=tuple(header for header, _ in kept),
-        rows=tuple(zip(*[cells for _, cells in kept], strict=True)),
-        notes=(*summary, *notes),
-    )
+def _flags_in(column: Column, value: Value) -> tuple[str, ...]:
+    return value if column.kind is Kind.FLAGS and isinstance(value, tuple) else ()
 
 
-def predictions_csv(predictions: Sequence[Prediction]) -> str:
-    """The fields of `Prediction.to_json`, a row per task: accuracies in [0, 1], numbers as they are."""
-    buffer = io.StringIO()
-    names = [name for name in predictions[0].to_json() if name != "members"]
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(p.to_json() | {"flags": "; ".join(p.flags)} for p in predictions)
-    return buffer.getvalue()
-
-
-def _summary(predictions: list[Prediction], error: float) -> str:
-    text = f"mean absolute error {error:.2f} points{_paper_error(predictions)}"
-    inside = inside_intervals(predictions)
-    if inside is None:
-        return text
-    return f"{text}; of {inside[2]} actual accuracies {inside[0]} lie in the 80% interval, {inside[1]} in the 95% one"
-
-
-def _paper_error(predictions: list[Prediction]) -> str:
-    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.refused]
-    errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
-    return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+def _mark(number: int) -> str:
+    return str(number).translate(SUPERSCRIPTS)

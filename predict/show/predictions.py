@@ -1,0 +1,78 @@
+"""Predictions as a table: accuracy and how sure it is first, then what was measured, then loss."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from predict.prediction import Prediction, inside_intervals, mean_error
+from predict.show.tables import Range, Table, fixed, flags, words
+
+
+def prediction_table(predictions: Sequence[Prediction], title: str, notes: Sequence[str] = ()) -> Table:
+    """A row per task, accuracies in percent; columns without any value (no interval, no actual) are left out."""
+    columns = (
+        words("task"),
+        fixed("accuracy", 2, "percent"),
+        fixed("80% interval", 1, "percent"),
+        fixed("95% interval", 1, "percent"),
+        fixed("actual", 2, "percent"),
+        fixed("error", 2, "points", signed=True),
+        fixed("paper", 2, "percent"),
+        fixed("loss", 4),
+        fixed("actual loss", 4),
+        fixed("loss error %", 2, "percent", signed=True),
+        flags(),
+    )
+    rows = tuple(
+        (
+            p.title,
+            100 * p.accuracy,
+            _interval(p.low80, p.high80),
+            _interval(p.low95, p.high95),
+            _percent(p.actual),
+            p.error_points,
+            _percent(p.paper_accuracy),
+            p.loss,
+            p.actual_loss,
+            p.loss_error_percent,
+            p.flags,
+        )
+        for p in predictions
+    )
+    error = mean_error(list(predictions))
+    summary = () if error is None else (_summary(predictions, error),)
+    return Table(title=title, columns=columns, rows=rows, notes=(*summary, *notes)).without_empty_columns()
+
+
+def predictions_csv(predictions: Sequence[Prediction]) -> str:
+    """The fields of `Prediction.to_json`, a row per task: accuracies in [0, 1], numbers as they are."""
+    buffer = io.StringIO()
+    names = [name for name in predictions[0].to_json() if name != "members"]
+    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(p.to_json() | {"flags": "; ".join(p.flags)} for p in predictions)
+    return buffer.getvalue()
+
+
+def _summary(predictions: Sequence[Prediction], error: float) -> str:
+    text = f"mean absolute error {error:.2f} points{_paper_error(predictions)}"
+    inside = inside_intervals(list(predictions))
+    if inside is None:
+        return text
+    return f"{text}; of {inside[2]} actual accuracies {inside[0]} lie in the 80% interval, {inside[1]} in the 95% one"
+
+
+def _paper_error(predictions: Sequence[Prediction]) -> str:
+    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.refused]
+    errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
+    return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
+
+
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else 100 * accuracy
+
+
+def _interval(low: float | None, high: float | None) -> Range | None:
+    return None if low is None or high is None else Range(low=100 * low, high=100 * high)
