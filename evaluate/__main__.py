@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
-
 from evaluate.checkpoint import find_checkpoints
+from evaluate.hub import fetch_model, is_hub_name
+from evaluate.suite import changed_suite_node, own_suite_node
 from ladder.config import load_config, split_overrides
 from ladder.cpu import importing, prepare_cpu
-from ladder.errors import Parser, UserError, run_command
+from ladder.errors import Parser, UserError, run_command, shortened
+from ladder.reading import read_yaml
 
 prepare_cpu()
 
@@ -22,7 +23,12 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m evaluate", description=__doc__, epilog="Any configuration value can be given as key=value."
     )
-    parser.add_argument("path", type=Path, help="a checkpoint, a run, a ladder, or a directory of checkpoints")
+    parser.add_argument(
+        "path",
+        type=Path,
+        help="a checkpoint, a run, a ladder, a directory of checkpoints, or a name on the Hugging Face hub such as "
+        "owner/name@revision",
+    )
     parser.add_argument("--tasks", type=_words, default=[], help="only these, separated by commas")
     parser.add_argument("--formats", type=_words, default=[], help="only rc or only mc")
     parser.add_argument("--limit", type=_count, help="the first K documents of each task")
@@ -34,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")
     parser.add_argument("--watch", action="store_true", help="go on until every run's last checkpoint is measured")
     parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
-    parser.add_argument("--patience", type=float, metavar="HOURS", help="end --watch when so long nothing was new")
+    parser.add_argument("--patience", type=_hours, metavar="HOURS", help="end --watch when so long nothing was new")
     parser.add_argument("--log-samples", action="store_true", help="also write every document with its likelihoods")
     parser.add_argument("--results-json", action="store_true", help="also write results.json as lm-eval does")
     parser.add_argument("--allow-pickle", action="store_true", help="read weights that are not safetensors")
@@ -42,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
     options, words = parser.parse_known_args(list(argv))
     overrides = split_overrides(words)
     config = load_config([word for word in overrides if not _of_suite(word)])
+    if is_hub_name(str(options.path)) and not options.watch:
+        options.path = fetch_model(str(options.path), options.allow_pickle, options.trust_remote_code)
     find_checkpoints(options.path, options.runs, waiting=options.watch)
     if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
         raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
@@ -61,21 +69,16 @@ def suite_node(overrides: Sequence[str], run_config: Path | None) -> Any:
     from_file = Path(named) if named.endswith(".yaml") else None
     if from_file is None and (named or run_config is None or not run_config.exists()):
         return load_config(overrides).suite
-    base = _read_yaml(from_file) if from_file else OmegaConf.load(run_config).suite  # type: ignore[arg-type]
-    changes = OmegaConf.from_dotlist(
-        [word.lstrip("+").removeprefix("suite.") for word in overrides if word.lstrip("+").startswith("suite.")]
-    )
-    return OmegaConf.merge(base, changes)
+    base = _suite_of_file(from_file) if from_file else own_suite_node(run_config)  # type: ignore[arg-type]
+    changes = [word.lstrip("+").removeprefix("suite.") for word in overrides if word.lstrip("+").startswith("suite.")]
+    return changed_suite_node(base, changes, f"suite={from_file or run_config}")
 
 
-def _read_yaml(path: Path) -> DictConfig:
-    try:
-        node = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
-        raise UserError(f"suite={path} cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(node, DictConfig):
+def _suite_of_file(path: Path) -> dict[str, Any]:
+    node = read_yaml(path)
+    if not isinstance(node, dict):
         raise UserError(f"suite={path} must hold name: and tasks:")
-    return OmegaConf.create({"name": path.stem} | dict(node))
+    return {"name": path.stem} | node
 
 
 def _of_suite(word: str) -> bool:
@@ -84,13 +87,26 @@ def _of_suite(word: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be names separated by commas')
+    return words
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{shortened(text)} is not a whole number of at least 1")
     return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours < math.inf:
+        raise argparse.ArgumentTypeError(f"{shortened(text)} is not a number of hours of at least 0")
+    return hours
 
 
 if __name__ == "__main__":

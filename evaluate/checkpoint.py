@@ -28,6 +28,8 @@ class Checkpoint:
     def name(self) -> str:
         """Unique among the checkpoints of a run or of a training output directory."""
         path = self.path.absolute()
+        if path.parent.name == "snapshots":  # of the Hugging Face hub's cache: models--owner--name/snapshots/COMMIT
+            return f"{path.parent.parent.name.removeprefix('models--')}_{path.name[:12]}"
         return f"{self.run.name if self.run else path.parent.name}_{path.name}"
 
     @property

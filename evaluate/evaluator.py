@@ -15,7 +15,8 @@ from evaluate.plan import Plan, cached_plan, plan_key
 from evaluate.processes import Processes
 from evaluate.results import ResultFiles, WeightFiles
 from evaluate.scorer import Scorer
-from evaluate.tasks import Suite, Task
+from evaluate.suite import Suite
+from evaluate.tasks import Task
 from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile, Origin, Provenance, TaskResult
@@ -91,13 +92,17 @@ class Evaluator:
         origin: Origin,
         files: ResultFiles | None,
         weight_files: WeightFiles | None = None,
+        again: bool = False,
     ) -> MetricsFile:
         """The metrics of one model; written to `files` task by task, if given.
+
+        Args:
+            again: score also what `files` has likelihoods of.
 
         Raises:
             UserError: the model's vocabulary is too small for the tokenizer, or its likelihoods are not numbers.
         """
-        arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files else {})
+        arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files and not again else {})
         results: list[TaskResult] = []
         for task in job.suite.tasks:
             plan = self.plan(task, job, scorer.tries)

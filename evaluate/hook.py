@@ -12,7 +12,7 @@ from evaluate.checkpoint import live_weights_sha256, resolve_dtype
 from evaluate.evaluator import Evaluator, make_job
 from evaluate.results import ResultFiles, origin_of
 from evaluate.scorer import Scorer, context_length
-from evaluate.tasks import suite_from_config
+from evaluate.suite import suite_from_config
 from evaluate.tokenizer import Encoder
 from ladder.rundir import RunDirectory
 

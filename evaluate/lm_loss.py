@@ -10,7 +10,7 @@ import torch
 
 from evaluate.processes import Processes
 from evaluate.scorer import Scorer, evaluating
-from evaluate.tasks import LmLoss
+from evaluate.suite import LmLoss
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
 from ladder.hashing import json_sha256, sha256_of

@@ -87,6 +87,9 @@ class OlmesSource:
     task: str
     format: Format
 
+    def __str__(self) -> str:
+        return f"{self.task} of {WHEEL[0]} {WHEEL[1]}"
+
     def fingerprint(self) -> str:
         return f"{WHEEL[2]}:{self.task}:{self.format}:{READER_VERSION}"
 

@@ -52,10 +52,12 @@ class ResultFiles:
         """Raises UserError where there is a file that is no metrics file."""
         return MetricsFile.load(self.path) if self.path.exists() else None
 
-    def remove(self) -> None:
-        """Forgets what was measured."""
-        self.path.unlink(missing_ok=True)
-        self.arrays.unlink(missing_ok=True)
+    def remove_damaged(self) -> None:
+        """Takes away a metrics file that cannot be read, so that another can be written."""
+        try:
+            self.metrics()
+        except UserError:
+            self.path.unlink()
 
     def known_weights(self, stats: WeightFiles) -> str | None:
         """The weights' hash as last computed, if the weight files have not been touched since."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.tasks import Suite
+from evaluate.suite import Suite
 from ladder.metrics_file import MetricsFile
 from ladder.writing import atomic_file
 

@@ -21,9 +21,10 @@ from evaluate.processes import Processes
 from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
 from evaluate.resident import ResidentModel
 from evaluate.results import ResultFiles, WeightFiles, foreign_origin, origin_of
+from evaluate.same import check_kept, check_own_suite
 from evaluate.samples import harness_results, write_samples
 from evaluate.scorer import context_length
-from evaluate.tasks import Suite, suite_from_config
+from evaluate.suite import Suite, own_suite_node, suite_from_config
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
@@ -145,6 +146,8 @@ class Session:
             )
         )
         provenance = job.provenance(weights, self.dtype)
+        if files and not self.options.force and (before := files.metrics()):
+            check_kept(job.suite, provenance, files.path, before)
         return Order(checkpoint=checkpoint, job=job, files=files, provenance=provenance, weight_files=stats)
 
     def _measured(self, order: Order) -> MetricsFile | None:
@@ -174,9 +177,11 @@ class Session:
         info = checkpoint.rung_info()
         origin = origin_of(info) if info else foreign_origin(checkpoint.name, scorer.model)
         if files and self.options.force and self.processes.main:
-            files.remove()
+            files.remove_damaged()
         try:
-            return self.evaluator.evaluate(scorer, order.job, order.provenance, origin, files, order.weight_files)
+            return self.evaluator.evaluate(
+                scorer, order.job, order.provenance, origin, files, order.weight_files, again=self.options.force
+            )
         finally:
             self.progress.end()
 
@@ -206,8 +211,12 @@ class Session:
 
     def suite(self, run_config: Path | None) -> Suite:
         if run_config not in self._suites:
-            suite = suite_from_config(self._suite_node(run_config))
-            self._suites[run_config] = suite.select(self.options.tasks, self.options.formats, self.options.limit)
+            whole = suite_from_config(self._suite_node(run_config))
+            suite = whole.select(self.options.tasks, self.options.formats, self.options.limit)
+            stored_with_run = run_config and self.options.output is None and self.options.limit is None
+            if run_config and stored_with_run and run_config.exists():
+                check_own_suite(suite, suite_from_config(own_suite_node(run_config)), run_config)
+            self._suites[run_config] = suite
         return self._suites[run_config]
 
     def _show(self, order: Order, metrics: MetricsFile) -> None:

@@ -6,9 +6,11 @@ Every file goes through here: absent, a directory, not UTF-8, not JSON or YAML, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ import yaml
 
 from ladder.bind import bind
 from ladder.errors import UserError, shortened
+from ladder.hashing import sha256_of
 
 T = TypeVar("T")
 DEEPEST = 100  # levels of lists and mappings: more is no file of ours, and would exhaust Python's stack
@@ -28,17 +31,33 @@ def read(cls: type[T], path: Path) -> T:
 
 def read_text(path: Path) -> str:
     """Raises UserError where the file is absent, is none, may not be read, or is not UTF-8 text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    with readable(path):
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not text in UTF-8 (byte {error.start})") from None
     if "\0" in text:
         raise UserError(f"{path} is not text: it holds a zero byte")
     return text
+
+
+def read_sha256(path: Path) -> str:
+    """Raises UserError where the file is absent, is none, or may not be read."""
+    with readable(path):
+        return sha256_of(path)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """An error of the system while the file is read becomes one that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{shortened(str(path), 200)} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{shortened(str(path), 200)} cannot be read: {error.strerror or error}") from None
+    except ValueError:  # what Python says of a zero byte in a name
+        raise UserError(f"{shortened(str(path), 200)} is no name of a file") from None
 
 
 def read_json(path: Path) -> Any:

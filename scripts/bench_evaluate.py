@@ -31,7 +31,8 @@ from evaluate.evaluator import Evaluator, make_job
 from evaluate.olmes import wheel
 from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
-from evaluate.tasks import Document, suite_from_config
+from evaluate.suite import suite_from_config
+from evaluate.tasks import Document
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
 from ladder.provenance import git_revision, versions

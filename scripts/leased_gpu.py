@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 def pack(words: Sequence[str]) -> int:
     from evaluate.evaluator import Evaluator, make_job
-    from evaluate.tasks import suite_from_config
+    from evaluate.suite import suite_from_config
     from evaluate.tokenizer import Encoder, load_tokenizer
     from ladder.config import ladder_directory, ladder_from_config, load_config
     from ladder.data import open_data

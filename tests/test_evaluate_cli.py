@@ -183,15 +183,14 @@ def test_work_done_is_skipped_and_the_rest_resumed(
     assert evaluate(capsys, run.checkpoint(10)) == whole and len(calls) == 3
     only = evaluate(capsys, run.checkpoint(10), "--tasks", "pets", "--formats", "mc")
     assert len(calls) == 3 and {row["task"] for row in only[0]["results"]} == {"pets", "names"}
-    evaluate(capsys, run.checkpoint(10), "--tasks", "pets", "--formats", "rc", "suite.max_length=40")
-    assert len(calls) == 4 and sorted(np.load(run.metrics_file(10).with_suffix(".npz"))) == [
+    assert sorted(np.load(run.metrics_file(10).with_suffix(".npz"))) == [
         "names.rc",
         "pets.mc",
         "pets.rc",
         "provenance",
     ]
     evaluate(capsys, run.checkpoint(10), "--force")
-    assert len(calls) == 7
+    assert len(calls) == 6
 
 
 def test_what_changed_is_measured_again(
@@ -213,8 +212,15 @@ def test_what_changed_is_measured_again(
         evaluate(capsys, run.checkpoint(10))
     jsonl = Path(OmegaConf.load(run.config_file).suite.tasks.names.rc)
     write_jsonl(jsonl, documents("winogrande", 9))
-    (grown,) = evaluate(capsys, run.checkpoint(10))
-    assert len(calls) == 7 and {row["task"]: row["n"] for row in grown["results"]}["names"] == 9
+    with pytest.raises(
+        UserError, match=r"step-0000010\.json holds names\.rc of other documents .*names\.jsonl; .*--force"
+    ):
+        main([str(run.checkpoint(10))])
+    assert len(calls) == 6
+    (grown,) = evaluate(capsys, run.checkpoint(10), "--tasks", "names", "--force")
+    assert len(calls) == 7 and {row["task"]: row["n"] for row in grown["results"]} == {"pets": 7, "names": 9}
+    evaluate(capsys, run.checkpoint(10))  # pets' likelihoods were kept
+    assert len(calls) == 7
     evaluate(capsys, run.checkpoint(10), "--dtype", "bf16")
     assert len(calls) == 10
 
@@ -234,9 +240,51 @@ def test_a_changed_definition_is_derived_anew_without_scoring(
 ) -> None:
     (before,) = evaluate(capsys, run.checkpoint(10))
     calls = scored(monkeypatch)
-    (after,) = evaluate(capsys, run.checkpoint(10), "suite.tasks.pets.primary=acc_raw", "suite.tasks.pets.split=val")
-    assert not calls and after["results"][0]["primary"] == "acc_raw" and after["results"][0]["split"] == "val"
-    assert after["results"][0]["acc"] == before["results"][0]["acc_raw"]
+    monkeypatch.setattr("evaluate.metrics.METRICS_VERSION", 99)
+    (after,) = evaluate(capsys, run.checkpoint(10))
+    assert not calls and after["results"] == before["results"]
+    assert after["provenance"]["definitions"] != before["provenance"]["definitions"]
+
+
+def test_a_name_keeps_its_definition(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another suite's task of the same name would stand among the ladder's own measurements."""
+    node = suite(tmp_path / "data")
+    other = write_jsonl(tmp_path / "other.jsonl", documents("winogrande", 9))
+    mine = tmp_path / "mine.yaml"
+
+    def refused(path: Path, changed: dict[str, Any], *words: str) -> str:
+        OmegaConf.save(OmegaConf.create(changed), mine)
+        with pytest.raises(UserError) as caught:
+            main([str(path), f"suite={mine}", *words])
+        return str(caught.value)
+
+    changed = node | {"tasks": {"names": {"rc": str(other)}}}
+    for force in ([], ["--force"]):  # also before anything is measured
+        message = refused(run.checkpoint(10), changed, *force)
+        assert f"{other} in place of {tmp_path / 'data' / 'names.jsonl'}" in message
+        assert str(run.config_file) in message and not run.metrics.exists()
+    text = node | {"tasks": {}, "lm_loss": {"text": node["lm_loss"]["text"] | {"tokens": 512}}}
+    assert "512 tokens of" in refused(run.checkpoint(10), text)
+    assert "max_length=40" in refused(run.checkpoint(10), node | {"max_length": 40})
+    assert "primary=acc_raw" in refused(run.checkpoint(10), node, "suite.tasks.pets.primary=acc_raw")
+    evaluate(capsys, run.checkpoint(10), f"suite={mine}", "--output", tmp_path / "out", "suite.tasks.pets.split=val")
+    shutil.copy(tmp_path / "data" / "names.jsonl", tmp_path / "copy.jsonl")  # the same documents are the same task
+    OmegaConf.save(OmegaConf.create(node | {"tasks": {"names": {"rc": str(tmp_path / "copy.jsonl")}}}), mine)
+    evaluate(capsys, run.checkpoint(10), f"suite={mine}")
+
+    foreign = write_checkpoint(tmp_path / "foreign")
+    words = [f"runs_dir={tmp_path / 'runs'}"]
+    (before,) = evaluate(capsys, foreign, f"suite={mine}", *words)
+    (file,) = (tmp_path / "runs" / "evaluated").glob("*.json")
+    message = refused(foreign, changed, *words)
+    assert str(file) in message and str(other) in message
+    assert "split=test" in refused(foreign, node, "suite.tasks.names.split=val", *words)
+    assert "text" in refused(foreign, text, *words)
+    assert json.loads(file.read_text())["results"] == before["results"]
+    refused(foreign, changed, *words)
+    OmegaConf.save(OmegaConf.create(changed), mine)
+    (after,) = evaluate(capsys, foreign, f"suite={mine}", "--force", *words)
+    assert after["results"][0]["n"] == 9
 
 
 def test_part_of_a_task_is_no_measurement_of_the_run(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,8 +377,8 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     path = run.checkpoint(10)
     assert 'unknown task of suite tiny "pest"; did you mean "pets"' in error(path, "--tasks", "pest")
     assert 'unknown suite "nanoo"; did you mean "nano"' in error(path, "suite=nanoo")
-    assert "mine.yaml cannot be read" in error(path, f"suite={run.path / 'mine.yaml'}")
-    assert 'unknown key of suite tiny: "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
+    assert "mine.yaml does not exist" in error(path, f"suite={run.path / 'mine.yaml'}")
+    assert 'suite tiny: unknown key "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
     assert "is not a checkpoint" in error(run.path.parent.parent / "data")
     assert "unknown run of" in error(run.path.parent, "--runs", "n9-1xC")
     assert find_checkpoints(run.path.parent, [run.name, "n9-1xC"])  # a launcher names runs that may not have begun
@@ -383,7 +431,7 @@ def test_a_full_disk_leaves_earlier_results_as_they_were(
 
 
 def test_the_shipped_suites_are_readable() -> None:
-    from evaluate.tasks import suite_from_config
+    from evaluate.suite import suite_from_config
 
     nano = suite_from_config(load_config(["ladder=nano"]).suite)
     assert [task.key for task in nano.tasks] == ["next_phrase.rc", "word.rc", "order.rc", "agree.rc"]

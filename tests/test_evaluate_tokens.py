@@ -10,7 +10,8 @@ import pytest
 from evaluate_models import documents, tiny_tokenizer, write_jsonl
 
 from evaluate.plan import cached_plan, make_plan, plan_key
-from evaluate.tasks import Document, JsonlSource, Task, suite_from_config
+from evaluate.suite import suite_from_config
+from evaluate.tasks import Document, JsonlSource, Task
 from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
 
@@ -76,15 +77,16 @@ def test_jsonl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("{", ":2: needs"),
-        ('{"context": "Q", "choices": [" a", " b"]}', ":2: needs .*gold"),
-        ('{"context": "Q", "choices": [" a", " b"], "gold": 2}', ":2: gold=2"),
-        ('{"context": "Q", "choices": [" a"], "gold": 0}', ":2: needs at least two"),
+        ("{", "line 2 is not valid JSON"),
+        ('{"context": "Q", "choices": [" a", " b"]}', "line 2: gold is missing"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": 2}', "line 2: gold=2"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": -1}', "line 2: gold=-1"),
+        ('{"context": "Q", "choices": [" a"], "gold": 0}', "line 2: needs at least two"),
         ('{"context": ["Q"], "choices": [" a", " b"], "gold": 0}', "as many contexts"),
         ('{"context": "Q", "choices": [" a", " "], "gold": 0}', "empty choice"),
-        ('{"context": "Q", "choices": [" a", 3], "gold": 0}', "must be a text"),
-        ('{"context": "Q", "choices": [" a", " b"], "gold": true}', "gold a whole number"),
-        ('["Q"]', ":2: needs"),
+        ('{"context": "Q", "choices": [" a", 3], "gold": 0}', "line 2: choices.1 = 3: must be text"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": true}', "gold = True: must be a whole number"),
+        ('["Q"]', "line 2 must be a JSON object"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
@@ -97,15 +99,18 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
-        ({"tasks": {"a": {"rcc": "x"}}}, 'unknown key of suite s, task a: "rcc"; did you mean "rc"'),
-        ({"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}}, r'unknown format \(suite s, task a\) "rd"'),
-        ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit=0 must be a whole number"),
-        ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, 'did you mean "acc_per_char"'),
+        ({"tasks": {"a": {"rcc": "x"}}}, 'suite s, task a: unknown key "rcc"; did you mean "rc"'),
+        (
+            {"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}},
+            "formats.0 = \"rd\": must be 'rc' or 'mc'",
+        ),
+        ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit = 0: must be at least 1"),
+        ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, "primary = \"acc_per_chr\": must be 'acc_per_char'"),
         ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
         ({"tasks": {"a": {"split": "x"}}}, "name a JSONL file"),
         ({"tasks": {}}, "neither tasks nor lm_loss"),
         ({"lm_loss": {"c": {"tokens": 5}}}, "either shards"),
-        ({"lm_loss": {"c": {"text": "x", "tokens": "many"}}}, "tokens='many'"),
+        ({"lm_loss": {"c": {"text": "x", "tokens": "many"}}}, 'tokens = "many": must be a whole number'),
     ],
 )
 def test_bad_suites_are_named(node: dict, expected: str) -> None:
@@ -119,6 +124,7 @@ def test_selecting_tasks() -> None:
     assert [task.key for task in suite.select(["a"], ["mc"], 3).tasks] == ["a.mc"]
     cut = suite_from_config({"name": "s", "tasks": {"a": {"olmes": "piqa", "formats": ["rc"], "limit": 7}}})
     assert [(task.key, task.limit) for task in cut.tasks] == [("a.rc", 7)]
+    assert [task.limit for limit in (None, 3, 9) for task in cut.select([], [], limit).tasks] == [7, 3, 7]
     with pytest.raises(UserError, match=r'unknown task of suite s "aa"; did you mean "a"'):
         suite.select(["aa"], [], None)
     with pytest.raises(UserError, match="unknown format"):

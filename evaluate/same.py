@@ -1,0 +1,84 @@
+"""One name, one definition: a measurement is never replaced by one of other documents under the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluate.suite import LmLoss, Suite
+from evaluate.tasks import Source, Task
+from ladder.errors import UserError
+from ladder.metrics_file import MetricsFile, Provenance
+
+
+def check_own_suite(asked: Suite, own: Suite, config_file: Path) -> None:
+    """Refuses what would be stored with a run under a name by which the run's own suite means something else.
+
+    Raises:
+        UserError: it names what is asked for and what the run's configuration names.
+    """
+    tasks, losses = {task.key: task for task in own.tasks}, {loss.name: loss for loss in own.lm_losses}
+    hint = "name it anew, or give --output DIR"
+    for task in asked.tasks:
+        if task.key in tasks and (change := _change(task, tasks[task.key])):
+            raise UserError(f"{task.key} of suite {asked.name} is not what {config_file} means by it: {change}; {hint}")
+    for loss in asked.lm_losses:
+        if loss.name in losses and loss != losses[loss.name]:
+            raise UserError(
+                f"lm_loss {loss.name} of suite {asked.name} ({_text(loss)}) is not what {config_file} means by it "
+                f"({_text(losses[loss.name])}); {hint}"
+            )
+    if asked.max_length != own.max_length and {task.key for task in asked.tasks} & tasks.keys():
+        raise UserError(
+            f"suite {asked.name} has max_length={asked.max_length}, {config_file} has {own.max_length}, for tasks of "
+            f"the same names; {hint}"
+        )
+
+
+def check_kept(asked: Suite, wanted: Provenance, path: Path, before: MetricsFile) -> None:
+    """Refuses to replace rows of the metrics file at `path` by those of other documents.
+
+    Raises:
+        UserError: it names that file and the task's.
+    """
+    stored = before.provenance
+    if not stored.same_model(wanted):
+        return
+    hint = "name it anew, give --output DIR, or --force to measure it again"
+    for task in asked.tasks:
+        if stored.plans.get(task.key, wanted.plans[task.key]) != wanted.plans[task.key]:
+            raise UserError(
+                f"{path} holds {task.key} of other documents or of another context length than {task.source}; {hint}"
+            )
+        for row in before.results:
+            if (row.task, row.format) == (task.name, task.format) and (row.split, row.primary) != (
+                task.split,
+                task.primary,
+            ):
+                raise UserError(
+                    f"{path} holds {task.key} with split={row.split} and primary={row.primary}, {task.source} is "
+                    f"asked for with {task.split} and {task.primary}; {hint}"
+                )
+    for loss in asked.lm_losses:
+        if stored.texts.get(loss.name, wanted.texts[loss.name]) != wanted.texts[loss.name]:
+            raise UserError(f"{path} holds lm_loss {loss.name} of another text than {_text(loss)}; {hint}")
+
+
+def _change(task: Task, own: Task) -> str:
+    """How two tasks of one name differ; empty where they do not."""
+    if task.source != own.source and not _same_content(task.source, own.source):
+        return f"{task.source} in place of {own.source}"
+    for name in ("split", "primary", "limit"):
+        if (now := getattr(task, name)) != (was := getattr(own, name)):
+            return f"{name}={now} in place of {was}"
+    return ""
+
+
+def _same_content(source: Source, own: Source) -> bool:
+    try:
+        return source.fingerprint() == own.fingerprint()
+    except UserError:  # one of them is not there
+        return False
+
+
+def _text(loss: LmLoss) -> str:
+    return f"{loss.tokens:,} tokens of {loss.path}"
