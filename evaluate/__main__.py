@@ -14,9 +14,11 @@ from evaluate.suite import changed_suite_node, own_suite_node
 from ladder.config import load_config, split_overrides
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command, shortened
+from ladder.quiet import quiet_libraries
 from ladder.reading import read_yaml
 
 prepare_cpu()
+quiet_libraries()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ A section's prefix fills the key-value cache once. Its rows then run in batches 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ class Scorer:
         kind = self.device.type if self.device.type in BATCH_TOKENS else "cpu"
         self.batch_tokens, self.mask_elements = BATCH_TOKENS[kind], MASK_ELEMENTS[kind]
         self.logit_elements = LOGIT_ELEMENTS[kind]
+        taken = inspect.signature(model.base_model.forward).parameters
+        self.cache_argument = "cache" if "cache" in taken else "past_key_values"  # the older name, up to 5.39
         self.tries = takes_tries(self)
 
     def loglikelihoods(
@@ -144,7 +147,7 @@ class Scorer:
         if not len(tokens):
             return None
         cache = PrefixCache(config=self.model.config)
-        self.model.base_model(input_ids=self._tensor(tokens)[None], past_key_values=cache, use_cache=True)
+        self.model.base_model(input_ids=self._tensor(tokens)[None], use_cache=True, **{self.cache_argument: cache})
         cache.shared = True
         return cache
 
@@ -189,8 +192,8 @@ class Scorer:
             input_ids=tokens,
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self.cache_argument: cache},
         )
         return output.last_hidden_state
 

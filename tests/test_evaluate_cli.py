@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import run_module, write_shards
+from conftest import ROOT, run_module, write_shards
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hook import make_hook
+from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
 from ladder.config import load_config
@@ -358,6 +361,19 @@ def test_the_table(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(run.checkpoint(10)) and lines[1].split()[:4] == ["task", "format", "n", "acc"]
     assert lines[2].split()[:3] == ["pets", "rc", "7"] and lines[-2].startswith("text: ")
+
+
+def test_nothing_is_printed_but_our_own_lines(run: RunDirectory) -> None:
+    """On a configuration that transformers warns of, in a process of its own: what is quiet is decided at its start."""
+    path = run.checkpoint(10)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"eos_token_id": 50256}))
+    words = [sys.executable, "-m", "evaluate", str(path), "--tasks", "names"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    names = make_plan(documents("winogrande"), Encoder(tiny_tokenizer()), 256, True)
+    assert done.stderr.splitlines() == [str(path), f"  names.rc: {len(names.tokens):,} tokens"]
+    assert done.stdout.splitlines()[0] == str(path) and len(done.stdout.splitlines()) == 4
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

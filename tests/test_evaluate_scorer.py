@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +140,22 @@ def test_a_model_that_ignores_the_mask_is_run_on_plain_sequences() -> None:
     assert not scorer.tries
     plan = make_plan(made, ENCODER, 256, scorer.tries)
     np.testing.assert_allclose(scorer.loglikelihoods(plan), one_by_one(model, ENCODER, made, 256), atol=TOLERANCE)
+
+
+def test_the_cache_goes_by_the_name_that_the_installed_transformers_takes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a deprecated name is one
+        assert Scorer(tiny_model()).tries
+    model, forward = tiny_model(), type(tiny_model().model).forward
+
+    def older(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=None, **rest):  # type: ignore[no-untyped-def]
+        return forward(self, input_ids, attention_mask, position_ids, past_key_values, use_cache=use_cache)
+
+    model.model.forward = types.MethodType(older, model.model)
+    scorer, made = Scorer(model), documents("rc")
+    assert scorer.tries and scorer.cache_argument == "past_key_values"
+    scores = scorer.loglikelihoods(make_plan(made, ENCODER, 256, True))
+    np.testing.assert_allclose(scores, one_by_one(tiny_model(), ENCODER, made, 256), atol=TOLERANCE)
 
 
 LLAMA_LIKE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -18,11 +18,13 @@ from ladder.identity import check_identity, check_settings, run_identity
 from ladder.locks import exclusive
 from ladder.plan import describe
 from ladder.provenance import git_revision
+from ladder.quiet import quiet_libraries
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.writing import write_json, write_text
 
 prepare_cpu()
+quiet_libraries()
 
 
 def main(argv: list[str]) -> int:
