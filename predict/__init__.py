@@ -5,7 +5,7 @@ The command line is `python -m predict --help`. In Python, with the laws that co
 >>> from ladder.config import load_target
 >>> from predict.lawfile import SHIPPED, read_laws
 >>> [p] = read_laws(SHIPPED).predict(load_target("13B-5T"), "paper", ["mmlu"])
->>> print(f"{100 * p.accuracy:.2f} predicted, {100 * p.actual:.2f} measured")
+>>> print(f"{100 * p.accuracy.value:.2f} predicted, {100 * p.actual:.2f} measured")
 51.27 predicted, 51.61 measured
 
 and with measurements, where `folder` is a directory of runs, a CSV or Parquet file, or AI2's folder:
@@ -14,7 +14,7 @@ and with measurements, where `folder` is a directory of runs, a CSV or Parquet f
 >>> from predict.predictor import predict_target
 >>> ladder = load_ladder(folder, sizes=["190M", "370M", "760M"])
 >>> [p] = predict_target(ladder, load_target("7B-4T"), tasks=["hellaswag"])
->>> p.low80 < p.actual < p.high80
+>>> p.actual in p.accuracy.interval80
 True
 >>> sorted(name for name, accuracy in p.members)
 ['LM loss', 'direct', 'task loss']

@@ -13,9 +13,11 @@ from ladder.errors import UserError, run_command, unknown
 from ladder.rung import Target
 from predict.ensemble_law import interval_notes
 from predict.lawfile import SHIPPED, read_laws
-from predict.prediction import Prediction
+from predict.methods.base import Prediction
+from predict.notes import Note, note
 from predict.show import command_line
 from predict.show.predictions import prediction_table, predictions_csv
+from predict.show.words import prediction_json
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {
@@ -42,7 +44,7 @@ class Answer:
     target: Target
     method: str
     predictions: list[Prediction]
-    notes: list[str]
+    notes: list[Note]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,8 +52,8 @@ class Answer:
             "n": self.target.n,
             "d": self.target.d,
             "method": self.method,
-            "notes": self.notes,
-            "predictions": [prediction.to_json() for prediction in self.predictions],
+            "notes": [note.to_json() for note in self.notes],
+            "predictions": [prediction_json(prediction) for prediction in self.predictions],
         }
 
 
@@ -72,11 +74,11 @@ def main(argv: list[str]) -> int:
     if known.form == "json":
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
     elif known.form == "csv":
-        print("\n".join(answer.notes), file=sys.stderr)
+        print("\n".join(note.text for note in answer.notes), file=sys.stderr)
         print(predictions_csv(answer.predictions), end="")
     else:
         title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
-        command_line.show(known.form, prediction_table(answer.predictions, title, answer.notes))
+        command_line.show(known.form, prediction_table(answer.predictions, title, [note.text for note in answer.notes]))
     return 0
 
 
@@ -100,12 +102,18 @@ def from_laws(known: Any) -> Answer:
     laws = read_laws(known.laws or SHIPPED)
     target = command_line.target_of(known, None)
     origin = laws.provenance
-    shipped = "" if known.laws else "no --ladder given: laws that come with the package, "
-    notes = [
-        f"{shipped}fitted by this tool on {origin.get('ladder')} ({origin.get('measurements')}; "
-        f"{len(origin.get('runs', []))} runs, up to N = {origin.get('max_n', 0):.3g})",
-        *(interval_notes(laws.calibration, laws.top, target.n, target.d) if known.method in (None, DEFAULT) else []),
-    ]
+    notes = [] if known.laws else [note("shipped-laws")]
+    notes.append(
+        note(
+            "laws-of",
+            ladder=origin.get("ladder"),
+            measurements=origin.get("measurements"),
+            runs=len(origin.get("runs", [])),
+            max_n=origin.get("max_n", 0),
+        )
+    )
+    if known.method in (None, DEFAULT):
+        notes += interval_notes(laws.calibration, laws.top, target.n, target.d)
     found = laws.predict(target, known.method or DEFAULT, known.tasks)
     found = found if known.method else laws.beside_paper(target, found)
     return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=notes)

@@ -10,12 +10,13 @@ import numpy as np
 
 from predict.backtest import Split, decades, splits
 from predict.ensemble_law import Calibration, EnsembleLaw, accuracy_sd, loss_sd, spread_of
-from predict.gate import monotony, verdict
 from predict.intervals import calibrate
 from predict.measured.ladder import Measured
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.tasks import Task
 from predict.members import MEMBERS, Fits
+from predict.methods.base import Verdict
+from predict.methods.gate import judge
 
 ENOUGH_TASKS = 4  # to compare members over tasks
 CLEAR_GAIN = 2.0  # standard errors by which a subset of the members must win to displace all of them
@@ -31,7 +32,7 @@ class TaskStudy:
 
     points: TaskPoints
     fits: dict[str, Fits]
-    correlation: float
+    verdict: Verdict
     cells: np.ndarray
     predicted: np.ndarray
     actual: np.ndarray
@@ -43,7 +44,7 @@ class TaskStudy:
 
     @property
     def refused(self) -> bool:
-        return verdict(self.correlation, len(self.points.n))[0]
+        return self.verdict.refused
 
     def chosen(self, members: Sequence[str]) -> np.ndarray:
         """Rows of `predicted` that belong to these members, or all where none of them does."""
@@ -105,7 +106,7 @@ def study_task(points: TaskPoints, weights: np.ndarray, found: Sequence[Split]) 
     return TaskStudy(
         points=points,
         fits=fits,
-        correlation=monotony(points),
+        verdict=judge(points),
         cells=cells,
         predicted=predicted,
         actual=points.accuracy[cells[:, 1]],
@@ -151,15 +152,13 @@ def laws_of(study: Study) -> list[EnsembleLaw]:
 
 
 def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
-    refused, flags = verdict(study.correlation, len(study.points.n))
     kept = [name for name in study.fits if name in members] or list(study.fits)
     last = int(np.argmax(study.points.n * study.points.d))
     return EnsembleLaw(
         task=study.task,
         members={name: study.fits[name].laws(0) for name in kept},
         last_rung=float(study.points.accuracy[last]),
-        refused=refused,
-        flags=flags,
+        verdict=study.verdict,
     )
 
 

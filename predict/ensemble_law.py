@@ -8,14 +8,15 @@ back-tests turn it into intervals.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from predict.fitting.forms import Decay, PowerLaw, Sigmoid
 from predict.measured.tasks import Task
-from predict.prediction import Prediction
+from predict.methods.base import Estimate, Interval, Prediction, Verdict
+from predict.notes import Note, note, warning
 
 RUN_NOISE = 0.004  # accuracy: what a rerun changes, as between AI2's 1xC runs and their reruns
 UNKNOWN_ITEMS = 1000
@@ -46,8 +47,7 @@ class EnsembleLaw:
     task: Task
     members: dict[str, tuple[PowerLaw, Sigmoid | Decay]]
     last_rung: float
-    refused: bool
-    flags: tuple[str, ...]
+    verdict: Verdict
 
     def predict(self, n: float, d: float, calibration: Calibration, top: float) -> Prediction:
         """With intervals, unless the task was refused: then the last rung's accuracy stands in."""
@@ -55,51 +55,50 @@ class EnsembleLaw:
         features = [law for name, (law, step2) in self.members.items() if not isinstance(step2, Decay)]
         loss = float(features[0](n, d)) if features else None
         accuracies = np.array(list(values.values()))
-        base = Prediction(
+        far = float(np.maximum(np.log10(n * d / top), 0.0))
+        refused = self.verdict.refused
+        return Prediction(
             task=self.task.name,
             title=self.task.title,
-            loss=loss,
-            accuracy=self.last_rung if self.refused else float(accuracies.mean()),
-            flags=self.flags,
+            accuracy=Estimate(value=self.last_rung) if refused else self._accuracy(accuracies, far, calibration),
+            loss=None if loss is None else _loss(loss, None if refused else far, calibration),
+            verdict=self.verdict,
+            stands_in=refused,
             members=tuple(values.items()),
         )
-        if self.refused:
-            return base
-        far = np.maximum(np.log10(n * d / top), 0.0)
-        sd = float(accuracy_sd(accuracies.mean(), spread_of(accuracies[:, None])[0], far, self.task.items))
+
+    def _accuracy(self, members: np.ndarray, far: float, calibration: Calibration) -> Estimate:
+        value = float(members.mean())
+        sd = float(accuracy_sd(members.mean(), spread_of(members[:, None])[0], np.array(far), self.task.items))
         half80, half95 = calibration.accuracy80 * sd, calibration.accuracy95 * sd
-        bounded = replace(
-            base,
-            low80=max(base.accuracy - half80, 0.0),
-            high80=min(base.accuracy + half80, 1.0),
-            low95=max(base.accuracy - half95, 0.0),
-            high95=min(base.accuracy + half95, 1.0),
-        )
-        if loss is None:
-            return bounded
-        loss80, loss95 = (factor * float(loss_sd(far)) for factor in (calibration.loss80, calibration.loss95))
-        return replace(
-            bounded,
-            loss_low80=loss * max(1 - loss80, 0.0),
-            loss_high80=loss * (1 + loss80),
-            loss_low95=loss * max(1 - loss95, 0.0),
-            loss_high95=loss * (1 + loss95),
+        return Estimate(
+            value=value,
+            interval80=Interval(low=max(value - half80, 0.0), high=min(value + half80, 1.0)),
+            interval95=Interval(low=max(value - half95, 0.0), high=min(value + half95, 1.0)),
         )
 
 
-def interval_notes(calibration: Calibration, top: float, n: float, d: float) -> list[str]:
+def _loss(value: float, far: float | None, calibration: Calibration) -> Estimate:
+    """Without intervals where `far`, the decades beyond the ladder, is None."""
+    if far is None:
+        return Estimate(value=value)
+    loss80, loss95 = (factor * float(loss_sd(np.array(far))) for factor in (calibration.loss80, calibration.loss95))
+    return Estimate(
+        value=value,
+        interval80=Interval(low=value * max(1 - loss80, 0.0), high=value * (1 + loss80)),
+        interval95=Interval(low=value * max(1 - loss95, 0.0), high=value * (1 + loss95)),
+    )
+
+
+def interval_notes(calibration: Calibration, top: float, n: float, d: float) -> list[Note]:
     """What the intervals at (n, d) rest on, with a warning where that is little."""
     far = max(math.log10(n * d / top), 0.0)
-    inside = ["warning: a run as large as the target was fitted, perhaps the target itself: no prediction"]
+    inside = [warning("target-inside")] if n * d <= top else []
     if not calibration.cells:
-        few = "warning: too few back-tests to calibrate the intervals; factors of the paper's ladder are used"
-        return [few, *(inside if n * d <= top else [])]
-    notes = [*(inside if n * d <= top else []), f"intervals: calibrated on {calibration.cells} back-test predictions"]
+        return [warning("intervals-borrowed"), *inside]
+    notes = [*inside, note("intervals-calibrated", cells=calibration.cells)]
     if far > calibration.decades:
-        notes.append(
-            f"warning: the target lies {far:.1f} decades of N·D beyond the ladder; "
-            f"the back-tests reach {calibration.decades:.1f} beyond theirs"
-        )
+        notes.append(warning("beyond-back-tests", decades=far, reached=calibration.decades))
     return notes
 
 

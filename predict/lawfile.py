@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from ladder.rung import Target
 from predict.ensemble_law import Calibration, EnsembleLaw
 from predict.fitting.forms import Decay, Law, PowerLaw, Sigmoid, law_from_json, law_to_json
 from predict.measured.tasks import LEFT_OUT, Task
+from predict.methods.base import Prediction, Verdict
+from predict.notes import Note, Severity
 from predict.paper_law import TaskLaw
-from predict.prediction import Prediction
 
-SCHEMA = 1
+SCHEMA = 2
 SHIPPED = Path(__file__).parent / "laws" / "olmo2.json"
 AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
 
@@ -94,12 +95,11 @@ def to_json(
             law.task.name: {
                 "chance": law.task.chance,
                 "items": law.task.items,
+                "verdict": asdict(law.verdict),
                 "paper": _paper_json(published[law.task.name]) if law.task.name in published else None,
                 "default": {
                     "members": {name: _pair_json(*pair) for name, pair in law.members.items()},
                     "last_rung": law.last_rung,
-                    "refused": law.refused,
-                    "flags": list(law.flags),
                 },
             }
             for law in default
@@ -109,7 +109,7 @@ def to_json(
 
 
 def _paper_json(law: TaskLaw) -> dict[str, Any]:
-    return _pair_json(law.step1, law.step2) | {"flags": list(law.flags)}
+    return _pair_json(law.step1, law.step2) | {"notes": [asdict(note) for note in law.notes]}
 
 
 def _pair_json(step1: Law | None, step2: Law) -> dict[str, Any]:
@@ -148,7 +148,9 @@ def _task(name: str, entry: dict[str, Any]) -> Task:
 
 def _paper_law(task: Task, entry: dict[str, Any], where: str) -> TaskLaw:
     step1, step2 = _pair(entry["paper"], where)
-    return TaskLaw(task=task, step1=step1, step2=step2, flags=tuple(entry["paper"]["flags"]))
+    return TaskLaw(
+        task=task, step1=step1, step2=step2, verdict=_verdict(entry), notes=tuple(map(_note, entry["paper"]["notes"]))
+    )
 
 
 def _ensemble_law(task: Task, entry: dict[str, Any], where: str) -> EnsembleLaw:
@@ -157,9 +159,19 @@ def _ensemble_law(task: Task, entry: dict[str, Any], where: str) -> EnsembleLaw:
         task=task,
         members={name: _pair(pair, f"{where}, {name}") for name, pair in default["members"].items()},
         last_rung=float(default["last_rung"]),
-        refused=bool(default["refused"]),
-        flags=tuple(default["flags"]),
+        verdict=_verdict(entry),
     )
+
+
+def _verdict(entry: dict[str, Any]) -> Verdict:
+    verdict = Verdict(**entry["verdict"])
+    if verdict.standing not in ("follows", "loose", "refused"):
+        raise ValueError(f"standing = {verdict.standing}")
+    return verdict
+
+
+def _note(entry: dict[str, Any]) -> Note:
+    return Note(**entry | {"severity": Severity(entry["severity"])})
 
 
 def _pair(entry: dict[str, Any], where: str) -> tuple[PowerLaw, Any]:

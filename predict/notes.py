@@ -29,12 +29,27 @@ TEXTS = {
     "unfinished": "no final checkpoint measured: {runs}",
     "not-measured": "not measured: {rungs}",
     "mixed-recipes": "the rungs were trained by different recipes: they differ in {keys}",
+    "fitted-on": "fitted on {runs} runs of {source} ({share:.2%} of the target's compute)",
+    "shipped-laws": "no --ladder given: laws that come with the package",
+    "laws-of": "laws fitted by this tool on {ladder} ({measurements}; {runs} runs, up to N = {max_n:.3g})",
+    "members": "members: {names} (mean error on {splits} back-tests {error:.2f} points; alone: {alone})",
+    "members-untested": "members: {names} (no back-tests: too few rungs)",
+    "members-apart": "members: {names} (their features are not measured for all tasks)",
+    "intervals-calibrated": "intervals: calibrated on {cells} back-test predictions",
+    "intervals-borrowed": "too few back-tests to calibrate the intervals; factors of the paper's ladder are used",
+    "target-inside": "a run as large as the target was fitted, perhaps the target itself: no prediction",
+    "beyond-back-tests": (
+        "the target lies {decades:.1f} decades of N·D beyond the ladder; "
+        "the back-tests reach {reached:.1f} beyond theirs"
+    ),
+    "at-bound": "step 1: {coefficients} at the lower bound",
+    "starts-disagree": "step 1: starts disagree (objective {lower:.0%} lower, loss at 100x compute {shift:+.1%})",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """`values` are numbers, texts and lists of texts: what JSON holds."""
+    """`values` are what JSON holds: numbers, texts, lists of texts, and numbers by name."""
 
     code: str
     severity: Severity = Severity.NOTE
@@ -59,8 +74,10 @@ def warning(code: str, **values: Any) -> Note:
 
 
 def _words(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = [f"{name} {number:.2f}" for name, number in value.items()]
     if isinstance(value, list | tuple):
         names = [shortened(str(item), 40) for item in value]
         more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         return ", ".join(names[:MOST]) + more
-    return shortened(value, 80) if isinstance(value, str) else value
+    return shortened(value, 120) if isinstance(value, str) else value

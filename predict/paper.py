@@ -10,8 +10,11 @@ from ladder.errors import UserError
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_compute_law, fit_power_law, fit_power_law_from_many, fit_single_step
 from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
+from predict.measured.points import task_points
 from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
 from predict.measured.tasks import Task
+from predict.methods.gate import judge
+from predict.notes import Note, warning
 from predict.paper_law import TaskLaw
 
 C4 = "c4_en"
@@ -78,34 +81,33 @@ def fit_task(
     runs: list[Run], flops: list[float], task: Task, method: str, smoothing: Smoothing, *, many_starts: bool = True
 ) -> TaskLaw:
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    verdict = judge(task_points(runs, task, smoothing))
     if method == "paper-single":
         final = np.array([accuracy_curve(run, task).final(smoothing.final_checkpoints) for run in runs])
-        return TaskLaw(task=task, step1=None, step2=fit_single_step(n, d, final, task.chance))
+        return TaskLaw(task=task, step1=None, step2=fit_single_step(n, d, final, task.chance), verdict=verdict)
     losses = step1_points(runs, task, method, smoothing)
     pairs = step2_points(runs, task, method, smoothing)
     x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
     step2 = fit_log_sigmoid(x, y) if method == "paper-taskce" else fit_sigmoid(x, y, task.chance)
     if method == "paper-flops":
-        return TaskLaw(task=task, step1=fit_compute_law(np.array(flops), losses), step2=step2)
+        return TaskLaw(task=task, step1=fit_compute_law(np.array(flops), losses), step2=step2, verdict=verdict)
     if not many_starts:
-        return TaskLaw(task=task, step1=fit_power_law(n, d, losses)[0], step2=step2)
+        return TaskLaw(task=task, step1=fit_power_law(n, d, losses)[0], step2=step2, verdict=verdict)
     law, objective, best, lowest = fit_power_law_from_many(n, d, losses)
-    flags = (*_bound_flags(law), *_start_flags(law, objective, best, lowest, 10 * n.max(), 10 * d.max()))
-    return TaskLaw(task=task, step1=law, step2=step2, flags=flags)
+    notes = (*_bound_notes(law), *_start_notes(law, objective, best, lowest, 10 * n.max(), 10 * d.max()))
+    return TaskLaw(task=task, step1=law, step2=step2, verdict=verdict, notes=notes)
 
 
-def _bound_flags(law: PowerLaw) -> list[str]:
+def _bound_notes(law: PowerLaw) -> list[Note]:
     """Coefficients that the fit pushed against their bounds: the ladder does not determine them."""
     lowest = {"A": 1.0, "alpha": 0.0, "B": 1.0, "beta": 0.0, "E": 0.0}
     at = [name for name, bound in lowest.items() if getattr(law, name) <= bound + 1e-6]
-    return [f"step 1: {', '.join(at)} at the lower bound"] if at else []
+    return [warning("at-bound", coefficients=at)] if at else []
 
 
-def _start_flags(law: PowerLaw, objective: float, best: PowerLaw, lowest: float, n: float, d: float) -> list[str]:
+def _start_notes(law: PowerLaw, objective: float, best: PowerLaw, lowest: float, n: float, d: float) -> list[Note]:
     """Whether another start reaches a better optimum, and how far from it the law is at (n, d)."""
     if lowest > 0.99 * objective:
         return []
     shift = float(best(n, d) / law(n, d) - 1)
-    return [
-        f"step 1: starts disagree (objective {1 - lowest / objective:.0%} lower, loss at 100x compute {shift:+.1%})"
-    ]
+    return [warning("starts-disagree", lower=1 - lowest / objective, shift=shift)]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from predict.fitting.forms import ComputeLaw, LogSigmoid, PowerLaw, Sigmoid, SingleStep
 from predict.measured.tasks import Task
-from predict.prediction import Prediction
+from predict.methods.base import Estimate, Prediction, Verdict
+from predict.notes import Note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,8 @@ class TaskLaw:
     task: Task
     step1: PowerLaw | ComputeLaw | None
     step2: Sigmoid | LogSigmoid | SingleStep
-    flags: tuple[str, ...] = ()
+    verdict: Verdict
+    notes: tuple[Note, ...] = ()
 
     def loss(self, n: float, d: float, flops: float) -> float | None:
         """The predicted feature at N, D; `flops` is what the run takes to train, for a law in FLOPs."""
@@ -31,10 +33,12 @@ class TaskLaw:
 
     def predict(self, n: float, d: float, flops: float) -> Prediction:
         """Without intervals: the method has none that hold."""
+        loss = self.loss(n, d, flops)
         return Prediction(
             task=self.task.name,
             title=self.task.title,
-            loss=self.loss(n, d, flops),
-            accuracy=self.accuracy(n, d, flops),
-            flags=self.flags,
+            accuracy=Estimate(value=self.accuracy(n, d, flops)),
+            loss=None if loss is None else Estimate(value=loss),
+            verdict=self.verdict,
+            notes=self.notes,
         )

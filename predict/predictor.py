@@ -10,12 +10,11 @@ from ladder.rung import Target
 from predict import paper
 from predict.ensemble import Study, TaskStudy, laws_of, study_ladder, subset_errors
 from predict.ensemble_law import interval_notes
-from predict.gate import monotony, verdict
 from predict.measured.ladder import Measured
-from predict.measured.points import task_points
 from predict.measured.tasks import LEFT_OUT, Task
+from predict.methods.base import Prediction
+from predict.notes import Note, note
 from predict.paper_law import TaskLaw
-from predict.prediction import Prediction
 
 DEFAULT = "default"
 METHODS = {DEFAULT: "mean of three ways to accuracy, with intervals, calibrated by back-tests"} | paper.METHODS
@@ -26,7 +25,7 @@ class Outcome:
     """Predictions, and notes on what they rest on."""
 
     predictions: list[Prediction]
-    notes: list[str]
+    notes: list[Note]
 
 
 def predict_target(
@@ -49,27 +48,18 @@ def predict_with_notes(data: Measured, target: Target, method: str, tasks: Seque
     fitted = data.below(target)
     wanted = fitted.tasks(tasks)
     share = sum(run.compute for run in fitted.rungs) / target.flops_6nd
-    origin = f"fitted on {len(fitted.rungs)} runs of {data.source} ({share:.2%} of the target's compute)"
-    warnings = [note.text for note in fitted.warnings()]
+    notes = [note("fitted-on", runs=len(fitted.rungs), source=fitted.source, share=share)]
     if method == DEFAULT:
         study = study_ladder(fitted, calibration_tasks(fitted, wanted))
         laws = {law.task.name: law for law in laws_of(study)}
         found = [laws[task.name].predict(target.n, target.d, study.calibration, study.top) for task in wanted]
-        notes = [origin, *study_notes(study, target, [task.name for task in wanted]), *warnings]
+        notes += study_notes(study, target, [task.name for task in wanted])
     else:
         flops = fitted.flops(target.n, target.d)
         laws_of_method = fit_laws(fitted, method, wanted)
-        found = [law.predict(target.n, target.d, flops).flagged(*loose(fitted, law.task)) for law in laws_of_method]
-        notes = [origin, *warnings]
+        found = [law.predict(target.n, target.d, flops) for law in laws_of_method]
     measured = [with_actual(data, target, p, task, method) for p, task in zip(found, wanted, strict=True)]
-    return Outcome(predictions=measured, notes=notes)
-
-
-def loose(data: Measured, task: Task) -> tuple[str, ...]:
-    """A flag where the task's accuracy does not follow scale; the paper's methods predict it all the same."""
-    points = task_points(data.rungs, task, data.smoothing)
-    flags = verdict(monotony(points), len(data.rungs))[1]
-    return tuple(flag.replace("; the last rung's value is shown", "") for flag in flags)
+    return Outcome(predictions=measured, notes=[*notes, *fitted.warnings()])
 
 
 def beside_paper(data: Measured, target: Target, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -92,16 +82,21 @@ def calibration_tasks(data: Measured, wanted: Sequence[Task]) -> list[Task]:
     return list((tasks | {task.name: task for task in wanted}).values())
 
 
-def study_notes(study: Study, target: Target, wanted: Sequence[str]) -> list[str]:
+def study_notes(study: Study, target: Target, wanted: Sequence[str]) -> list[Note]:
     """Which members took part and why, and what the intervals rest on."""
-    names = ", ".join(study.members)
-    errors = {subset: 100 * values.mean() for subset, values in subset_errors(_predictable(study, wanted)).items()}
-    if study.splits and study.members in errors:
-        alone = ", ".join(f"{subset[0]} {error:.2f}" for subset, error in errors.items() if len(subset) == 1)
-        chosen = f"mean error on {len(study.splits)} back-tests {errors[study.members]:.2f} points; alone: {alone}"
-    else:
-        chosen = "no back-tests: too few rungs" if not study.splits else "their features are not measured for all tasks"
-    return [f"members: {names} ({chosen})", *interval_notes(study.calibration, study.top, target.n, target.d)]
+    return [_members_note(study, wanted), *interval_notes(study.calibration, study.top, target.n, target.d)]
+
+
+def _members_note(study: Study, wanted: Sequence[str]) -> Note:
+    if not study.splits:
+        return note("members-untested", names=study.members)
+    errors = {
+        subset: 100 * float(values.mean()) for subset, values in subset_errors(_predictable(study, wanted)).items()
+    }
+    if study.members not in errors:
+        return note("members-apart", names=study.members)
+    alone = {subset[0]: error for subset, error in errors.items() if len(subset) == 1}
+    return note("members", names=study.members, splits=len(study.splits), error=errors[study.members], alone=alone)
 
 
 def _predictable(study: Study, wanted: Sequence[str]) -> list[TaskStudy]:

@@ -43,7 +43,7 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
     answer = json.loads(capsys.readouterr().out)
     assert answer["target"] == "7B-4T" and answer["n"] == 6887575552 and answer["method"] == "paper"
     first = answer["predictions"][0]
-    names = ["task", "loss", "accuracy", "low80", "high80", "low95", "high95", "actual", "error_points", "flags"]
+    names = ["task", "loss", "accuracy", "low80", "high80", "low95", "high95", "actual", "error_points", "verdict"]
     assert set(names) <= set(first)
     assert first["task"] == "mmlu" and first["accuracy"] == pytest.approx(0.48381, abs=1e-5)
     assert first["error_points"] == pytest.approx(100 * (first["accuracy"] - first["actual"]))
@@ -59,7 +59,7 @@ def test_free_targets_and_other_formats(capsys: pytest.CaptureFixture[str]) -> N
     rows = list(csv.DictReader(io.StringIO(printed.out)))
     assert [row["task"] for row in rows] == [p["task"] for p in expected["predictions"]]
     assert float(rows[0]["low80"]) == expected["predictions"][0]["low80"] and rows[0]["actual"] == ""
-    assert printed.err.splitlines() == expected["notes"]
+    assert printed.err.splitlines() == [note["text"] for note in expected["notes"]]
     main(["--target", "7B-4T", "--markdown"])
     assert "| MMLU |" in capsys.readouterr().out
 
@@ -88,7 +88,8 @@ def test_laws_of_the_target_itself_are_no_prediction(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     for d, warned in (("2.8e12", True), ("2.8e13", False)):
         main(["--laws", str(laws), "--n", "7e9", "--d", d, "--json"])
-        assert ("no prediction" in " ".join(json.loads(capsys.readouterr().out)["notes"])) is warned
+        codes = [note["code"] for note in json.loads(capsys.readouterr().out)["notes"]]
+        assert ("target-inside" in codes) is warned
     laws.write_text(re.sub(r'"alpha": [0-9.e-]+', '"alpha": NaN', laws.read_text(), count=1))
     with pytest.raises(UserError, match="NaN is no number"):
         main(["--laws", str(laws), "--n", "7e9", "--d", "2.8e13"])

@@ -19,12 +19,12 @@ from predict.ensemble import laws_of, study_ladder
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids
 from predict.fitting.step2 import fit_sigmoid
-from predict.gate import verdict
 from predict.intervals import quantile
 from predict.lawfile import SHIPPED, read_laws
 from predict.measured.ladder import Measured, ladder_data, load_ladder
 from predict.measured.runs import Smoothing
-from predict.prediction import Prediction, mean_error
+from predict.methods.base import Estimate, Prediction, mean_error
+from predict.methods.gate import verdict
 from predict.predictor import predict_target, predict_with_notes
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -40,6 +40,12 @@ def olmo(shared: Path) -> Measured:
     return load_ladder(shared / "olmo-ladder" / "runs")
 
 
+def numbers(estimate: Estimate) -> list[float]:
+    """The value, then low and high of the 80% and of the 95% interval."""
+    ends = [end for i in (estimate.interval80, estimate.interval95) if i for end in (i.low, i.high)]
+    return [estimate.value, *ends]
+
+
 def errors(data: Measured, target: str) -> tuple[float, list[Prediction]]:
     predictions = predict_target(data, load_target(target))
     error = mean_error(predictions)
@@ -53,11 +59,11 @@ def test_it_halves_the_papers_error_and_its_intervals_hold(olmo: Measured) -> No
         error, predictions = errors(olmo, target)
         assert error < limit
         cells += predictions
-    inside80 = [p.low80 <= p.actual <= p.high80 for p in cells]  # type: ignore[operator]
-    inside95 = [p.low95 <= p.actual <= p.high95 for p in cells]  # type: ignore[operator]
+    inside80 = [p.actual in p.accuracy.interval80 for p in cells]  # type: ignore[operator]
+    inside95 = [p.actual in p.accuracy.interval95 for p in cells]  # type: ignore[operator]
     assert np.mean(inside80) >= 0.75 and np.mean(inside95) >= 0.9
-    assert np.mean([p.high80 - p.low80 for p in cells]) / 2 < 0.038  # type: ignore[operator]
-    assert np.mean([p.high95 - p.low95 for p in cells]) / 2 < 0.082  # type: ignore[operator]
+    assert np.mean([p.accuracy.interval80.width for p in cells]) / 2 < 0.038  # type: ignore[union-attr]
+    assert np.mean([p.accuracy.interval95.width for p in cells]) / 2 < 0.082  # type: ignore[union-attr]
 
 
 def test_a_ladder_up_to_760m_is_nearly_as_good(shared: Path) -> None:
@@ -68,35 +74,36 @@ def test_a_ladder_up_to_760m_is_nearly_as_good(shared: Path) -> None:
 def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: Measured) -> None:
     names = [task.name for task in olmo.tasks()]
     found = {p.task: p for p in predict_target(olmo, load_target("7B-4T"), tasks=[*names, "boolq", "winogrande"])}
-    assert all(not found[name].flags for name in names)
-    assert found["boolq"].refused and found["boolq"].low80 is None
+    assert all(found[name].verdict.standing == "follows" and not found[name].notes for name in names)
+    assert found["boolq"].verdict.refused and found["boolq"].stands_in
     last = olmo.rungs[-1].curve(olmo.tasks(["boolq"])[0], "rc_acc").final(5)
-    assert found["boolq"].accuracy == pytest.approx(last)
-    assert found["winogrande"].flags and not found["winogrande"].refused
+    assert found["boolq"].accuracy == Estimate(value=pytest.approx(last))
+    assert found["winogrande"].verdict.standing == "loose" and not found["winogrande"].stands_in
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: Measured) -> None:
     shipped, target = read_laws(SHIPPED), load_target("13B-5T")
     for p, q in zip(shipped.predict(target, "default", []), predict_target(olmo, target), strict=True):
         assert (p.task, p.actual) == (q.task, pytest.approx(q.actual))
-        assert (p.accuracy, p.low80, p.high95) == pytest.approx((q.accuracy, q.low80, q.high95), abs=1e-5)
+        assert numbers(p.accuracy) == pytest.approx(numbers(q.accuracy), abs=1e-5)
 
 
 def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: Measured) -> None:
     target = load_target("7B-4T")
     alone = predict_target(olmo, target, tasks=["mmlu"])[0]
     among = predict_target(olmo, target)[0]
-    assert (alone.low80, alone.high95) == pytest.approx((among.low80, among.high95))
+    assert numbers(alone.accuracy) == pytest.approx(numbers(among.accuracy))
 
 
 def test_a_known_ladder_is_predicted_within_its_interval() -> None:
     (p,) = predict_target(data_of(simulated(noise=0.004)), TARGET)
     truth = float(ACCURACY(LOSS(TARGET.n, TARGET.d)))
-    assert p.low95 is not None and p.high95 is not None and p.low80 is not None
-    assert p.low95 < truth < p.high95 and abs(p.accuracy - truth) < 0.03
-    assert p.low95 < p.low80 < p.accuracy
-    assert p.loss is not None and p.loss_low95 is not None and p.loss_low80 is not None
-    assert p.loss_low95 < p.loss_low80 < p.loss and p.loss_low95 < float(LOSS(TARGET.n, TARGET.d))
+    assert p.accuracy.interval95 and p.loss and p.loss.interval95
+    assert truth in p.accuracy.interval95 and abs(p.accuracy.value - truth) < 0.03
+    for estimate in (p.accuracy, p.loss):
+        value, low80, high80, low95, high95 = numbers(estimate)
+        assert low95 < low80 < value < high80 < high95
+    assert p.loss.interval95.low < float(LOSS(TARGET.n, TARGET.d))
 
 
 def test_members_drop_out_with_their_features() -> None:
@@ -110,8 +117,7 @@ def test_members_drop_out_with_their_features() -> None:
         outcome = predict_with_notes(data_of(kept), TARGET, "default")
         assert {name for name, _ in outcome.predictions[0].members} == members
         (p,) = outcome.predictions
-        assert p.low95 is not None and p.high95 is not None and p.actual is not None
-        assert p.low95 < p.actual < p.high95
+        assert p.accuracy.interval95 and p.actual is not None and p.actual in p.accuracy.interval95
 
 
 def test_final_checkpoints_alone_are_enough() -> None:
@@ -124,13 +130,12 @@ def test_a_task_at_chance_level_zero_works() -> None:
     frame = simulated(noise=0.003)
     frame["chance"] = frame.chance.where(frame.chance.isna(), 0.0)
     (p,) = predict_target(data_of(frame), TARGET)
-    assert 0.3 < p.accuracy < 1
+    assert 0.3 < p.accuracy.value < 1
 
 
 def test_refusal_needs_a_bad_task_and_enough_runs() -> None:
-    assert verdict(0.99, 16) == (False, ())
-    assert verdict(0.88, 16)[0] is False and verdict(0.88, 16)[1]
-    assert verdict(0.5, 16)[0] is True and verdict(0.5, 6)[0] is False
+    cases = [(0.99, 16), (0.88, 16), (0.5, 16), (0.5, 6)]
+    assert [verdict(*case).standing for case in cases] == ["follows", "loose", "refused", "loose"]
 
 
 def test_splits_hold_out_what_lies_beyond() -> None:
@@ -148,7 +153,7 @@ def test_ladders_without_a_grid_are_split_by_compute() -> None:
     data = data_of(table(rows, "diagonal"))
     assert [len(split.train) for split in splits(data.rungs)] == [5, 6, 7, 8]
     (law,) = laws_of(study_ladder(data, data.tasks()))
-    assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.refused
+    assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.verdict.refused
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

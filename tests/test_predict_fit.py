@@ -32,8 +32,8 @@ def test_a_known_ladder_is_predicted_exactly() -> None:
     variant = Target(name="annealed", n=TARGET.n, d=1.05 * TARGET.d)
     assert len(data.below(variant).rungs) == 16  # and so is one that ended a little earlier
     (p,) = predict_target(data, TARGET, "paper")
-    assert p.loss == pytest.approx(float(LOSS(TARGET.n, TARGET.d)), rel=2e-3)
-    assert p.accuracy == pytest.approx(float(ACCURACY(LOSS(TARGET.n, TARGET.d))), abs=3e-3)
+    assert p.loss is not None and p.loss.value == pytest.approx(float(LOSS(TARGET.n, TARGET.d)), rel=2e-3)
+    assert p.accuracy.value == pytest.approx(float(ACCURACY(LOSS(TARGET.n, TARGET.d))), abs=3e-3)
     assert p.actual == pytest.approx(float(ACCURACY(LOSS(TARGET.n, TARGET.d))), abs=1e-9)
 
 

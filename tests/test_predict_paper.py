@@ -53,9 +53,9 @@ def test_chained_predictions_equal_the_reference(olmo: Measured, reference: dict
     assert [p.task for p in predictions] == list(reference)
     for p in predictions:
         step2, step1 = reference[p.task]["s2_rc_bpb"][target], reference[p.task]["s1_rc_bpb"][target]
-        assert p.accuracy == pytest.approx(step2["chained"], abs=1e-4)
+        assert p.accuracy.value == pytest.approx(step2["chained"], abs=1e-4)
         assert p.actual == pytest.approx(step2["actual"], abs=1e-9)
-        assert p.loss == pytest.approx(step1["pred"], rel=1e-4)
+        assert p.loss is not None and p.loss.value == pytest.approx(step1["pred"], rel=1e-4)
         assert p.actual_loss == pytest.approx(step1["actual"], rel=1e-9)
 
 
@@ -90,14 +90,14 @@ def test_variants_equal_the_reference(
     for p in predict_target(olmo, load_target(target), method):
         values = reference[p.task]
         expected = values["s1_flops"][target]["chained"] if key == "flops" else values[f"s2_{key}"][target]["chained"]
-        assert p.accuracy == pytest.approx(expected, abs=tolerance), p.task
+        assert p.accuracy.value == pytest.approx(expected, abs=tolerance), p.task
 
 
 def test_single_step_equals_the_reference(olmo: Measured, reference: dict[str, Any]) -> None:
     for p in predict_target(olmo, load_target("7B-4T"), "paper-single"):
         # OpenBookQA has a flat optimum: the paper's own number depends on the SciPy release.
         tolerance = 5e-3 if p.task == "openbookqa" else 1e-4
-        assert p.accuracy == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=tolerance), p.task
+        assert p.accuracy.value == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=tolerance), p.task
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
@@ -107,7 +107,7 @@ def test_shipped_laws_are_what_this_code_fits(olmo: Measured, laws: dict[str, Ta
         target = load_target(name)
         for p in shipped.predict(target, "paper", []):
             law = laws[p.task]
-            assert p.accuracy == pytest.approx(law.accuracy(target.n, target.d, target.flops_6nd), abs=1e-5)
+            assert p.accuracy.value == pytest.approx(law.accuracy(target.n, target.d, target.flops_6nd), abs=1e-5)
             assert p.actual == pytest.approx(olmo.actual(target, law.task, 5), abs=1e-12)
 
 

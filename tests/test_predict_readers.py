@@ -56,7 +56,7 @@ def test_a_wide_file_of_final_checkpoints_is_predicted(tmp_path: Path, capsys: p
     answer = json.loads(capsys.readouterr().out)
     (p,) = answer["predictions"]
     assert set(p["members"]) <= {"LM loss", "direct"} and 0.5 < p["accuracy"] <= 1
-    assert any("members:" in note for note in answer["notes"])
+    assert any(note["code"] == "members" for note in answer["notes"])
 
 
 def test_defaults_are_filled_in(tmp_path: Path) -> None:

@@ -82,10 +82,11 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> dict:  # type: ig
 def test_it_fits_the_rungs_and_shows_the_target(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")
     (p,) = result["predictions"]
-    assert "fitted on 16 runs" in result["notes"][0]
+    assert "fitted on 16 runs" in result["notes"][0]["text"]
     assert p["task"] == "order" and abs(p["error_points"]) < 1.5
     assert p["actual"] == pytest.approx(float(ACCURACY(p["actual_loss"])), abs=1e-9)  # the last checkpoint, unsmoothed
-    assert p["flags"] == ["step 1: E at the lower bound"]
+    (note,) = p["notes"]
+    assert note["code"] == "at-bound" and note["text"] == "warning: step 1: E at the lower bound"
 
 
 def test_the_target_never_enters_the_fit(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,8 +111,8 @@ def test_few_and_unfinished_rungs_are_warned_about(nano: Path, capsys: pytest.Ca
     notes = answer(
         capsys, "--ladder", str(nano), "--target", "n5-8xC", "--sizes", "n0,n1", "--multiples", "1,2"
     )["notes"]  # fmt: skip
-    assert any("only 4 rungs" in note for note in notes)
-    assert any("no final checkpoint measured: n0-1xC" in note for note in notes)
+    texts = " ".join(note["text"] for note in notes)
+    assert "only 4 rungs" in texts and "no final checkpoint measured: n0-1xC" in texts
 
 
 def test_damaged_metrics_are_named(nano: Path) -> None:
@@ -131,14 +132,15 @@ def test_damaged_metrics_are_named(nano: Path) -> None:
 
 def test_mixed_recipes_and_absent_rungs_are_warned_about(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notes = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["notes"]
-    assert not any("warning" in note for note in notes)
+    assert not any(note["severity"] == "warning" for note in notes)
     path = nano / "n1-2xC" / "config.yaml"
     path.write_text(path.read_text().replace("final_lr_fraction: 0.1", "final_lr_fraction: 0.0"))
     for metrics in (nano / "n2-1xC" / "metrics").iterdir():
         metrics.unlink()
     notes = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["notes"]
-    assert "warning: not measured: n2-1xC" in notes
-    assert "warning: the rungs were trained by different recipes: they differ in final_lr_fraction" in notes
+    texts = [note["text"] for note in notes]
+    assert "warning: not measured: n2-1xC" in texts
+    assert "warning: the rungs were trained by different recipes: they differ in final_lr_fraction" in texts
 
 
 def test_runs_older_than_the_code_are_read(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Metho
             task.task.title,
             *(float(np.abs(method.errors[i]).mean()) for method in methods),
             float(methods[0].errors[i].mean()),
-            task.correlation,
+            task.verdict.correlation,
         )
         for i, task in enumerate(tasks)
     ]

@@ -63,15 +63,15 @@ def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> t
     for p, q in zip(predict_target(a, target, tasks=common), predict_target(b, target, tasks=common), strict=True):
         task = a.tasks([p.task])[0]
         single = _final(first, a, task) - _final(second, b, b.tasks([p.task])[0])
-        difference = p.accuracy - q.accuracy
+        difference = p.accuracy.value - q.accuracy.value
         probability = 0.5
-        if p.low80 is not None and p.high80 is not None and q.low80 is not None and q.high80 is not None:
-            sd = math.hypot(p.high80 - p.low80, q.high80 - q.low80) / 2 / NORMAL_80
+        if p.accuracy.interval80 and q.accuracy.interval80:
+            sd = math.hypot(p.accuracy.interval80.width, q.accuracy.interval80.width) / 2 / NORMAL_80
             probability = 0.5 * (1 + math.erf(difference / sd / math.sqrt(2)))
         rows.append(
             Comparison(
-                task=p.task, title=p.title, a=p.accuracy, b=q.accuracy, probability=probability, single=single,
-                agreed=bool(np.sign(difference) == np.sign(single)),
+                task=p.task, title=p.title, a=p.accuracy.value, b=q.accuracy.value, probability=probability,
+                single=single, agreed=bool(np.sign(difference) == np.sign(single)),
             )
         )  # fmt: skip
     return rows, first.name

@@ -96,7 +96,7 @@ def _predict(data: Measured, target: Target, tasks: Sequence[Task], method: str)
             return None
         study = study_ladder(data, tasks)
         found = [law.predict(target.n, target.d, study.calibration, study.top) for law in laws_of(study)]
-        return np.array([p.accuracy for p in found])
+        return np.array([p.accuracy.value for p in found])
     flops = [data.flops(run.n, run.d) for run in runs]
     laws = paper.fit(runs, flops, list(tasks), method, data.smoothing, many_starts=False)
     at = data.flops(target.n, target.d)

@@ -16,13 +16,14 @@ from predict.analyses.backtest import backtest_figure, method_errors, split_tabl
 from predict.analyses.variance import ladder_noise, variance_table
 from predict.ensemble import Study, study_ladder
 from predict.measured.ladder import Measured
+from predict.methods.base import Prediction
 from predict.paper_law import TaskLaw
-from predict.prediction import Prediction
 from predict.predictor import METHODS, beside_paper, calibration_tasks, fit_laws, predict_with_notes
 from predict.show import command_line
 from predict.show.plots import Shown, chained_figure, save, step1_figure, step2_figure
 from predict.show.predictions import prediction_table
 from predict.show.tables import Table, code, flags, significant, whole, words
+from predict.show.words import note_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +128,8 @@ def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Ta
 
 def _formulas(laws: Sequence[TaskLaw]) -> Table:
     rows = tuple(
-        (law.task.title, law.step1.formula() if law.step1 else None, law.step2.formula(), law.flags) for law in laws
+        (law.task.title, law.step1.formula() if law.step1 else None, law.step2.formula(), note_texts(law.notes))
+        for law in laws
     )
     table = Table(title="", columns=(words("task"), code("step 1"), code("step 2"), flags()), rows=rows)
     return table.without_empty_columns()

@@ -18,8 +18,8 @@ from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, paired, trailing_mean
 from predict.measured.tasks import LEFT_OUT, Task
+from predict.methods.base import Prediction
 from predict.paper_law import TaskLaw
-from predict.prediction import Prediction
 from predict.predictor import fit_laws, with_actual
 
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.

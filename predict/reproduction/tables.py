@@ -51,7 +51,7 @@ def figure2(study: PaperStudy, target: str) -> Table:
     for p in study.predictions["paper", target]:
         printed = PUBLISHED["figure2"][target][p.task]
         error = abs(p.error_points or 0.0)
-        values = (100 * p.accuracy, 100 * (p.actual or 0.0), error, error / (p.actual or 1.0))
+        values = (100 * p.accuracy.value, 100 * (p.actual or 0.0), error, error / (p.actual or 1.0))
         errors.append(values[2:])
         rows.append((p.title, *(beside(value, other, 1) for value, other in zip(values, printed, strict=True))))
     mean = np.mean(errors, axis=0)
@@ -216,7 +216,7 @@ def c4_table(study: PaperStudy) -> Table:
         p = study.predictions["paper-c4", target.name][0]
         error = -(p.loss_error_percent or 0.0)
         printed = PUBLISHED["c4_step1"][target.name]
-        rows.append((target.name, p.loss, p.actual_loss, beside(error, printed, 1)))
+        rows.append((target.name, p.loss.value if p.loss else None, p.actual_loss, beside(error, printed, 1)))
     return Table(
         title="Appendix C.3: C4 loss, ours (as printed)",
         columns=(

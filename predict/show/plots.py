@@ -15,9 +15,9 @@ from predict.fitting.forms import ComputeLaw, SingleStep
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import level_of, levels
+from predict.methods.base import Estimate, Prediction
 from predict.paper import step1_points, step2_points
 from predict.paper_law import TaskLaw
-from predict.prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +130,7 @@ def step2_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: 
         for run, (loss, accuracy) in zip(runs, pairs, strict=True):
             axis.plot(loss, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=size, alpha=0.6)
         ours = [predictions[i] for _, predictions in shown]
-        ends = [value for p in ours for value in (p.loss, p.actual_loss) if value is not None]
+        ends = [value for p in ours for value in (_value(p.loss), p.actual_loss) if value is not None]
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
         low, high = min([x.min(), *ends]), x.max()
         step2 = _from_loss(law)
@@ -157,7 +157,11 @@ def _on_curve(axis: Axes, law: TaskLaw, p: Prediction, colour: str, below: bool)
         axis.plot(p.actual_loss, 100 * p.actual, "o", color=colour, markersize=7)
         _annotate(axis, p.actual_loss, 100 * p.actual, f"{error:+.1f}%", colour, below)
     if p.loss is not None:
-        axis.plot(p.loss, 100 * step2(p.loss), "x", color=colour, markersize=8, markeredgewidth=2)
+        axis.plot(p.loss.value, 100 * step2(p.loss.value), "x", color=colour, markersize=8, markeredgewidth=2)
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return estimate.value if estimate else None
 
 
 def _from_loss(law: TaskLaw) -> Callable[[Any], Any]:
@@ -182,11 +186,15 @@ def chained_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, title:
             axis.plot(run.d, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=6)
         for (target, predictions), colour in zip(shown, TARGET_COLOURS, strict=False):
             p = predictions[i]
-            for low, high, width in ((p.low95, p.high95, 1.5), (p.low80, p.high80, 4)):
-                if low is not None and high is not None:
-                    axis.vlines(target.d, 100 * low, 100 * high, color=colour, linewidth=width, alpha=0.45)
+            for interval, width in ((p.accuracy.interval95, 1.5), (p.accuracy.interval80, 4)):
+                if interval:
+                    axis.vlines(
+                        target.d, 100 * interval.low, 100 * interval.high, color=colour, linewidth=width, alpha=0.45
+                    )
             actual = None if p.actual is None else 100 * p.actual
-            _target(axis, target.d, 100 * p.accuracy, actual, p.error_points, " pt", colour, _below(shown, colour))
+            _target(
+                axis, target.d, 100 * p.accuracy.value, actual, p.error_points, " pt", colour, _below(shown, colour)
+            )
         _token_axis(axis)
         _label(axis, law.task.title, np.abs(fitted / finals - 1).mean(), "training tokens D", "accuracy, %")
     look.legend(figure, shown)
@@ -219,7 +227,7 @@ def _points(law: TaskLaw, data: Measured, n: float, d: np.ndarray) -> Any:
 
 def mark_target(axis: Axes, x: float, p: Prediction, colour: str) -> None:
     """A target's predicted and measured loss at `x`, with the error in percent."""
-    _target(axis, x, p.loss, p.actual_loss, p.loss_error_percent, "%", colour, colour != TARGET_COLOURS[0])
+    _target(axis, x, _value(p.loss), p.actual_loss, p.loss_error_percent, "%", colour, colour != TARGET_COLOURS[0])
 
 
 def _below(shown: Shown, colour: str) -> bool:

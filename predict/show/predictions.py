@@ -6,8 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from predict.prediction import Prediction, inside_intervals, mean_error
+from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
 from predict.show.tables import Range, Table, fixed, flags, words
+from predict.show.words import flag_texts, prediction_numbers
 
 
 def prediction_table(predictions: Sequence[Prediction], title: str, notes: Sequence[str] = ()) -> Table:
@@ -28,16 +29,16 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
     rows = tuple(
         (
             p.title,
-            100 * p.accuracy,
-            _interval(p.low80, p.high80),
-            _interval(p.low95, p.high95),
+            100 * p.accuracy.value,
+            _interval(p.accuracy.interval80),
+            _interval(p.accuracy.interval95),
             _percent(p.actual),
             p.error_points,
             _percent(p.paper_accuracy),
-            p.loss,
+            p.loss.value if p.loss else None,
             p.actual_loss,
             p.loss_error_percent,
-            p.flags,
+            flag_texts(p),
         )
         for p in predictions
     )
@@ -47,12 +48,12 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
 
 
 def predictions_csv(predictions: Sequence[Prediction]) -> str:
-    """The fields of `Prediction.to_json`, a row per task: accuracies in [0, 1], numbers as they are."""
+    """The numbers of each prediction and its flags, a row per task: accuracies in [0, 1], numbers as they are."""
     buffer = io.StringIO()
-    names = [name for name in predictions[0].to_json() if name != "members"]
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    rows = [prediction_numbers(p) | {"flags": "; ".join(flag_texts(p))} for p in predictions]
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(p.to_json() | {"flags": "; ".join(p.flags)} for p in predictions)
+    writer.writerows(rows)
     return buffer.getvalue()
 
 
@@ -65,7 +66,7 @@ def _summary(predictions: Sequence[Prediction], error: float) -> str:
 
 
 def _paper_error(predictions: Sequence[Prediction]) -> str:
-    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.refused]
+    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.stands_in]
     errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
     return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
 
@@ -74,5 +75,5 @@ def _percent(accuracy: float | None) -> float | None:
     return None if accuracy is None else 100 * accuracy
 
 
-def _interval(low: float | None, high: float | None) -> Range | None:
-    return None if low is None or high is None else Range(low=100 * low, high=100 * high)
+def _interval(interval: Interval | None) -> Range | None:
+    return Range(low=100 * interval.low, high=100 * interval.high) if interval else None

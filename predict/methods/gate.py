@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from predict.measured.points import TaskPoints
+from predict.methods.base import Verdict
 
 # On the paper's ladder its 8 tasks reach 0.98 to 1.00, Winogrande 0.89, BoolQ 0.44. On an independent set of runs the
 # last rung's value became the better prediction below about 0.80.
@@ -26,14 +27,16 @@ def monotony(points: TaskPoints) -> float:
     return float(np.corrcoef(scale, score)[0, 1])
 
 
-def verdict(correlation: float, runs: int) -> tuple[bool, tuple[str, ...]]:
-    """(refused, flags)."""
+def judge(points: TaskPoints) -> Verdict:
+    """Whether the task can be predicted from these rungs."""
+    return verdict(monotony(points), len(points.n))
+
+
+def verdict(correlation: float, runs: int) -> Verdict:
     if correlation >= WARN_BELOW:
-        return False, ()
-    what = f"accuracy follows scale loosely (rank correlation {correlation:.2f})"
-    if correlation < REFUSE_BELOW and runs >= ENOUGH_RUNS:
-        return True, (f"not predictable from this ladder: {what}; the last rung's value is shown",)
-    return False, (what,)
+        return Verdict(standing="follows", correlation=correlation, runs=runs)
+    refused = correlation < REFUSE_BELOW and runs >= ENOUGH_RUNS
+    return Verdict(standing="refused" if refused else "loose", correlation=correlation, runs=runs)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

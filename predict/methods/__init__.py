@@ -1,0 +1,1 @@
+"""Measurements in, fitted laws and predictions out."""

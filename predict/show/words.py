@@ -1,0 +1,65 @@
+"""Verdicts in words, and a prediction as plain values: the edge where its data becomes text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from predict.methods.base import Interval, Prediction, Verdict
+from predict.notes import Note
+
+
+def verdict_text(verdict: Verdict, stands_in: bool) -> str:
+    """Empty where accuracy follows scale. `stands_in`: whether the last rung's value is shown for a prediction."""
+    if verdict.standing == "follows":
+        return ""
+    what = f"accuracy follows scale loosely (rank correlation {verdict.correlation:.2f})"
+    if verdict.standing == "loose":
+        return what
+    return f"not predictable from this ladder: {what}" + ("; the last rung's value is shown" if stands_in else "")
+
+
+def note_texts(notes: Sequence[Note]) -> tuple[str, ...]:
+    """Notes on one row: that they are warnings goes without saying."""
+    return tuple(note.text.removeprefix("warning: ") for note in notes)
+
+
+def flag_texts(prediction: Prediction) -> tuple[str, ...]:
+    """The verdict and the notes of one task, for a cell."""
+    verdict = verdict_text(prediction.verdict, prediction.stands_in)
+    return (*((verdict,) if verdict else ()), *note_texts(prediction.notes))
+
+
+def prediction_json(p: Prediction) -> dict[str, Any]:
+    """A prediction as plain values, its verdict and notes both as data and in words."""
+    verdict = {"standing": p.verdict.standing, "correlation": p.verdict.correlation, "runs": p.verdict.runs}
+    return prediction_numbers(p) | {
+        "verdict": verdict | {"text": verdict_text(p.verdict, p.stands_in)},
+        "stands_in": p.stands_in,
+        "notes": [note.to_json() for note in p.notes],
+        "members": dict(p.members),
+    }
+
+
+def prediction_numbers(p: Prediction) -> dict[str, Any]:
+    """The numbers of a prediction by name; intervals as their ends, None where there is none."""
+    accuracy, loss = p.accuracy, p.loss
+    return {
+        "task": p.task,
+        "loss": loss.value if loss else None,
+        "accuracy": accuracy.value,
+        **_ends("", accuracy.interval80, accuracy.interval95),
+        "actual": p.actual,
+        "error_points": p.error_points,
+        **_ends("loss_", loss.interval80 if loss else None, loss.interval95 if loss else None),
+        "actual_loss": p.actual_loss,
+        "paper_accuracy": p.paper_accuracy,
+    }
+
+
+def _ends(prefix: str, interval80: Interval | None, interval95: Interval | None) -> dict[str, float | None]:
+    return {
+        f"{prefix}{end}{level}": getattr(interval, end) if interval else None
+        for level, interval in ((80, interval80), (95, interval95))
+        for end in ("low", "high")
+    }
