@@ -11,15 +11,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import re
 import types
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator, with_config
 
-from ladder.errors import UserError, did_you_mean, shortened
+from ladder.errors import UserError, did_you_mean, shortened, unknown
 
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -32,8 +31,9 @@ PLAIN = {
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "text",
-    "a valid array": "a list",
     "a valid dictionary": "a mapping",
+    "an object": "a mapping",
+    "a valid array": "a list",
     "a valid boolean": "true or false",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
@@ -50,19 +50,19 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_number(value: object) -> object:
-    """A whole number stays one, so that a file is written back as it was. Raises ValueError for anything else."""
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise ValueError("must be a number")
-    return value
+def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
+    checked = check(value)
+    return value if type(value) is int else checked
 
 
-Number = Annotated[int | float, PlainValidator(checked_number)]
+as_given = WrapValidator(_as_given)  # a number whose hash or text must not change: 500000 stays, and is not 500000.0
+Number = Annotated[float, as_given]
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # a part of 1, such as an accuracy of guessing
+Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, AfterValidator(checked_name)]  # of a file or folder
 
 
@@ -76,14 +76,15 @@ def bind(cls: Callable[..., T], node: Any, where: str) -> T:
 
     Raises:
         UserError: a key that is missing, unknown (with the nearest known one) or holds what its annotation excludes;
-            the message starts with `where`.
+            the message starts with `where`, if that is not empty.
     """
     # Through JSON, where strict checking takes a list for a tuple and a mapping for a dataclass.
     text = json.dumps(node, default=lambda value: f"a {type(value).__name__}")
     try:
         return _adapter(cls).validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{where}: {_words(cls, error.errors(include_url=False))}") from None
+        words = _words(cls, error.errors(include_url=False))
+        raise UserError(f"{where}: {words}" if where else words) from None
 
 
 @functools.cache
@@ -94,32 +95,94 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls) if _is_record(cls) else TypeAdapter(cls, config=STRICT)
 
 
+_ORDER = ("extra_forbidden", "unexpected_keyword_argument", "missing")
+
+
 def _words(cls: Any, errors: list[Any]) -> str:
-    """The most telling of the errors: a key too many before one that is missing, which it may be meant for."""
-    order = ("extra_forbidden", "unexpected_keyword_argument", "missing")
-    error = min(errors, key=lambda one: order.index(one["type"]) if one["type"] in order else len(order))
-    keys = [str(key) for key in error["loc"] if key != "[key]"]
+    """The most telling of the errors: a key too many before one that is missing, which it may be meant for.
+
+    Of a union's members the one that the value comes nearest to, or all of them where it comes near to none.
+    """
+    paths = [_path(cls, error["loc"]) for error in errors]
+    ranks = [_ORDER.index(error["type"]) if error["type"] in _ORDER else len(_ORDER) for error in errors]
+    best = min(range(len(errors)), key=lambda index: (ranks[index], -len(paths[index])))
+    error, keys = errors[best], paths[best]
     name = shortened(".".join(keys), 80)
-    if error["type"] in order[:2]:
-        return f'unknown key "{name}"; {did_you_mean(keys[-1], _keys_at(cls, error["loc"][:-1]))}'
+    if error["type"] in _ORDER[:2]:
+        return f'unknown key "{name}"; {did_you_mean(keys[-1], _keys_of(_annotation(cls, error["loc"][:-1])))}'
     if error["type"] == "missing":
         return f"{name} is missing"
+    if (
+        error["type"] == "literal_error"
+        and paths.count(keys) == 1
+        and (choices := _choices(_annotation(cls, error["loc"])))
+    ):
+        return str(unknown(name, str(error["input"]), choices))
+    given = shortened(_shown(error["input"]), 60)
+    meant = [_phrase(cls, other) for other, path in zip(errors, paths, strict=True) if path == keys]
+    words = " or ".join(dict.fromkeys(meant)).replace(" or be ", " or ")
+    return f"{name} = {given}: must {words}" if name else f"holds {given}: must {words}"
+
+
+def _phrase(cls: Any, error: Any) -> str:
+    """What a value must, such as `be a whole number`."""
+    if error["type"].startswith("dataclass"):
+        return "be a mapping of its keys"
+    if error["type"] == "literal_error":
+        return f"be {error['ctx']['expected'].replace(chr(39), '')}"
     message = error["msg"]
     for theirs, ours in PLAIN.items():
         message = message.replace(theirs, ours)
-    given = error["input"]
-    if isinstance(given, dict | list):
-        given = f"a {'mapping' if isinstance(given, dict) else 'list'}"
-    else:
-        given = json.dumps(given) if isinstance(given, str) else str(given)
-    words = "must be a mapping of its keys" if error["type"].startswith("dataclass") else message
-    return f"{name} = {shortened(given, 60)}: {words}" if name else f"holds {shortened(given, 60)}: {words}"
+    return message.removeprefix("must ")
 
 
-def _keys_at(cls: Any, path: tuple[Any, ...]) -> list[str]:
-    """The keys that a mapping at `path` inside `cls` may have."""
-    for key in path:
-        cls = _inside(cls, key)
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _path(cls: Any, loc: tuple[Any, ...]) -> list[str]:
+    """The keys that lead to where an error is: `loc` without pydantic's marks of mapping keys and union members."""
+    keys = []
+    for key in loc:
+        if (member := _member(cls, key)) is not None:
+            cls = member
+        elif key != "[key]":
+            keys.append(str(key))
+            cls = _inside(cls, key)
+    return keys
+
+
+def _annotation(cls: Any, loc: tuple[Any, ...]) -> Any:
+    """The annotation of what lies at `loc` inside `cls`."""
+    for key in loc:
+        member = _member(cls, key)
+        cls = _inside(cls, key) if member is None else member
+    return cls
+
+
+def _member(cls: Any, tag: Any) -> Any:
+    """The member of the union `cls` that pydantic's `tag` stands for; None where it is no union of several."""
+    members = [one for one in _alternatives(cls) if one is not types.NoneType]
+    if len(members) < 2:
+        return None
+    kind = str(tag).partition("[")[0]
+    for member in members:
+        names = {getattr(get_origin(member) or member, "__name__", ""), str(get_origin(member)).rpartition(".")[2]}
+        if kind in {name.lower() for name in names} | names:
+            return member
+    return Any
+
+
+def _choices(cls: Any) -> list[str]:
+    """The values that `cls` allows, where it is nothing but those."""
+    members = [one for one in _alternatives(cls) if one is not types.NoneType]
+    return [str(value) for one in members if get_origin(one) is Literal for value in get_args(one)]
+
+
+def _keys_of(cls: Any) -> list[str]:
+    """The keys that a mapping of annotation `cls` may have."""
     return [
         item.name for one in _alternatives(cls) if dataclasses.is_dataclass(one) for item in dataclasses.fields(one)
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
-from ladder.bind import Count, Name, bind, lenient
+from ladder.bind import Count, Name, Whole, as_given, bind, lenient
 from ladder.errors import UserError
 from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_text
 
@@ -25,6 +26,8 @@ class Settings:
     shapes: dict[Name, Shape] = field(default_factory=dict)
     form: Literal["rc", "mc"] = "rc"
     limit: float | None = None
+    gpus: Literal["auto"] | Whole | dict[str, Whole] = 0
+    scale: Annotated[float, Field(gt=0), as_given] = 1
 
 
 def test_values_become_types() -> None:
@@ -42,16 +45,18 @@ def test_values_become_types() -> None:
         ({"steps": 1, "shapes": {"a": {"widht": 1}}}, 'unknown key "shapes.a.widht"; did you mean "width"?'),
         ({"steps": 0}, "steps = 0: must be at least 1"),
         ({"steps": 10**400}, "steps = 1000"),
-        ({"steps": True}, "steps = True: must be a whole number"),
+        ({"steps": True}, "steps = true: must be a whole number"),
         ({"steps": "3"}, 'steps = "3": must be a whole number'),
         ({"steps": 1, "rates": 5}, "rates = 5: must be a list"),
-        ({"steps": 1, "rates": [float("nan")]}, "rates.0 = nan: must be a finite number"),
-        ({"steps": 1, "form": "rcc"}, "form = \"rcc\": must be 'rc' or 'mc'"),
+        ({"steps": 1, "rates": [float("nan")]}, "rates.0 = NaN: must be a finite number"),
+        ({"steps": 1, "form": "rcc"}, 'unknown form "rcc"; did you mean "rc"? known: rc, mc'),
         ({"steps": 1, "limit": "much"}, 'limit = "much": must be a number'),
         ({"steps": 1, "shapes": {"../a": {"width": 1}}}, "must be a name"),
         ({"steps": 1, "shapes": {"..": {"width": 1}}}, "must be a name"),
+        ({"steps": 1, "gpus": "half"}, 'gpus = "half": must be auto or a whole number or a mapping'),
+        ({"steps": 1, "gpus": {"190M": -2}}, "gpus.190M = -2: must be at least 0"),
         ([], "holds a list: must be a mapping"),
-        (None, "holds None: must be a mapping"),
+        (None, "holds null: must be a mapping"),
         ({"steps": "x" * 100_000}, "must be a whole number"),
     ],
 )
@@ -61,6 +66,11 @@ def test_what_is_wrong_is_named_in_one_short_line(node: Any, words: str) -> None
     message = str(caught.value)
     assert message.startswith("x.yaml: ") and words in message
     assert len(message) < 300 and "\n" not in message
+
+
+def test_a_number_can_stay_as_it_was_given() -> None:
+    for scale in (3, 3.0):
+        assert repr(bind(Settings, {"steps": 1, "scale": scale}, "x").scale) == repr(scale)
 
 
 def test_a_lenient_record_passes_over_what_it_does_not_know() -> None:
