@@ -6,8 +6,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import DictConfig
-
 from evaluate.checkpoint import live_weights_sha256, resolve_dtype
 from evaluate.evaluator import Evaluator, make_job
 from evaluate.results import ResultFiles, origin_of
@@ -15,11 +13,12 @@ from evaluate.scorer import Scorer, context_length
 from evaluate.suite import suite_from_config
 from evaluate.tokenizer import Encoder
 from ladder.rundir import RunDirectory
+from ladder.settings import Config
 
 Hook = Callable[[dict[str, Any], RunDirectory], None]
 
 
-def make_hook(config: DictConfig, model: Any, tokenizer: Any) -> Hook:
+def make_hook(config: Config, model: Any, tokenizer: Any) -> Hook:
     """A function (rung info, run) that measures the live `model` under the configuration's suite.
 
     The model is scored as it would be from disk: in fp32 on a CPU, as a bf16 copy on a GPU. The suite's files are

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from evaluate.checkpoint import Checkpoint, find_checkpoints, load_config, resolve_dtype
 from evaluate.claims import claim
 from evaluate.evaluator import Evaluator, Job, make_job
@@ -30,6 +28,7 @@ from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
 from ladder.metrics_file import MetricsFile, Provenance
 from ladder.rundir import RunDirectory, find_runs
+from ladder.settings import Config
 from ladder.writing import write_json
 
 POLL_SECONDS = 2.0
@@ -47,9 +46,7 @@ class Order:
 
 
 class Session:
-    def __init__(
-        self, options: argparse.Namespace, config: DictConfig, suite_node: Callable[[Path | None], Any]
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, config: Config, suite_node: Callable[[Path | None], Any]) -> None:
         if config.wandb not in WANDB_MODES:
             raise unknown("wandb", str(config.wandb), WANDB_MODES)
         self.options = options

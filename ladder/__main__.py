@@ -12,14 +12,12 @@ from rich.console import Console
 from rich.live import Live
 
 from ladder.config import (
-    ladder_from_config,
     load_config,
     parse_multiples,
     split_list,
     split_overrides,
 )
 from ladder.errors import Parser, UserError, run_command, unknown
-from ladder.identity import check_settings
 from ladder.launch import Launch
 from ladder.plan import plan_csv, plan_json, plan_tables, print_table
 from ladder.status import status_table
@@ -67,12 +65,11 @@ def main(argv: list[str]) -> int:
 
 def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch:
     config = load_config(overrides)
-    check_settings(config)
-    ladder = ladder_from_config(config)
+    ladder = config.ladder.build()
     if config.rung and (options.sizes or options.multiples):
         raise UserError("rung= chooses one run; leave out --sizes and --multiples")
     if config.rung:
-        rungs = [ladder.rung(str(config.rung))]
+        rungs = [ladder.rung(config.rung)]
     else:
         rungs = ladder.select(split_list(options.sizes), parse_multiples(options.multiples))
     return Launch(config=config, overrides=tuple(overrides), ladder=ladder, rungs=tuple(rungs))

@@ -127,9 +127,11 @@ def _words(cls: Any, errors: list[Any]) -> str:
 def _phrase(cls: Any, error: Any) -> str:
     """What a value must, such as `be a whole number`."""
     if error["type"].startswith("dataclass"):
-        return "be a mapping of its keys"
+        return f"be a mapping of {shortened(', '.join(_keys_of(_annotation(cls, error['loc']))), 120)}"
     if error["type"] == "literal_error":
         return f"be {error['ctx']['expected'].replace(chr(39), '')}"
+    if error["type"] == "too_short":
+        return f"have at least {error['ctx']['min_length']}"
     message = error["msg"]
     for theirs, ours in PLAIN.items():
         message = message.replace(theirs, ours)

@@ -1,29 +1,32 @@
-"""Hydra's Compose API behind every command line: `key=value` words in, a checked configuration out."""
+"""Hydra's Compose API behind every command line: `key=value` words in, checked settings out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from ladder.errors import UserError, did_you_mean, unknown
-from ladder.recipe import Recipe
-from ladder.rung import Ladder, Rung, Target, parse_run_name
-from ladder.shape import ModelShape
+from ladder.bind import bind
+from ladder.errors import UserError, shortened, unknown
+from ladder.reading import read, read_yaml
+from ladder.rung import Ladder, Target, parse_run_name
+from ladder.settings import Config, LadderFile, LadderSettings, TargetSettings, check_sizes, run_as_target
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
+GROUPS = ("data", "suite", "cluster", "target", "ladder")
+NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
+DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local"}  # of configs/model_ladder.yaml
 
 # Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(
@@ -78,42 +81,108 @@ class OwnConfigs(SearchPathPlugin):
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
-def load_config(overrides: Sequence[str] = ()) -> DictConfig:
-    """The resolved configuration.
+def load_config(overrides: Sequence[str] = ()) -> Config:
+    """The checked configuration.
 
     Raises:
-        UserError: an unknown group option, key or a malformed override, with the nearest known name.
+        UserError: an unknown group option, key or a malformed override, with the nearest known name; a file of
+            `configs/` that cannot be read; a value of the wrong type or out of range.
     """
-    _check_target(overrides)
+    return config_of(compose(overrides))
+
+
+def config_of(node: DictConfig) -> Config:
+    """Raises UserError for a key too many or too few, and for a value of the wrong type or out of range."""
+    config = bind(Config, OmegaConf.to_container(node, resolve=True), "")
+    _ = config.suite_plan
+    if isinstance(config.cluster.gpus, dict):
+        check_sizes(config, sizes_of_all_ladders())
+    return config
+
+
+def sizes_of_all_ladders() -> set[str]:
+    """A cluster's file may have numbers for the sizes of several ladders."""
+    nodes = [node for path in config_files("ladder").values() if isinstance(node := read_yaml(path), dict)]
+    groups = [node.get(key) for node in nodes for key in ("sizes", "larger_sizes")]
+    return {str(size) for group in groups if isinstance(group, dict) for size in group}
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration as Hydra composes it, its values unchecked. Raises UserError as `load_config`."""
+    words = _whole_target(overrides)
+    words = [*_named_by_ladder(words), *words]
+    for group, name in _choices(words).items():
+        path = config_files(group)[name]
+        if not isinstance(node := read_yaml(path), dict) or not node:
+            raise UserError(f"{path} must hold keys and values")
     try:
-        return _compose(overrides)
+        return _compose(words)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides) from None
-    except YAMLError as error:
-        raise UserError(f"configs: {error}") from None
+        raise _explain(error, words) from None
+    except RecursionError:
+        raise UserError("a value on the command line is nested too deeply") from None
 
 
-def _check_target(overrides: Sequence[str]) -> None:
-    """N of one model and D of another, or both under a third one's name, would be predicted without a word."""
-    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+def _choices(words: Sequence[str]) -> dict[str, str]:
+    """The option of each group: of `words` the last, else the default. Raises UserError for one that is not there."""
+    chosen = dict(DEFAULTS)
+    for key, _, value in (word.partition("=") for word in words):
+        if key.lstrip("+") in GROUPS:
+            if value not in options(key.lstrip("+")):
+                raise unknown(key.lstrip("+"), value, options(key.lstrip("+")))
+            chosen[key.lstrip("+")] = value
+    return chosen
+
+
+def _named_by_ladder(words: Sequence[str]) -> list[str]:
+    """The data, suite, cluster and target that the ladder's file names and `words` do not."""
+    keys = {word.partition("=")[0].lstrip("+") for word in words}
+    for group in NAMED_BY_LADDER:
+        if f"ladder.{group}" in keys:
+            raise UserError(f"ladder.{group} is only for a ladder's file; on the command line it is {group}=NAME")
+    name = _choices([word for word in words if word.startswith("ladder=")])["ladder"]
+    file = read(LadderFile, config_files("ladder")[name])
+    if any(key.startswith("target.") for key in keys):
+        keys.add("target")
+    named = [f"{group}={value}" for group in NAMED_BY_LADDER if (value := getattr(file, group)) and group not in keys]
+    return _whole_target(named)
+
+
+def _whole_target(words: Sequence[str]) -> list[str]:
+    """`target=3B-10xC`, a run of the ladder, as the words that Hydra knows.
+
+    N of one model and D of another, or both under a third one's name, would be predicted without a word: a target of
+    one's own has all three.
+    """
+    keys = {word.partition("=")[0].lstrip("+") for word in words}
     whole = {"target.name", "target.n", "target.d"}
     if {"target.n", "target.d"} & keys and (missing := sorted(whole - keys)):
         raise UserError(f"{', '.join(missing)} is missing: a target of your own has all of target.name, .n and .d")
+    changed: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        alone = key == "target.name" and not whole <= keys
+        if (key == "target" or alone) and value not in options("target") and (parse_run_name(value) or alone):
+            changed += [f"target.name={value}", "target.n=null", "target.d=null"]
+        else:
+            changed.append(f"target={value}" if alone else word)
+    return changed
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(words: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     Plugins.instance().register(OwnConfigs)
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
-        config = compose(ROOT_CONFIG, overrides=[_for_hydra(word) for word in overrides])
+        config = hydra_compose(ROOT_CONFIG, overrides=[_for_hydra(word) for word in words])
         OmegaConf.resolve(config)
+    OmegaConf.set_struct(config.ladder, False)
+    for group in NAMED_BY_LADDER:  # they have been followed
+        config.ladder.pop(group, None)
+    OmegaConf.set_struct(config.ladder, True)
     return config
 
 
 def _for_hydra(word: str) -> str:
-    name, _, value = word.partition("=")
-    if name == "target" and value not in options("target") and parse_run_name(value):
-        return f"target.name={value}"
     match = _SIZE_OVERRIDE.fullmatch(word)
     if match is None or (match["size"] is None and not match["value"].startswith("{")):
         return word
@@ -121,19 +190,18 @@ def _for_hydra(word: str) -> str:
     return f"++{match['node']}=" + (f"{{{match['size']}: {value}}}" if match["size"] else value)
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
-    """Hydra's error as one line that names the override and the nearest known option or key."""
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"recipe"}
-    pairs = [override.partition("=")[::2] for override in overrides]
-    for key, value in pairs:
-        if key in groups and value not in options(key):
-            return unknown(key, value, options(key))
-    keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in groups])))
+def _explain(error: Exception, words: Sequence[str]) -> UserError:
+    """Hydra's error as one line that names the override and the nearest known key."""
+    pairs = [word.partition("=")[::2] for word in words]
+    try:
+        keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in GROUPS])))
+    except (HydraException, OmegaConfBaseException):  # it lies in the files
+        return UserError(f"configs: {shortened(str(error), 240)}")
     for key, _ in pairs:
         if key not in keys and not key.startswith(("+", "~")):
             near = [known for known in keys if known.rpartition(".")[0] == key.rpartition(".")[0]] or keys
             return unknown("configuration key", key, near)
-    return UserError(" ".join(str(error).split()))
+    return UserError(shortened(str(error), 240))
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -144,87 +212,23 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def ladder_from_config(config: DictConfig) -> Ladder:
-    """Raises UserError where a value of the `ladder` group has the wrong type or is missing."""
-    node = config.ladder
-    try:
-        return Ladder(
-            name=str(node.name),
-            recipe=Recipe(**{str(key): _recipe_value(str(key), value) for key, value in node.recipe.items()}),
-            sizes=_shapes(node, "sizes"),
-            larger_sizes=_shapes(node, "larger_sizes"),
-            multiples=_multiples(node.multiples),
-        )
-    except TypeError as error:  # a key too many or too few for a dataclass
-        raise UserError(f"ladder {node.name}: {error}") from None
+def ladder_from_config(config: Config) -> Ladder:
+    return config.ladder.build()
 
 
-def _multiples(value: Any) -> tuple[float, ...]:
-    if not isinstance(value, ListConfig):
-        raise UserError(f"ladder.multiples={value} must be a list such as [1,2,5,10]")
-    return tuple(float(_number("ladder.multiples", multiple)) for multiple in value)
-
-
-def _shapes(node: Any, group: str) -> dict[str, ModelShape]:
-    shapes = {}
-    for size, shape in node[group].items():
-        if not isinstance(shape, DictConfig):
-            raise UserError(f"ladder.{group}.{size}={shape} must hold d_model, n_layers, n_heads and ffn_hidden")
-        known = ("d_model", "n_layers", "n_heads", "ffn_hidden")
-        for key in shape:
-            if key not in known:
-                raise unknown(f"key of ladder.{group}.{size}", str(key), known)
-        if missing := [key for key in known if key not in shape]:
-            raise UserError(f"ladder.{group}.{size} has no {', '.join(missing)}")
-        shapes[str(size)] = ModelShape(vocab_size=node.vocab_size, **{key: shape[key] for key in known})
-    return shapes
-
-
-def _recipe_value(key: str, value: Any) -> Any:
-    return value if Recipe.__annotations__.get(key) == "str" else _number(f"ladder.recipe.{key}", value)
-
-
-def _number(key: str, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{key}={value!r} must be a number")
-    return value
-
-
-def rung_from_config(config: DictConfig) -> Rung:
-    """The rung that `rung=NAME` asks for."""
-    ladder = ladder_from_config(config)
-    if not config.rung:
-        raise UserError(f"say which rung: rung=NAME, one of {', '.join(rung.name for rung in ladder.rungs)}")
-    return ladder.rung(str(config.rung))
-
-
-def ladder_directory(config: DictConfig) -> Path:
-    return Path(config.runs_dir) / str(config.ladder.name)
-
-
-def target_from_config(config: DictConfig, ladder: Ladder) -> Target:
-    """The target that the `target` group names; `target.n=… target.d=…` make another one of it.
-
-    Raises:
-        UserError: a name that is neither in `configs/target/` nor a run of the ladder, without N and D of its own.
-    """
-    name, n, d = str(config.target.name), config.target.get("n"), config.target.get("d")
-    for key, value in (("n", n), ("d", d)):
-        if not 0 < _number(f"target.{key}", value) < float("inf"):
-            raise UserError(f"target.{key}={value} must be a number above 0")
-    known = {option: load_target(option) for option in options("target")}
-    if (n, d) in {(target.n, target.d) for target in known.values()}:
-        return load_target(name, ladder)
-    return Target(name=name, n=float(n), d=float(d))
+def ladder_of(node: DictConfig) -> Ladder:
+    """The ladder of a stored configuration's `ladder` group. Raises UserError as `load_config`."""
+    return bind(LadderSettings, OmegaConf.to_container(node, resolve=True), "ladder").build()
 
 
 def load_target(name: str, ladder: Ladder | None = None) -> Target:
     """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
-    if name in options("target"):
-        node = OmegaConf.load(config_files("target")[name])
-        return Target(name=str(node.name), n=float(node.n), d=float(node.d))
-    parsed = parse_run_name(name)
-    if ladder is not None and parsed and parsed[0] in ladder.sizes | ladder.larger_sizes:
-        rung = ladder.rung(name)
-        return Target(name=name, n=float(rung.n), d=float(rung.d))
-    raise UserError(f'unknown target "{name}"; {did_you_mean(name, options("target"))}; or give --n and --d')
+    known = options("target")
+    if name not in known:
+        if ladder is None:
+            raise unknown("target", name, known)
+        return run_as_target(name, ladder, tuple(known))
+    target = read(TargetSettings, path := config_files("target")[name])
+    if target.name is None or target.n is None or target.d is None:
+        raise UserError(f"{path} must have name, n and d")
+    return Target(name=target.name, n=float(target.n), d=float(target.d))

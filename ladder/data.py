@@ -5,14 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from omegaconf import DictConfig
+from pydantic import Field
 
+from ladder.bind import Name, Positive, Text
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.rung import Rung
 from ladder.shards import TokenShards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A prepared corpus of a mix."""
+
+    directory: Text
+    weight: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The `data` group: one prepared corpus, or a mix of several, which then stands in its place.
+
+    `source`, `tokenizer`, `heldout_every` and `suite` say how it is prepared; `scripts/prepare_data.py` checks them.
+    """
+
+    name: Name
+    directory: Text | None = None
+    mix: Annotated[dict[str, Part], Field(min_length=1)] | None = None
+    max_epochs: Positive = 1.0
+    source: Any = None
+    tokenizer: Any = None
+    heldout_every: Any = None
+    suite: Any = None
+
+    def __post_init__(self) -> None:
+        if self.directory is None and self.mix is None:
+            raise UserError(f"data.directory is missing: where the prepared text of data={self.name} lies")
 
 
 @dataclass(frozen=True)
@@ -24,9 +54,7 @@ class Mix:
 
     def __post_init__(self) -> None:
         first = self.sources[0]
-        for shards, weight in zip(self.sources, self.weights, strict=True):
-            if not weight > 0:
-                raise UserError(f"data.mix: the weight of {shards.directory} is {weight:g}, it must be above 0")
+        for shards in self.sources:
             if shards.manifest["tokenizer_sha256"] != first.manifest["tokenizer_sha256"]:
                 raise UserError(
                     f"data.mix: {shards.directory} and {first.directory} were made with different tokenizers"
@@ -55,36 +83,20 @@ class Mix:
         )
 
 
-def open_data(data: DictConfig, split: str = "train") -> Mix:
-    """The corpus `data.directory`, or the corpora of `data.mix: {NAME: {directory: …, weight: …}, …}`."""
-    if "mix" not in data:
-        return Mix((TokenShards(_directory("data.directory", data.directory), split),), (1.0,))
-    if not isinstance(data.mix, DictConfig) or not data.mix:
-        raise UserError(f"data.mix={data.mix!s} must be {{NAME: {{directory: …, weight: …}}, …}}")
-    for name, part in data.mix.items():
-        if not isinstance(part, DictConfig) or set(part) != {"directory", "weight"}:
-            raise UserError(f"data.mix.{name!s}={part} must be {{directory: …, weight: …}}")
-        if isinstance(part.weight, bool) or not isinstance(part.weight, int | float):
-            raise UserError(f"data.mix.{name!s}.weight={part.weight} must be a number above 0")
-        _directory(f"data.mix.{name!s}.directory", part.directory)
+def open_data(data: DataSettings, split: str = "train") -> Mix:
+    """The corpus, or the mix, that the settings name. Raises UserError where one of it is absent or damaged."""
+    if data.mix is None:
+        return Mix((TokenShards(Path(data.directory or ""), split),), (1.0,))
     sources = tuple(TokenShards(Path(part.directory), split) for part in data.mix.values())
-    return Mix(sources, tuple(float(part.weight) for part in data.mix.values()))
+    return Mix(sources, tuple(part.weight for part in data.mix.values()))
 
 
-def _directory(key: str, value: Any) -> Path:
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{key}={value} must name a directory")
-    return Path(value)
-
-
-def check_data(data: DictConfig, rungs: Sequence[Rung]) -> None:
+def check_data(data: DataSettings, rungs: Sequence[Rung]) -> None:
     """Refuses data that the rungs cannot be trained on, before anything starts.
 
     Raises:
         UserError: no, truncated or altered data; ids outside a vocabulary; more epochs than `data.max_epochs`.
     """
-    if isinstance(data.max_epochs, bool) or not isinstance(data.max_epochs, int | float) or data.max_epochs <= 0:
-        raise UserError(f"data.max_epochs={data.max_epochs} must be a number above 0")
     mix = open_data(data)
     if not (tokenizer := mix.tokenizer_directory / "tokenizer.json").exists():
         raise UserError(f"{tokenizer} is missing, checkpoints need it; prepare the data again")
@@ -100,5 +112,5 @@ def check_data(data: DictConfig, rungs: Sequence[Rung]) -> None:
         if epochs > data.max_epochs:
             raise UserError(
                 f"{shards.directory} has {shards.total:,} tokens, too few for {longest.name}, which would read them "
-                f"{epochs:.1f} times (data.max_epochs={data.max_epochs}): prepare more text or raise data.max_epochs"
+                f"{epochs:.1f} times (data.max_epochs={data.max_epochs:g}): prepare more text or raise data.max_epochs"
             )

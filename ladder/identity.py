@@ -1,70 +1,33 @@
-"""What makes two runs the same run, and which settings a run can have; checked before anything is written or spent."""
+"""What makes two runs the same run."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from ladder.config import ladder_from_config
 from ladder.data import Mix
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.reading import read_json
 from ladder.rundir import RUN_FILE, RUNG_FILE, RunDirectory
 from ladder.rung import Rung
-
-CHOICES = {
-    "train.precision": ("auto", "bf16", "fp32"),
-    "train.weights": ("fp32", "bf16"),
-    "train.parallel": ("ddp", "fsdp2"),
-    "train.compile": ("auto", True, False),
-    "train.evaluate": (True, False),
-    "train.document_mask": (True, False),
-    "profile": (True, False),
-}
+from ladder.settings import Config
 
 
-def check_settings(config: DictConfig) -> None:
-    """Raises UserError for a number or a choice that is none or is out of range, before anything is written."""
-    least = {"seed": 0, "train.log_every": 1, "train.max_skipped": 1}
-    optional = {"train.micro_batch": 1, "train.keep_checkpoints": 1}
-    for key, smallest in (least | optional).items():
-        value = OmegaConf.select(config, key)
-        if not (value is None and key in optional) and (type(value) is not int or value < smallest):
-            allowed = " or null" if key in optional else ""
-            raise UserError(f"{key}={value} must be a whole number of at least {smallest}{allowed}")
-    for key, known in CHOICES.items():
-        value = OmegaConf.select(config, key)
-        if not any(type(value) is type(one) and value == one for one in known):  # 1 == True
-            raise unknown(key, str(value), [str(one).lower() if isinstance(one, bool) else one for one in known])
-    if not isinstance(config.runs_dir, str) or not config.runs_dir:
-        raise UserError(f"runs_dir={config.runs_dir} must name a directory")
-    tokens = config.suite.get("forward_tokens")
-    if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int | float) or tokens < 0):
-        raise UserError(f"suite.forward_tokens={tokens} must be a number of at least 0")
-    if config.train.evaluate and config.train.parallel != "ddp":
-        raise UserError(
-            "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
-        )
-
-
-def run_identity(config: DictConfig, rung: Rung, mix: Mix | None) -> dict[str, Any]:
+def run_identity(config: Config, rung: Rung, mix: Mix | None) -> dict[str, Any]:
     """What makes two runs the same run; anything else may differ between a start and a restart.
 
     But for what also depends on the machine, precision and the weights' dtype: the resume state holds those.
     Without a mix the data is left out.
     """
-    ladder = ladder_from_config(config)
     return {
-        "ladder": ladder.name,
+        "ladder": config.ladder.name,
         "size": rung.size,
         "multiple": rung.multiple,
         "n": rung.n,
         "d": rung.d,
         "shape": vars(rung.shape),
         "hparams": vars(rung.hparams),
-        "recipe": vars(ladder.recipe),
+        "recipe": vars(config.ladder.recipe),
         "seed": config.seed,
         "document_mask": config.train.document_mask,
         **({"data_fingerprint": mix.fingerprint} if mix else {}),

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from ladder.errors import EXIT_PREEMPTED, UserError
 from ladder.plan import Plan
 from ladder.rundir import LadderDirectory
 from ladder.rung import Rung
+from ladder.settings import Config
 from ladder.status import RunStatus
 
 PREDICT = "predict"
@@ -55,7 +54,7 @@ class Job:
 
 
 def training_job(
-    config: DictConfig, overrides: Sequence[str], rung: Rung, plan: Plan, directory: LadderDirectory, gpus: int
+    config: Config, overrides: Sequence[str], rung: Rung, plan: Plan, directory: LadderDirectory, gpus: int
 ) -> Job:
     """The training of one rung, which measures its own checkpoints where no worker follows it."""
     words = [*(word for word in overrides if not word.startswith("rung=")), f"rung={rung.name}"]

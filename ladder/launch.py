@@ -14,10 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from ladder.cluster import Cluster, cluster_from_config, visible_gpus
-from ladder.config import ladder_directory, target_from_config
+from ladder.cluster import Cluster, visible_gpus
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import UserError
 from ladder.forecast import Forecast
@@ -39,6 +36,7 @@ from ladder.plan import Plan, make_plan, size
 from ladder.processes import process_lives
 from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Ladder, Rung, Target
+from ladder.settings import Config
 from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder
 from ladder.status import LadderStatus, QueuedJob, ladder_status, measured_mfu
 
@@ -50,18 +48,18 @@ CANCEL_SECONDS = 700  # a launcher waits 600 for its trainers to save
 class Launch:
     """`rungs` are the chosen ones of `ladder`, which may be fewer; `overrides` are handed on to the stages."""
 
-    config: DictConfig
+    config: Config
     overrides: tuple[str, ...]
     ladder: Ladder
     rungs: tuple[Rung, ...]
 
     @property
     def directory(self) -> LadderDirectory:
-        return LadderDirectory(ladder_directory(self.config))
+        return LadderDirectory(self.config.directory)
 
-    @functools.cached_property
+    @property
     def cluster(self) -> Cluster:
-        return cluster_from_config(self.config, self.ladder.sizes | self.ladder.larger_sizes)
+        return self.config.cluster
 
     @functools.cached_property
     def devices(self) -> list[str]:
@@ -85,7 +83,7 @@ class Launch:
             self.cluster,
             gpus_here=self.gpus_each,
             train=self.config.train,
-            evaluation_tokens=float(self.config.suite.get("forward_tokens") or 0),
+            evaluation_tokens=self.config.suite_plan.forward_tokens or 0.0,
             measured_mfu=measured_mfu(ladder_status(self.directory, self.rungs)).get,
         )
 
@@ -198,7 +196,7 @@ class Launch:
                 raise UserError(
                     f"cluster.gpus: {rung.name} is to have {wanted} GPUs, here are {self.gpus_each} for training"
                 )
-            if wanted > 1 and self.cluster.parallel != "auto" and int(self.cluster.parallel) > len(self.devices):
+            if wanted > 1 and isinstance(self.cluster.parallel, int) and self.cluster.parallel > len(self.devices):
                 raise UserError(
                     f"cluster.parallel={self.cluster.parallel} shares {len(self.devices)} GPUs, and {rung.name} is to "
                     f"have {wanted} of its own: set cluster.gpus=1 or a lower cluster.parallel"
@@ -240,12 +238,11 @@ class Launch:
 
     @functools.cached_property
     def target(self) -> Target:
-        return target_from_config(self.config, self.ladder)
+        return self.config.chosen_target(self.ladder)
 
     @functools.cached_property
     def forecast(self) -> Forecast:
-        method = str(self.config.target.get("method", "default"))
-        return Forecast(self.directory, self.ladder, self.rungs, self.target, method)
+        return Forecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
 
     def cancel(self) -> None:
         """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue.

@@ -16,6 +16,7 @@ from rich.table import Table
 from ladder.cluster import Cluster, Gpu
 from ladder.errors import UserError
 from ladder.rung import Ladder, Rung, Target
+from ladder.settings import TrainSettings
 from ladder.status import duration
 
 ADAM_BYTES = 12
@@ -89,7 +90,7 @@ def make_plan(
     cluster: Cluster,
     *,
     gpus_here: int,
-    train: Any,
+    train: TrainSettings,
     evaluation_tokens: float,
     measured_mfu: Callable[[str], float | None],
 ) -> Plan:

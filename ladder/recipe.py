@@ -3,64 +3,52 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from ladder.errors import UserError, unknown
+from pydantic import Field
 
-SCHEDULES = ("cosine", "wsd")
-_MAY_BE_ZERO = (
-    *("warmup_tokens_per_parameter", "floor_steps", "checkpoint_min_steps", "checkpoint_steps_per_multiple"),
-    *("adam_beta1", "adam_beta2", "weight_decay", "z_loss", "final_lr_fraction", "decay_fraction"),
-    "ngram_max_length",
-)
+from ladder.bind import Count, Whole, as_given
+from ladder.errors import UserError
+
+Schedule = Literal["cosine", "wsd"]
+MOST_TOKENS, MOST_CHECKPOINTS = 1e20, 100_000  # of one run: beyond these it is a slip
+
+_Above0 = Annotated[float, Field(gt=0, ge=1e-30, le=1e30), as_given]
+_Least0 = Annotated[float, Field(ge=0, le=1e30), as_given]
+_Part = Annotated[float, Field(ge=0, le=1), as_given]
+_Below1 = Annotated[float, Field(ge=0, lt=1), as_given]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The constants of the rules below; values and their sources stand in `configs/recipe/paper.yaml`."""
 
-    sequence_length: int
-    tokens_per_parameter: float
-    reference_n: float
-    reference_peak_lr: float
-    peak_lr_divisor: float
-    reference_batch_tokens: float
-    batch_multiple_of: int
-    warmup_tokens_per_parameter: float
-    schedule: str
-    decay_fraction: float
-    final_lr_fraction: float
-    floor_steps: int
-    checkpoint_min_steps: int
-    checkpoint_steps_per_multiple: int
-    adam_beta1: float
-    adam_beta2: float
-    adam_eps: float
-    weight_decay: float
-    gradient_clip: float
-    ngram_max_length: int
-    ngram_max_repeats: int
-    z_loss: float
-    init_std: float
-    rope_theta: float
-    norm_eps: float
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise unknown("ladder.recipe.schedule", self.schedule, SCHEDULES)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "schedule":
-                continue
-            least = "of at least 0" if field.name in _MAY_BE_ZERO else "above 0"
-            if not math.isfinite(value) or value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
-                raise UserError(f"ladder.recipe.{field.name}={value:g} must be a number {least}")
-            if field.type == "int" and value != int(value):
-                raise UserError(f"ladder.recipe.{field.name}={value:g} must be a whole number")
-        for name in ("adam_beta1", "adam_beta2", "final_lr_fraction", "decay_fraction"):
-            highest = 1 if name in ("final_lr_fraction", "decay_fraction") else math.nextafter(1, 0)
-            if getattr(self, name) > highest:
-                raise UserError(f"ladder.recipe.{name}={getattr(self, name):g} must lie between 0 and 1")
+    sequence_length: Count
+    tokens_per_parameter: _Above0
+    reference_n: _Above0
+    reference_peak_lr: _Above0
+    peak_lr_divisor: _Above0
+    reference_batch_tokens: _Above0
+    batch_multiple_of: Count
+    warmup_tokens_per_parameter: _Least0
+    schedule: Schedule
+    decay_fraction: _Part
+    final_lr_fraction: _Part
+    floor_steps: Whole
+    checkpoint_min_steps: Whole
+    checkpoint_steps_per_multiple: Whole
+    adam_beta1: _Below1
+    adam_beta2: _Below1
+    adam_eps: _Above0
+    weight_decay: _Least0
+    gradient_clip: _Above0
+    ngram_max_length: Whole
+    ngram_max_repeats: Count
+    z_loss: _Least0
+    init_std: _Above0
+    rope_theta: _Above0
+    norm_eps: _Above0
 
     def hparams(self, n: int, multiple: float) -> HParams:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
@@ -74,12 +62,20 @@ class Recipe:
         sequences = self.reference_batch_tokens * ratio ** (2 / 3) / self.sequence_length
         batch = max(1, round(sequences / self.batch_multiple_of)) * self.batch_multiple_of
         batch_tokens = batch * self.sequence_length
-        horizon = math.ceil(multiple * self.tokens_per_parameter * n / batch_tokens)
-        warmup = round(self.warmup_tokens_per_parameter * n / batch_tokens)
+        tokens, warmup_tokens = multiple * self.tokens_per_parameter * n, self.warmup_tokens_per_parameter * n
+        if not tokens < MOST_TOKENS:
+            raise UserError(f"ladder.multiples: at {multiple:g} a run of N = {n:g} would train on {tokens:.3g} tokens")
+        horizon, warmup = math.ceil(tokens / batch_tokens), round(warmup_tokens / batch_tokens)
         if warmup > horizon:
             raise UserError(
                 f"ladder.multiples: at {multiple:g} a run has {horizon:,} steps and would end inside its warmup of "
                 f"{warmup:,}; raise it or lower ladder.recipe.warmup_tokens_per_parameter"
+            )
+        every = max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple))
+        if (checkpoints := (horizon + self.floor_steps) // every) > MOST_CHECKPOINTS:
+            raise UserError(
+                f"ladder.multiples: at {multiple:g} a run of N = {n:g} would keep {checkpoints:,} checkpoints; raise "
+                "ladder.recipe.checkpoint_min_steps or checkpoint_steps_per_multiple"
             )
         return HParams(
             batch_sequences=batch,
@@ -91,7 +87,7 @@ class Recipe:
             decay_start=round(horizon * (1 - self.decay_fraction)) if self.schedule == "wsd" else 0,
             decay_steps=horizon,
             total_steps=horizon + self.floor_steps,
-            checkpoint_every=max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple)),
+            checkpoint_every=every,
         )
 
 
@@ -102,7 +98,7 @@ class HParams:
     batch_sequences: int
     sequence_length: int
     peak_lr: float
-    schedule: str
+    schedule: Schedule
     final_lr_fraction: float
     warmup_steps: int
     decay_start: int

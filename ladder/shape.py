@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from ladder.errors import UserError
 
+Width = Annotated[int, Field(ge=1, le=10**7)]
+
 
 @dataclass(frozen=True, kw_only=True)
-class ModelShape:
+class Shape:
+    """What a ladder's file says of a size."""
+
+    d_model: Width
+    n_layers: Width
+    n_heads: Width
+    ffn_hidden: Width
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape(Shape):
     """An OLMo-2 transformer: SwiGLU of width `ffn_hidden`, QK-norm over the full width, no biases, untied head."""
 
-    d_model: int
-    n_layers: int
-    n_heads: int
-    ffn_hidden: int
-    vocab_size: int
+    vocab_size: Width
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"model shape: {name}={value!r} must be a whole number of at least 1")
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             raise UserError(
                 f"model shape: d_model={self.d_model} over n_heads={self.n_heads} must give an even, whole head size"

@@ -23,7 +23,7 @@ import numpy as np
 from prepare_data import encode, read_documents
 from transformers import AutoTokenizer
 
-from ladder.config import ladder_from_config, load_config
+from ladder.config import compose, ladder_from_config, load_config
 from ladder.data import open_data
 from ladder.errors import Parser, run_command
 from ladder.provenance import git_revision, versions
@@ -44,10 +44,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(argv)
-    config = load_config(["ladder=nano"])
+    config, node = load_config(["ladder=nano"]), compose(["ladder=nano"])
     mix = open_data(config.data)
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
-    texts = [document.text for document in read_documents(config.data)]
+    texts = [document.text for document in read_documents(node.data)]
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     rows = datasets.Dataset.from_dict({"text": texts})
     datasets.disable_progress_bars()

@@ -17,7 +17,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ladder.config import ladder_directory, ladder_from_config, load_config
+from ladder.config import ladder_from_config, load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command
 from ladder.measurements import read_runs
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     config = load_config(overrides)
     ladder = ladder_from_config(config)
     target = ladder.rung(name)
-    directory = LadderDirectory(ladder_directory(config))
+    directory = LadderDirectory(config.directory)
     preparation = start(sys.executable, "scripts/prepare_data.py", "data=sotu")
     print_estimate(ladder, target, directory)
     end(preparation)

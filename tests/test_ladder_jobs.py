@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from ladder import local
-from ladder.cluster import cluster_from_config
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.forecast import Forecast
@@ -80,9 +79,8 @@ def started_on(
     monkeypatch.setattr(local, "_submit", submit)
     monkeypatch.setattr(local, "_error_of", lambda handle, output: "not really run")
     monkeypatch.setattr(local, "_POLL_SECONDS", 0.001)
-    cluster = cluster_from_config(one.config, one.ladder.sizes)
     object.__setattr__(one, "devices", list(devices))
-    run = LocalRun(one.directory, cluster, one.rungs, devices, report=lambda line: None)
+    run = LocalRun(one.directory, one.cluster, one.rungs, devices, report=lambda line: None)
     with pytest.raises(UserError, match="failed: n"):
         run.run(one.jobs())
     return started

@@ -51,9 +51,12 @@ def test_data_is_checked_once_before_anything_starts(command: Callable, tmp_path
 
 
 def test_a_failed_rung_is_named_with_its_reason(command: Callable, corpus: Path, tmp_path: Path) -> None:
-    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "wandb=sometimes"]
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}"]
+    for name in ("n0-1xC", "n0-2xC"):
+        (tmp_path / "nano" / name).mkdir(parents=True)
+        (tmp_path / "nano" / name / "checkpoints").write_text("in the way")
     done = command("-m", "ladder", "run", *words, "--sizes", "n0", "--multiples", "1,2")
-    assert_user_error(done, "n0-1xC", "n0-2xC", "output.txt ends with", 'unknown wandb mode "sometimes"')
+    assert_user_error(done, "n0-1xC", "n0-2xC", "output.txt ends with", "cannot write", "checkpoints")
 
 
 def test_interrupt_ends_the_children_and_the_same_command_continues(corpus: Path, tmp_path: Path) -> None:
@@ -295,16 +298,26 @@ def test_a_run_that_vanishes_is_not_called_done(corpus: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("word", "fragment"),
     [
-        ("ladder.multiples=[nan]", "nan must be a number above 0"),
+        ("ladder.multiples=[nan]", "ladder.multiples.0 = NaN: must be a finite number"),
         ("ladder.multiples=[1,1]", "twice"),
         ("ladder.multiples=3", "must be a list"),
-        ("ladder.recipe.sequence_length=0", "ladder.recipe.sequence_length=0"),
+        ("ladder.recipe.sequence_length=0", "ladder.recipe.sequence_length = 0: must be at least 1"),
         ("train.weights=fp8", 'unknown train.weights "fp8"; did you mean "fp32"'),
-        ("train.micro_batch=-3", "train.micro_batch=-3"),
-        ("suite.forward_tokens=abc", "suite.forward_tokens=abc"),
-        ("runs_dir=null", "must name a directory"),
+        ("train.micro_batch=-3", "train.micro_batch = -3"),
+        ("suite.forward_tokens=abc", "suite: forward_tokens = "),
+        ("runs_dir=null", "runs_dir = null: must be text"),
         ("cluster.gpus=4096", "more than its batch's"),
         ("target.n=70e9", "target.d, target.name is missing"),
+        ("target.name=../../../x", 'target.name = "../../../x": must be a name'),
+        ("ladder.name=../outside", 'ladder.name = "../outside": must be a name'),
+        ("data.max_epochs=nan", "data.max_epochs = NaN: must be a finite number"),
+        ("data.max_epochs=-1", "data.max_epochs = -1: must be above 0"),
+        ("ladder.nmae=x", 'did you mean "ladder.name"?'),
+        ("+ladder.nmae=x", 'unknown key "ladder.nmae"; did you mean "name"?'),
+        ("ladder=../ladder/nano", 'unknown ladder "../ladder/nano"'),
+        ("ladder.target=7B-4T", "on the command line it is target=NAME"),
+        ("ladder.multiples=[1e300]", "would train on"),
+        ("wandb=sometimes", 'unknown wandb "sometimes"'),
     ],
 )
 def test_values_are_checked_before_anything_else(word: str, fragment: str) -> None:

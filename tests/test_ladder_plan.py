@@ -14,7 +14,6 @@ import pytest
 from conftest import ROOT, assert_user_error
 
 from ladder.__main__ import main
-from ladder.cluster import cluster_from_config
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 
@@ -106,15 +105,15 @@ def test_neither_imports_torch_nor_submitit(command: str, tmp_path: Path) -> Non
     [
         ("cluster=slrum", 'did you mean "slurm"'),
         ("cluster.evaluator=4", 'did you mean "cluster.evaluators"'),
-        ("+cluster.evaluator=4", 'unknown key of cluster "evaluator"; did you mean "evaluators"'),
+        ("+cluster.evaluator=4", 'unknown key "cluster.evaluator"; did you mean "evaluators"'),
         ("cluster.gpus={190m: 4}", 'unknown size in cluster.gpus "190m"; did you mean "190M"'),
         ("cluster.gpus={190M: 4}", "no number for 370M"),
         ("cluster.gpus=half", "auto or a whole number"),
         ("cluster.evaluators=-1", "at least 0"),
-        ("cluster.gpu=null", "cluster.gpu=None must hold name"),
+        ("cluster.gpu=null", "cluster.gpu = null: must be a mapping of name, memory_gb"),
         ("cluster.gpu.mfu=1.4", "at most 1"),
         ("cluster.gpu.peak_flops=fast", "must be a number"),
-        ("cluster.slurm={gpus_per_node: 8}", "has no cpus_per_task"),
+        ("cluster.slurm={gpus_per_node: 8}", "cluster.slurm.cpus_per_task is missing"),
         ("rung=191M-1xC", 'did you mean "190M-1xC"'),
     ],
 )
@@ -132,15 +131,14 @@ def test_bad_values_are_named(command: Callable, word: str, fragment: str) -> No
     ],
 )
 def test_bad_slurm_values_are_named(words: list[str], fragment: str) -> None:
-    config = load_config(["cluster=slurm", *words])
     with pytest.raises(UserError, match=fragment):
-        cluster_from_config(config, ladder_from_config(config).sizes)
+        load_config(["cluster=slurm", *words])
 
 
 @pytest.mark.parametrize(
     ("words", "fragment"),
     [
-        (["target.name=mine", "target.n=-1", "target.d=1"], "target.n=-1"),
+        (["target.name=mine", "target.n=-1", "target.d=1"], "target.n = -1"),
         (["target.name=mine", "target.n=7e10"], "target.d is missing"),
         (["target.n=7e10", "target.d=1e13"], "target.name is missing"),
     ],
@@ -179,6 +177,6 @@ def test_bad_words_are_one_line(command: Callable, words: tuple[str, ...], fragm
 def test_gpus_by_size() -> None:
     config = load_config(["cluster=slurm", "cluster.gpus={190M: 4, 1.3B: 32, default: 8}"])
     ladder = ladder_from_config(config)
-    cluster = cluster_from_config(config, ladder.sizes)
+    cluster = config.cluster
     assert [cluster.gpus_of(ladder.rung(name), 1) for name in ("190M-1xC", "370M-1xC", "1.3B-1xC")] == [4, 8, 32]
     assert [cluster.nodes_of(gpus) for gpus in (0, 4, 8, 32)] == [1, 1, 1, 4]

@@ -117,8 +117,8 @@ def test_what_is_no_yaml(text: str, words: str) -> None:
 
 
 def test_yaml_numbers_and_dates() -> None:
-    assert parse_yaml("{a: 1e-3, b: 3e9, c: 2026-11-28, d: 1.5, e: yes}", "f") == {
-        "a": 0.001, "b": 3e9, "c": "2026-11-28", "d": 1.5, "e": True,
+    assert parse_yaml("{a: 1e-3, b: 3e9, c: 2026-11-28, d: 1.5, e: yes, f: 6e998e2}", "f") == {
+        "a": 0.001, "b": 3e9, "c": "2026-11-28", "d": 1.5, "e": True, "f": "6e998e2",
     }  # fmt: skip
 
 

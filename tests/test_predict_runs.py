@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from simulated_ladder import ACCURACY
 
-from ladder.config import ladder_from_config, load_config
+from ladder.config import compose, ladder_of
 from ladder.errors import UserError
 from ladder.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResult
 from ladder.rundir import RunDirectory
@@ -66,8 +66,8 @@ def write_run(path: Path, name: str, size: str, n: float, d: float, config: str,
 @pytest.fixture
 def nano(tmp_path: Path) -> Path:
     """The nano ladder's 16 rungs and its target n5-8xC, without weights."""
-    config = load_config(["ladder=nano"])
-    ladder, text = ladder_from_config(config), OmegaConf.to_yaml(config)
+    node = compose(["ladder=nano"])
+    ladder, text = ladder_of(node.ladder), OmegaConf.to_yaml(node)
     for rung in [*ladder.rungs, ladder.rung("n5-8xC")]:
         write_run(tmp_path / "nano", rung.name, rung.size, rung.n, rung.d, text)
     return tmp_path / "nano"

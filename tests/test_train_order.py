@@ -10,10 +10,9 @@ import pytest
 from conftest import write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from ladder.config import ladder_from_config, load_config
-from ladder.data import Mix, check_data, open_data
+from ladder.data import DataSettings, Mix, Part, check_data, open_data
 from ladder.errors import UserError
 from ladder.hashing import sha256_of
 from ladder.shards import TokenShards
@@ -121,7 +120,7 @@ def test_altered_shard(tmp_path: Path) -> None:
 def test_too_few_tokens_and_bad_mixes(tmp_path: Path) -> None:
     ladder = ladder_from_config(load_config(["ladder=nano", "ladder.vocab_size=512"]))
     write_shards(tmp_path / "a", {"train": np.arange(50_000) % 512}, 512)
-    data = OmegaConf.create({"directory": str(tmp_path / "a"), "max_epochs": 2})
+    data = DataSettings(name="a", directory=str(tmp_path / "a"), max_epochs=2)
     with pytest.raises(UserError, match=r"tokenizer.json is missing, checkpoints need it"):
         check_data(data, [ladder.rung("n0-0.5xC")])
     (tmp_path / "a" / "tokenizer").mkdir()
@@ -135,12 +134,9 @@ def test_too_few_tokens_and_bad_mixes(tmp_path: Path) -> None:
     write_shards(tmp_path / "b", {"train": np.arange(50_000) % 512}, 512)
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text()) | {"tokenizer_sha256": "other"}
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
-    mix = {name: {"directory": str(tmp_path / name), "weight": 1} for name in "ab"}
+    mix = {name: Part(directory=str(tmp_path / name), weight=1) for name in "ab"}
     with pytest.raises(UserError, match="different tokenizers"):
-        open_data(OmegaConf.create({"mix": mix}))
-    mix["a"]["weight"] = 0
-    with pytest.raises(UserError, match=r"weight of .* is 0"):
-        open_data(OmegaConf.create({"mix": {"a": mix["a"]}}))
+        open_data(DataSettings(name="mixed", mix=mix))
 
 
 def test_another_tokenizer(tmp_path: Path) -> None:

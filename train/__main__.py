@@ -8,19 +8,20 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ladder.config import ladder_directory, load_config, rung_from_config, split_overrides
+from ladder.config import compose, config_of, split_overrides
 from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import EXIT_PREEMPTED, Parser, run_command
 from ladder.hashing import json_sha256
 from ladder.history import finished, recorded
-from ladder.identity import check_identity, check_settings, run_identity
+from ladder.identity import check_identity, run_identity
 from ladder.locks import exclusive
 from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.quiet import quiet_libraries
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
+from ladder.settings import Config
 from ladder.writing import write_json, write_text
 
 prepare_cpu()
@@ -34,31 +35,31 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the derived hyper-parameters and stop")
     parser.add_argument("--cfg", action="store_true", help="print the resolved configuration and stop")
     options, words = parser.parse_known_args(argv)
-    config = load_config(split_overrides(words))
+    node = compose(split_overrides(words))
+    config = config_of(node)
     if options.cfg:
-        print(OmegaConf.to_yaml(config), end="")
+        print(OmegaConf.to_yaml(node), end="")
         return 0
-    rung = rung_from_config(config)
-    check_settings(config)
+    rung = config.chosen_rung(config.ladder.build())
     if is_main_process():
         print(describe(rung), flush=True)
     if options.dry_run:
         return 0
     check_data(config.data, [rung])
     mix = open_data(config.data)
-    run = RunDirectory(ladder_directory(config) / rung.name)
+    run = RunDirectory(config.directory / rung.name)
     identity = run_identity(config, rung, mix)
     check_identity(run, identity)
     if finished(run, rung.hparams.total_steps):
         if is_main_process():
-            begin(config, rung, run, identity)
+            begin(node, rung, run, identity)
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0
     with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
-        return train(config, rung, mix, run, identity)
+        return train(config, node, rung, mix, run, identity)
 
 
-def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
+def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
     with importing():
         from train.setup import build_trainer, devices
@@ -68,7 +69,7 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
 
     if not is_main_process():
         return 0 if build_trainer(config, rung, mix, run).train() else EXIT_PREEMPTED
-    begin(config, rung, run, identity)
+    begin(node, rung, run, identity)
     with recorded(run, devices=devices()):
         trainer = build_trainer(config, rung, mix, run)
         if config.train.evaluate:
@@ -76,11 +77,11 @@ def train(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity:
         return 0 if trainer.train() else EXIT_PREEMPTED
 
 
-def begin(config: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:
+def begin(node: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:
     """Writes what the run is, before its first step; a restart leaves it as it was, or writes what was lost."""
     if run.run_file.exists():
         return
-    write_text(run.config_file, OmegaConf.to_yaml(config))
+    write_text(run.config_file, OmegaConf.to_yaml(node))
     derived = {
         "config_hash": json_sha256(identity),
         "git_revision": git_revision(),

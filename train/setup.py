@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
-from omegaconf import DictConfig
 from transformers import AutoTokenizer
 
 from ladder.config import ladder_from_config
 from ladder.data import Mix
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError
 from ladder.rundir import RunDirectory, find_runs
 from ladder.rung import Ladder, Rung
+from ladder.settings import Config
 from train.checkpoint import check_disk
 from train.model import LossModel, build_model, model_config
 from train.order import BatchOrder
@@ -28,8 +28,8 @@ RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data
 _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only needs more memory
 
 
-def build_trainer(config: DictConfig, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
-    """Raises UserError for an unknown W&B mode, a disk that is too full, or a sequence too large for the GPU."""
+def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
+    """Raises UserError for a disk that is too full, or a sequence too large for the GPU."""
     ladder = ladder_from_config(config)
     recipe = ladder.recipe
     # The other processes wait while the first one measures a checkpoint or the disk is slow.
@@ -114,11 +114,11 @@ def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | N
     return None
 
 
-def _weights_dtype(config: DictConfig) -> torch.dtype:
+def _weights_dtype(config: Config) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[config.train.weights]
 
 
-def _precision(config: DictConfig) -> str:
+def _precision(config: Config) -> str:
     chosen = config.train.precision
     return "bf16" if chosen == "bf16" or (chosen == "auto" and torch.cuda.is_available()) else "no"
 
@@ -155,13 +155,10 @@ def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_lengt
         torch.cuda.empty_cache()
 
 
-def _start_wandb(config: DictConfig, rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Any:
+def _start_wandb(config: Config, rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Any:
     """A W&B run grouped by ladder; its id follows from the run, so a resumed run continues its curve."""
-    mode = {False: "off"}.get(config.wandb, config.wandb)  # YAML reads a bare `off` as false
-    if mode == "off":
+    if config.wandb == "off":
         return None
-    if mode not in ("offline", "online"):
-        raise unknown("wandb mode", str(mode), ["off", "offline", "online"])
     import wandb
 
     identity = f"{run.path.resolve()}:{info['config_hash']}"
@@ -172,9 +169,9 @@ def _start_wandb(config: DictConfig, rung: Rung, run: RunDirectory, info: dict[s
             name=rung.name,
             id=hashlib.sha256(identity.encode()).hexdigest()[:16],
             resume="allow",
-            mode=mode,
+            mode=config.wandb,
             dir=run.path,
             config=info,
         )
     except wandb.Error as error:
-        raise UserError(f"wandb={mode}: {error}; log in with `wandb login`, or set wandb=offline") from None
+        raise UserError(f"wandb={config.wandb}: {error}; log in with `wandb login`, or set wandb=offline") from None

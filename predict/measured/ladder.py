@@ -247,19 +247,19 @@ def _configuration(path: Path, overrides: Sequence[str]) -> Any:
     """The configuration the runs were made with where they carry one, else the one composed from `overrides`."""
     from omegaconf import OmegaConf
 
-    from ladder.config import load_config, options
+    from ladder.config import compose, options
     from ladder.rundir import find_runs
 
     stored = [run.config_file for run in find_runs(path)] if path.is_dir() else []
     stored = [file for file in stored if file.exists()]
     if not stored:
-        return load_config(overrides)
+        return compose(overrides)
     config = OmegaConf.load(stored[0])
     if config.ladder.name not in options("ladder"):
         return config
     words = [f"ladder={config.ladder.name}"]
-    changed = load_config([*words, *overrides])  # checks the overrides
-    merged = OmegaConf.create(OmegaConf.to_container(load_config(words)))  # as a plain, open node
+    changed = compose([*words, *overrides])  # checks the overrides
+    merged = OmegaConf.create(OmegaConf.to_container(compose(words)))  # as a plain, open node
     known = merged.ladder.recipe
     for name, value in config.ladder.items():
         merged.ladder[name] = value
@@ -272,6 +272,6 @@ def _configuration(path: Path, overrides: Sequence[str]) -> Any:
 
 
 def _ladder_of(config: Any) -> Ladder:
-    from ladder.config import ladder_from_config
+    from ladder.config import ladder_of
 
-    return ladder_from_config(config)
+    return ladder_of(config.ladder)

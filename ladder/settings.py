@@ -1,0 +1,177 @@
+"""The configuration as types: what each group of `configs/` may hold, and in which range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ladder.bind import Count, Name, Positive, Share, Text, Whole, bind, lenient
+from ladder.cluster import Cluster
+from ladder.data import DataSettings
+from ladder.errors import UserError, did_you_mean, unknown
+from ladder.recipe import Recipe
+from ladder.rung import Ladder, Rung, Target, parse_run_name
+from ladder.shape import ModelShape, Shape, Width
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    precision: Literal["auto", "bf16", "fp32"]
+    weights: Literal["fp32", "bf16"]
+    micro_batch: Count | None
+    compile: Literal["auto"] | bool
+    log_every: Count
+    evaluate: bool
+    parallel: Literal["ddp", "fsdp2"]
+    document_mask: bool
+    keep_checkpoints: Count | None
+    max_skipped: Count
+
+    def __post_init__(self) -> None:
+        if self.evaluate and self.parallel != "ddp":
+            raise UserError(
+                "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
+            )
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class SuitePlan:
+    """What a ladder reads of the `suite` group: tokens that one evaluation of a checkpoint runs through the model."""
+
+    name: Name
+    forward_tokens: Annotated[float, Field(ge=0, le=1e30)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSettings:
+    """The `target` group: a model of one's own, or the name of a run of the ladder, which then has no N and D here."""
+
+    name: Name | None = None
+    n: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    d: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    method: Text = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How measurements are smoothed before fitting; `predict` says what each of them does."""
+
+    final_checkpoints: Count
+    window: Count
+    skip_fraction: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderFile:
+    """A file of `configs/ladder/`. `data`, `suite`, `target` and `cluster` are names, as on the command line."""
+
+    name: Name
+    vocab_size: Width
+    sizes: Annotated[dict[Name, Shape], Field(min_length=1)]
+    data: Name
+    suite: Name | None = None
+    target: Name | None = None
+    cluster: Name | None = None
+    multiples: tuple[Positive, ...] | None = None
+    larger_sizes: dict[Name, Shape] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderSettings:
+    """The `ladder` group: a ladder's file on top of `configs/model_ladder_defaults.yaml`."""
+
+    name: Name
+    vocab_size: Width
+    sizes: dict[Name, Shape]
+    larger_sizes: dict[Name, Shape]
+    multiples: tuple[Positive, ...]
+    recipe: Recipe
+    fit: FitSettings
+
+    def build(self) -> Ladder:
+        """Raises UserError for a shape or a multiple that no model can have."""
+        return Ladder(
+            name=self.name,
+            recipe=self.recipe,
+            sizes=self._shapes(self.sizes),
+            larger_sizes=self._shapes(self.larger_sizes),
+            multiples=self.multiples,
+        )
+
+    def _shapes(self, sizes: dict[str, Shape]) -> dict[str, ModelShape]:
+        return {size: ModelShape(vocab_size=self.vocab_size, **vars(shape)) for size, shape in sizes.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole configuration. `evaluate` reads the rest of `suite`, and `scripts/prepare_data.py` that of `data`."""
+
+    runs_dir: Text
+    rung: Text | None
+    seed: Whole
+    wandb: Literal["off", "offline", "online"]
+    wandb_project: Text
+    profile: bool
+    train: TrainSettings
+    data: DataSettings
+    suite: dict[str, Any]
+    cluster: Cluster
+    target: TargetSettings
+    ladder: LadderSettings
+
+    @property
+    def directory(self) -> Path:
+        """Where the ladder's runs lie."""
+        return Path(self.runs_dir) / self.ladder.name
+
+    @property
+    def suite_plan(self) -> SuitePlan:
+        return bind(SuitePlan, self.suite, "suite")
+
+    def chosen_rung(self, ladder: Ladder) -> Rung:
+        """The rung that `rung=NAME` asks for."""
+        if not self.rung:
+            raise UserError(f"say which rung: rung=NAME, one of {', '.join(rung.name for rung in ladder.rungs)}")
+        return ladder.rung(self.rung)
+
+    def chosen_target(self, ladder: Ladder) -> Target:
+        """The target of the configuration; where it names none, ten times the compute of the largest rung.
+
+        Raises:
+            UserError: a name without N and D that is no run of the ladder.
+        """
+        target = self.target
+        if target.name is None:
+            largest = max(ladder.rungs, key=lambda rung: rung.flops_6nd)
+            return Target(name=f"10x-{largest.name}", n=10**0.5 * largest.n, d=10**0.5 * largest.d)
+        if target.n is not None and target.d is not None:
+            return Target(name=target.name, n=target.n, d=target.d)
+        return run_as_target(target.name, ladder)
+
+
+def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
+    """A run of the ladder, such as `3B-10xC`, as a target. Raises UserError where it has none of that name."""
+    parsed = parse_run_name(name)
+    if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
+        names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
+        raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
+    rung = ladder.rung(name)
+    return Target(name=name, n=float(rung.n), d=float(rung.d))
+
+
+def check_sizes(config: Config, others: set[str]) -> None:
+    """Raises UserError where `cluster.gpus` omits a size, or names one of no ladder; `others`: of the other ladders."""
+    gpus, sizes = config.cluster.gpus, config.ladder.sizes | config.ladder.larger_sizes
+    if not isinstance(gpus, dict):
+        return
+    for size in gpus:
+        if size not in sizes and size != "default" and size not in others:
+            raise unknown("size in cluster.gpus", size, ["default", *sizes])
+    if missing := [size for size in sizes if size not in gpus and "default" not in gpus]:
+        raise UserError(f"cluster.gpus has no number for {', '.join(missing)}; add them or default")
