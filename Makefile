@@ -3,6 +3,9 @@
 # make check   linter, formatter and type checker
 # make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/; CLUSTER=slurm where SLURM answers)
 # make paper   the paper's tables and figures of results from AI2's published measurements (RUNS=their folder)
+#
+# The first of them sets .venv up: TORCH=cpu or TORCH=cuda chooses the build of torch (default: cuda where a GPU or SLURM
+# is), PYTHON=/path/to/python3.12 the interpreter.
 
 LADDER ?= olmo2
 CLUSTER ?= $(shell sinfo >/dev/null 2>&1 && echo slurm || echo local)
@@ -10,12 +13,15 @@ RUNS ?= ../shared/olmo-ladder/runs
 PY := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: demo test check ladder paper setup
+.PHONY: demo test check ladder paper setup FORCE
 
 setup: $(READY)
 
 $(READY): pyproject.toml setup.py scripts/setup.sh
 	@sh scripts/setup.sh
+ifneq ($(filter command,$(origin PYTHON) $(origin TORCH)),)  # asked for now: looked at, whatever is there already
+$(READY): FORCE
+endif
 
 demo: $(READY)
 	@$(PY) scripts/demo.py $(if $(QUICK),--quick)
