@@ -36,6 +36,7 @@ QUIET_REFRESH_SECONDS = 60
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog="python -m ladder",
+        commands=COMMANDS,
         description="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
         epilog="Any configuration value can be given as key=value.",
     )

@@ -9,10 +9,19 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from ladder import completion
+
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 LONGEST = 600  # characters of a message: what is quoted in it may be anything
+
+
+TRAIN_EXTRA = (  # import names of what pyproject.toml's extra of that name brings
+    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "zstandard", "wandb", "tqdm",
+    "submitit",
+)  # fmt: skip
+OURS = ("ladder", "train", "evaluate", "predict", "model_ladder")
 
 
 class UserError(Exception):
@@ -23,10 +32,20 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports its errors as every other user error, and takes no option for another that begins like it."""
+    """Reports its errors as every other user error, takes no option for another that begins like it, and completes.
 
-    def __init__(self, **settings: Any) -> None:
+    `commands` are words that may come first, for completion only.
+    """
+
+    def __init__(self, *, commands: Iterable[str] = (), **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False} | settings)
+        self._commands, self._answering = commands, False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if completion.ASKED in os.environ and not self._answering:
+            self._answering = True  # which parses again
+            completion.answer(self, self._commands)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -66,6 +85,9 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
     except BrokenPipeError:  # the reader (head, less) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except ModuleNotFoundError as error:
+        print(f"error: {_missing_package(error)}", file=sys.stderr)
+        code = EXIT_USER_ERROR
     except OSError as error:
         known = f"{error.filename}: {error.strerror}; check that it is there and may be used"
         print(f"error: {' '.join((known if error.filename else str(error)).split())}", file=sys.stderr)
@@ -74,3 +96,13 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         print("interrupted; the same command continues", file=sys.stderr)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    """What to install. Raises the error itself where the module is none of another project."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name in OURS or name in sys.stdlib_module_names:
+        raise error
+    if name in TRAIN_EXTRA:
+        return f"{name} is not installed, which this command needs: pip install 'model-ladder[train]'"
+    return f"{name} is not installed, which this command needs: pip install {name}"

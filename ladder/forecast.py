@@ -15,6 +15,7 @@ from ladder.jobs import PREDICT, last_line
 from ladder.reading import read_json
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Ladder, Rung, Target
+from ladder.stages import stage
 from ladder.writing import write_json
 
 
@@ -98,7 +99,7 @@ def _stamps(run: RunDirectory) -> list[tuple[str, int, int]]:
 
 def _stage(*words: str) -> str:
     """What `python -m WORDS` prints; its error is raised as ours."""
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *stage(*words)], capture_output=True, text=True)
     if done.returncode:
         raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
     return done.stdout

@@ -20,6 +20,7 @@ from ladder.plan import Plan
 from ladder.rundir import LadderDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
+from ladder.stages import stage
 from ladder.status import RunStatus
 
 PREDICT = "predict"
@@ -64,7 +65,7 @@ def training_job(
     wall = next(row.wall_hours for row in plan.rungs if row.rung == rung.name)
     return Job(
         name=rung.name,
-        words=("-m", "train", *words),
+        words=stage("train", *words),
         output=directory.run(rung.name).output_file,
         gpus=gpus,
         hours=_TIME_FACTOR * wall + _START_HOURS if gpus else None,
@@ -80,7 +81,7 @@ def measuring_jobs(
         patience: hours without a new checkpoint after which a worker gives up.
     """
     suite = [word for word in overrides if word.lstrip("+").startswith("suite")]
-    words = ("-m", "evaluate", str(directory.path), "--runs", ",".join(runs), *suite)
+    words = stage("evaluate", str(directory.path), "--runs", ",".join(runs), *suite)
     followers = [
         Job(
             name=f"{FOLLOW}-{number}",
@@ -104,7 +105,7 @@ def measuring_jobs(
 def prediction_job(directory: LadderDirectory, runs: Sequence[str], overrides: Sequence[str]) -> Job:
     return Job(
         name=PREDICT,
-        words=("-m", "ladder", "predict", *overrides),
+        words=stage("ladder", "predict", *overrides),
         output=directory.jobs / f"{PREDICT}.txt",
         hours=_START_HOURS,
         after=(*runs, MEASURE),

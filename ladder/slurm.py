@@ -17,6 +17,7 @@ from ladder.cluster import Cluster, Slurm
 from ladder.errors import UserError
 from ladder.jobs import MEASURE, PREDICT, TERMINATE_SECONDS, Job, run_task
 from ladder.rundir import LadderDirectory
+from ladder.stages import launcher_shown, python_shown
 from ladder.status import QueuedJob
 
 
@@ -167,7 +168,7 @@ def accelerate_line(job: Job, nodes: int) -> str:
     """The same training by hand, for any other scheduler; `$RANK` and `$HOST0` are to be set on each node."""
     words = shlex.join(job.words)
     if job.gpus <= 1:
-        return f"python {words}"
+        return f"{python_shown()} {words}"
     machines = f" --num_machines={nodes} --machine_rank=$RANK --main_process_ip=$HOST0 --main_process_port=29500"
     patience = f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={TERMINATE_SECONDS}"  # or it kills workers that still save
-    return f"{patience} accelerate launch --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"
+    return f"{patience} {launcher_shown()} --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"

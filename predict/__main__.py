@@ -61,8 +61,8 @@ def main(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and "=" not in argv[0]:
         if argv[0] not in COMMANDS:
             raise unknown("subcommand", argv[0], COMMANDS)
-        return importlib.import_module(f"predict.analyses.{argv[0]}").main(argv[1:]) or 0
-    options = command_line.parser("", __doc__ or "")
+        return importlib.import_module(f"{__package__}.analyses.{argv[0]}").main(argv[1:]) or 0
+    options = command_line.parser("", __doc__ or "", COMMANDS)
     options.epilog = EPILOGUE
     command_line.add_target(options)
     options.add_argument("--method", help=f"{DEFAULT} (shown beside paper when none is named), paper, paper-c4, …")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from predict.measured.ladder import Measured
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
+def parser(command: str, description: str, commands: Iterable[str] = ()) -> argparse.ArgumentParser:
+    """`commands` may stand in place of its first word."""
     name = f"python -m predict {command}".strip()
-    return Parser(prog=name, description=description)
+    return Parser(prog=name, description=description, commands=commands)
 
 
 def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
