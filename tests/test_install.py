@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, assert_user_error
+from simulated_ladder import ACCURACY, LOSS, simulated, write
 
 PACKAGES = ("ladder", "train", "evaluate", "predict")
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "scripts/prepare_data.py")
@@ -105,6 +106,25 @@ def test_the_installed_command_starts_its_stages_as_processes_of_its_own(install
     # A training that fails, since a whole one takes longer: what it says has come through the job and the launcher.
     done = installed("ladder", "run", *words, "wandb=sometimes", "--sizes", "n0", "--multiples", "1")
     assert_user_error(done, "n0-1xC", "output.txt ends with", 'unknown wandb mode "sometimes"')
+
+
+def test_the_installed_api_predicts_beside_other_packages_of_our_names(site: Path, tmp_path: Path) -> None:
+    for name in PACKAGES:  # as a notebook's own modules, ahead of everything that is installed
+        (tmp_path / f"{name}.py").write_text("whose = 'theirs'\n")
+    write(tmp_path / "mine.csv", simulated())
+    code = (
+        "import sys; path, finders = list(sys.path), list(sys.meta_path)\n"
+        "import model_ladder as ml\n"
+        "found = ml.predict(ml.read('mine.csv', sizes=['190M', '370M', '760M', '1.3B']), n=7e9, d=2.8e12)\n"
+        "import evaluate, ladder, predict, train\n"
+        "assert evaluate.whose == ladder.whose == predict.whose == train.whose == 'theirs'\n"
+        "assert (sys.path, sys.meta_path) == (path, finders)\n"
+        "print(f'{found.accuracy.item():.3f}')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(float(ACCURACY(float(LOSS(7e9, 2.8e12)))), abs=0.02)
 
 
 @pytest.mark.parametrize(

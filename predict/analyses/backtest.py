@@ -13,6 +13,7 @@ from predict import paper
 from predict.ensemble import Study, TaskStudy, study_ladder
 from predict.intervals import quantile
 from predict.measured.ladder import Measured
+from predict.measured.tasks import Task
 from predict.predictor import calibration_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, COLOURS, GREY, panels, save
@@ -29,6 +30,21 @@ class MethodErrors:
 
     name: str
     errors: tuple[np.ndarray, ...]
+
+
+def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
+    """The back-tests of a ladder, and of the tasks in it those that are wanted.
+
+    Raises:
+        UserError: the ladder holds no smaller one with a run beyond it.
+    """
+    study = study_ladder(data, calibration_tasks(data, wanted))
+    if not study.splits:
+        raise UserError(
+            f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
+        )
+    names = {task.name for task in wanted}
+    return study, [task for task in study.tasks if task.task.name in names]
 
 
 def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
@@ -186,14 +202,7 @@ def main(argv: list[str]) -> None:
     command_line.add_plot(options)
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
-    wanted = data.tasks(known.tasks)
-    study = study_ladder(data, calibration_tasks(data, wanted))
-    names = {task.name for task in wanted}
-    tasks = [task for task in study.tasks if task.task.name in names]
-    if not study.splits:
-        raise UserError(
-            f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
-        )
+    study, tasks = studied(data, data.tasks(known.tasks))
     methods = method_errors(data, study, tasks)
     command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods))
     if known.plot:

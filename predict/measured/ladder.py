@@ -209,6 +209,33 @@ def load_ladder(
     return replace(data, notes=tuple(notes))
 
 
+def load_frame(
+    frame: pd.DataFrame,
+    *,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+    corpus: str | None = None,
+    mapping: Path | None = None,
+) -> Measured:
+    """As `load_ladder`, of rows that are in memory already; errors quote their index."""
+    from ladder.config import load_config
+    from predict.measured.mapping import read_mapping, tidy
+
+    source = Path("the DataFrame")
+    rows = frame.rename_axis(index="row")
+    table = _one_corpus(tidy(rows, read_mapping(mapping), str(source)), corpus, source)
+    smoothing = Smoothing(**vars(load_config().ladder.fit))
+    return ladder_data(
+        table,
+        str(source),
+        name=str(source),
+        smoothing=smoothing,
+        ladder=None,
+        sizes=sizes,
+        multiples=multiples,
+    )
+
+
 def _absent(data: Measured, sizes: Sequence[str], multiples: Sequence[float]) -> list[Note]:
     """Rungs of the ladder that were not measured, where the whole ladder was asked for."""
     if data.ladder is None or sizes or multiples:

@@ -1,0 +1,232 @@
+"""The names of `import model_ladder`: a ladder read, a model predicted from it, back-tests, two ladders compared."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ladder.config import ladder_from_config, load_config, load_target
+from ladder.errors import UserError
+from ladder.rung import Target
+from predict.analyses.backtest import backtest_figure, method_errors, split_table, studied, task_table
+from predict.analyses.compare import compare as compare_ladders
+from predict.analyses.compare import comparison_figure, comparison_table
+from predict.measured.ladder import Measured, load_frame, load_ladder
+from predict.methods.base import Prediction
+from predict.predictor import DEFAULT, beside_paper, predict_with_notes
+from predict.show.predictions import prediction_table
+from predict.show.tables import Table
+from predict.show.words import flag_texts, prediction_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Answer(pd.DataFrame):
+    """Numbers as an ordinary DataFrame, which a notebook shows as the tables that the command line prints.
+
+    What is selected from it or computed with it is a plain DataFrame.
+    """
+
+    _metadata = ["tables", "_draw"]  # noqa: RUF012 (pandas reads this name)
+
+    tables: tuple[Table, ...]
+    _draw: Callable[[], Figure]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, tables: Sequence[Table], draw: Callable[[], Figure]) -> Answer:
+        answer = cls(frame)
+        answer.tables, answer._draw = tuple(tables), draw
+        return answer
+
+    @property
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        return pd.DataFrame
+
+    @property
+    def notes(self) -> list[str]:
+        """What the numbers rest on, and what limits them."""
+        return [note for table in self.tables for note in (*table.footnotes, *table.notes)]
+
+    def figure(self) -> Figure:
+        """The numbers as a figure, which a notebook shows; `figure.savefig(path)` keeps it."""
+        import matplotlib
+
+        with matplotlib.rc_context():
+            return self._draw()
+
+    def _repr_html_(self) -> str:
+        return "".join(map(_html, self.tables))
+
+
+def read(
+    source: pd.DataFrame | str | Path,
+    *,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+    corpus: str | None = None,
+    mapping: str | Path | None = None,
+) -> Measured:
+    """A ladder's measurements.
+
+    Args:
+        source: a DataFrame with one row a value (columns run, n, d or tokens, task, metric, value, and more:
+            `ladder.measurements`), or all that `model-ladder predict --ladder` takes: a directory of runs, a CSV or
+            Parquet file, AI2's folder, results of lm-evaluation-harness, a W&B project.
+        sizes: only these, such as ["190M", "370M"].
+        multiples: only these Chinchilla multiples, such as [1, 2, 5].
+        corpus: which ladder of a table that holds several.
+        mapping: a YAML file that explains the columns of a table in other words.
+
+    Raises:
+        UserError: nothing is there, or what is there is wrong or too little; its message is one line.
+    """
+    explained = None if mapping is None else Path(mapping)
+    if isinstance(source, pd.DataFrame):
+        return load_frame(source, sizes=sizes, multiples=multiples, corpus=corpus, mapping=explained)
+    return load_ladder(Path(source), sizes=sizes, multiples=multiples, corpus=corpus, mapping=explained)
+
+
+def predict(
+    ladder: Measured,
+    target: str | None = None,
+    *,
+    n: float | None = None,
+    d: float | None = None,
+    method: str = DEFAULT,
+    tasks: Sequence[str] = (),
+) -> Answer:
+    """What a model will reach on each task: one of `n` parameters trained on `d` tokens, or a `target` by name.
+
+    Args:
+        target: a file of `configs/target/`, such as "13B-5T", or a rung such as "3B-10xC", instead of `n` and `d`.
+        method: "default", which has intervals, "paper", or a variant of it.
+        tasks: only these; all by default.
+
+    Returns:
+        A row per task: accuracy in [0, 1] and its 80% and 95% interval (low80, high80, low95, high95), loss; actual
+        values and errors where the ladder holds the target; what the paper's method says; flags.
+
+    Raises:
+        UserError: an unknown target, method or task, too few rungs.
+    """
+    wanted = _target(ladder, target, n, d)
+    outcome = predict_with_notes(ladder, wanted, method, tasks)
+    found = beside_paper(ladder, wanted, outcome.predictions) if method == DEFAULT else outcome.predictions
+    title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
+    table = prediction_table(found, title, [note.text for note in outcome.notes])
+    rows = [prediction_numbers(one) | {"flags": "; ".join(flag_texts(one))} for one in found]
+    frame = pd.DataFrame(rows).set_index("task").dropna(axis="columns", how="all")
+    return Answer.of(frame, [table], lambda: _predictions_figure(found, title))
+
+
+def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
+    """How well smaller parts of the ladder would have predicted its own larger runs, by the default method.
+
+    Returns:
+        A row per part of the ladder that was fitted, task, and run beyond it: actual and predicted accuracy in [0, 1],
+        the 80% interval, and the error in points. It shows itself as means by method.
+
+    Raises:
+        UserError: an unknown task; a ladder that holds no smaller one of 5 runs with a dearer run beyond.
+    """
+    study, studies = studied(ladder, ladder.tasks(tasks))
+    methods = method_errors(ladder, study, studies)
+    parts = []
+    for one in studies:
+        predicted = one.actual + study.errors(one)
+        half = study.calibration.accuracy80 * study.deviations(one)
+        columns = {
+            "fitted": [study.splits[split].name for split in one.cells[:, 0]],
+            "task": one.task.name,
+            "run": [ladder.rungs[run].name for run in one.cells[:, 1]],
+            "actual": one.actual,
+            "predicted": predicted,
+            "low80": predicted - half,
+            "high80": predicted + half,
+            "error_points": 100 * (predicted - one.actual),
+        }
+        parts.append(pd.DataFrame(columns))
+    tables = [split_table(study, studies, methods), task_table(study, studies, methods)]
+    frame = pd.concat(parts, ignore_index=True)
+    return Answer.of(frame, tables, lambda: backtest_figure(study, studies, methods))
+
+
+def compare(
+    a: Measured,
+    b: Measured,
+    target: str | None = None,
+    *,
+    n: float | None = None,
+    d: float | None = None,
+    tasks: Sequence[str] = (),
+) -> Answer:
+    """Which of two ladders, such as two data mixes, has the better model at a target, given as to `predict`.
+
+    Returns:
+        A row per task: accuracies `a` and `b` in [0, 1], the `probability` that A's is higher, the difference at the
+        largest rung that both ladders have (`single`), and whether that has the same sign (`agreed`).
+
+    Raises:
+        UserError: no task or no rung in common, an unknown target.
+    """
+    wanted = _target(a, target, n, d)
+    rows, rung = compare_ladders(a, b, wanted, tasks)
+    table = comparison_table(rows, (a.source, b.source), wanted, rung)
+    frame = pd.DataFrame([asdict(row) for row in rows]).set_index("task")
+    return Answer.of(frame, [table], lambda: comparison_figure(rows, wanted, rung))
+
+
+def _target(ladder: Measured, name: str | None, n: float | None, d: float | None) -> Target:
+    if name is not None and n is None and d is None:
+        return load_target(name, ladder.ladder or ladder_from_config(load_config()))
+    if name is not None or n is None or d is None:
+        raise UserError("a target is either its name, or both n (parameters) and d (training tokens)")
+    if not (0 < n < float("inf") and 0 < d < float("inf")):
+        raise UserError(f"n={n}, d={d}: both must be numbers above 0")
+    return Target(name=f"N={n:.3g}, D={d:.3g}", n=float(n), d=float(d))
+
+
+def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:
+    """A line per task: its accuracy with both intervals, and what was measured."""
+    from predict.show.plots import BLUE, panels
+
+    figure, (axis,) = panels(1, title, height=4.0)
+    figure.set_size_inches(7.0, 0.42 * len(found) + 1.7)
+    places = np.arange(len(found))
+    for place, one in zip(places, found, strict=True):
+        for interval, width in ((one.accuracy.interval95, 1.5), (one.accuracy.interval80, 5)):
+            if interval is not None:
+                axis.hlines(place, 100 * interval.low, 100 * interval.high, color=BLUE, linewidth=width, alpha=0.45)
+    axis.plot([100 * one.accuracy.value for one in found], places, "x", color=BLUE, markersize=8, label="predicted")
+    if any(one.actual is not None for one in found):
+        actual = [np.nan if one.actual is None else 100 * one.actual for one in found]
+        axis.plot(actual, places, "o", color="#222222", markersize=5, label="measured")
+    axis.set_yticks(places, [one.title for one in found])
+    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_xlabel("accuracy, %, with 80% and 95% intervals")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _html(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        sides = ["right" if column.numeric else "left" for column in table.shown_columns]
+        pairs = zip(cells, sides, strict=True)
+        inside = "".join(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>' for cell, side in pairs)
+        return f"<tr>{inside}</tr>"
+
+    buffer = io.StringIO()
+    buffer.write(f"<table><caption><b>{html.escape(table.title)}</b></caption>")
+    buffer.write(f"<thead>{row([column.name for column in table.shown_columns], 'th')}</thead>")
+    buffer.write(f"<tbody>{''.join(row(cells, 'td') for cells in table.cells)}</tbody></table>")
+    for note in (*table.footnotes, *table.notes):
+        buffer.write(f"<div><small>{html.escape(note)}</small></div>")
+    return buffer.getvalue()
