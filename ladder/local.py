@@ -80,7 +80,7 @@ class LocalRun:
         waiting = list(jobs)
         started: set[str] = set()
         next_line = time.monotonic() + PROGRESS_SECONDS
-        with _interruptible():
+        with _interruptible() as stop_if_asked:
             try:
                 while waiting or self._running:
                     unfinished = {job.name for job in waiting} | {one.job.name for one in self._running}
@@ -95,6 +95,7 @@ class LocalRun:
                             waiting.remove(job)
                             started.add(job.name)
                             self._start(job, devices)
+                    stop_if_asked()
                     self._release_followers(waiting)
                     time.sleep(_POLL_SECONDS)
                     if time.monotonic() > next_line:
@@ -262,15 +263,26 @@ def _forget(handle: Any) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the jobs as Ctrl-C does, instead of leaving them alone."""
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Yields a function that raises KeyboardInterrupt once SIGINT, SIGTERM or SIGHUP has come.
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    Raised by the signal itself, it could fall between the start of a job and its entry in the list of those to end.
+    A second signal does raise it.
+    """
+    received: list[int] = []
 
-    handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    def stop_if_asked() -> None:
+        if received:
+            raise KeyboardInterrupt
+
+    handlers = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield stop_if_asked
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -13,14 +13,20 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from held import HANG_SECONDS, Hold
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session")
@@ -31,28 +37,41 @@ def shared() -> Path:
     return SHARED
 
 
-def run_module(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run_module(*words: str) -> subprocess.CompletedProcess[str]:
     if words[0] == "-m" and words[1] in ("train", "evaluate"):
-        return _run_forked(words, timeout)
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ
-    )
+        return _run_forked(words, dict(os.environ))
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
+
+
+def run_ranks(number: int, *words: str) -> list[subprocess.CompletedProcess[str]]:
+    """`python WORD …` as so many processes of one group; this one does what torchrun does for them."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(number)}
+    group |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "LOCAL_WORLD_SIZE": str(number)}
+
+    def run(rank: int) -> subprocess.CompletedProcess[str]:
+        return _run_forked(words, dict(os.environ) | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(run, range(number)))
 
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["train.setup", "evaluate.session", "evaluate.hook"])
 
 
-def _run_forked(words: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+def _run_forked(words: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """`python -m …` in a process of its own, forked from one that has imported torch: that takes most of the time."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch) / name for name in ("out", "err")]
-        process = FORKSERVER.Process(target=_main, args=(words, paths, dict(os.environ)))
+        process = FORKSERVER.Process(target=_main, args=(words, paths, environment))
         process.start()
-        process.join(timeout)
+        process.join(HANG_SECONDS)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(list(words), timeout)
+            raise subprocess.TimeoutExpired(list(words), HANG_SECONDS)
         out, err = (path.read_text() for path in paths)
     return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 
@@ -71,6 +90,14 @@ def _main(words: tuple[str, ...], paths: list[Path], environment: dict[str, str]
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python WORD …` in the checkout and returns the finished process."""
     return run_module
+
+
+@pytest.fixture
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hold]:
+    """Holds processes at a step of a run, until the test lets them go on or ends."""
+    hold = Hold(tmp_path_factory.mktemp("hold"))
+    yield hold
+    hold.release_all()
 
 
 def assert_user_error(done: subprocess.CompletedProcess[str], *fragments: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from evaluate_models import ARCHITECTURES, documents, tiny_model, tiny_tokenizer, write_checkpoint
+from held import HANG_SECONDS
 from transformers import PreTrainedTokenizerFast
 
 from evaluate import olmes
@@ -36,7 +37,7 @@ pytestmark = [
 def ask(script: str, jobs: list[dict[str, Any]], directory: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
         [PEER, str(ROOT / "scripts" / script)],
-        input="\n".join(map(json.dumps, jobs)), cwd=directory, capture_output=True, text=True, timeout=300,
+        input="\n".join(map(json.dumps, jobs)), cwd=directory, capture_output=True, text=True, timeout=HANG_SECONDS,
     )  # fmt: skip
     if "No module named" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])

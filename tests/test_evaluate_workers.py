@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import torch
 from conftest import ROOT
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
+from held import HANG_SECONDS, Hold, wait_until
 from omegaconf import OmegaConf
 
 from evaluate import claims
@@ -29,6 +30,7 @@ from ladder.rundir import RunDirectory
 from ladder.writing import atomic_directory
 
 STEPS = (10, 20, 30)
+Worker = subprocess.Popen[str]
 
 
 @pytest.fixture
@@ -52,39 +54,36 @@ def write_step(run: RunDirectory, step: int) -> None:
         (temporary / "rung.json").write_text(json.dumps(info))
 
 
-def worker(run: RunDirectory, *words: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
+def worker(run: RunDirectory, *words: str, command: Sequence[str] = (sys.executable, "-m", "evaluate")) -> Worker:
     environment = os.environ | {"MODEL_LADDER_CACHE": str(run.path.parent.parent / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, *launcher, "evaluate", str(run.path.parent), "--json", *words],
+        [*command, str(run.path.parent), "--json", *words],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    out, err = process.communicate(timeout=240)
+def finish(process: Worker) -> list[dict[str, Any]]:
+    out, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0, err
     return [json.loads(line) for line in out.splitlines()]
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.time() + 150
-    while not path.exists():
-        assert time.time() < deadline and process.poll() is None, path
-        time.sleep(0.02)
-
-
-def test_workers_follow_a_run_and_one_being_killed_loses_nothing(run: RunDirectory) -> None:
+def test_workers_follow_a_run_and_one_being_killed_loses_nothing(run: RunDirectory, hold: Hold) -> None:
     write_step(run, 10)
     write_step(run, 20)
-    doomed, other = worker(run, "--watch"), worker(run, "--watch")
-    wait_for(run.metrics_file(10), doomed)
-    doomed.send_signal(signal.SIGKILL)
-    doomed.wait()
+    hold.at(run.name, 20)
+    doomed = worker(run, "--watch", command=hold.command("evaluate"))
+    hold.until_held(run.name, doomed)
+    (claimed,) = run.metrics.glob("*.claim")
     before = {path: path.read_bytes() for path in run.metrics.glob("*.json")}
-    wait_for(run.metrics_file(20), other)
-    assert other.poll() is None  # it waits for the last checkpoint
+    assert list(before) == [run.metrics_file(10)]
+    other = worker(run, "--watch")
+    doomed.kill()
+    doomed.wait()
+    assert claimed.exists()
+    wait_until(run.metrics_file(20).exists, other)
     write_step(run, 30)
-    shown = finish(other)
+    shown = finish(other)  # it waited for the last checkpoint
     assert sorted(metrics["step"] for metrics in shown) == list(STEPS)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert sorted(read_runs(run.path).step.unique()) == list(STEPS)
@@ -92,7 +91,8 @@ def test_workers_follow_a_run_and_one_being_killed_loses_nothing(run: RunDirecto
 
 def test_a_watch_ends_when_nothing_comes(run: RunDirectory) -> None:
     write_step(run, 10)
-    out, err = worker(run, "--watch", "--runs", "n1-2xC,n9-1xC", "--patience", "0.0003").communicate(timeout=240)
+    process = worker(run, "--watch", "--runs", "n1-2xC,n9-1xC", "--patience", "0.0003")
+    out, err = process.communicate(timeout=HANG_SECONDS)
     assert [json.loads(line)["step"] for line in out.splitlines()] == [10]
     assert err.strip().splitlines()[-1] == "error: no new checkpoint for 0.0003 hours; not finished: n1-2xC, n9-1xC"
 
@@ -102,13 +102,11 @@ def test_two_processes_give_the_numbers_of_one_to_the_last_bit(
 ) -> None:
     for step in STEPS:
         write_step(run, step)
-    two = finish(
-        worker(
-            run, "--output", str(run.path / "two"),
-            launcher=("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-                      "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"),
-        )
-    )  # fmt: skip
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
+    one_machine = ["--cpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
+    plain = ["--mixed_precision=no", "--dynamo_backend=no"]
+    command = [*accelerate, *one_machine, *plain, "-m", "evaluate"]
+    two = finish(worker(run, "--output", str(run.path / "two"), command=command))
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(run.path.parent.parent / "cache"))
     assert torch.get_num_threads() == 1  # as in the two; sums depend on it
     assert main([str(run.path), "--json", "--output", str(run.path / "one")]) == 0
@@ -155,12 +153,13 @@ def test_a_dead_workers_claim_expires(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_heart_beat_keeps_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(claims, "EXPIRY_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr(claims, "process_lives", lambda pid: True)
     path = tmp_path / "step.claim"
     with claim(path):
-        time.sleep(1)
+        long_ago = time.time() - 1000
+        os.utime(path, (long_ago, long_ago))
+        wait_until(lambda: path.stat().st_mtime > long_ago + 1)
         with claim(path) as second:
             assert not second
 
@@ -169,7 +168,7 @@ def test_of_many_workers_one_takes_over(tmp_path: Path) -> None:
     path = tmp_path / "step.claim"
     path.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1}))
     os.utime(path, (time.time() - 1000,) * 2)
-    start, end, won = threading.Barrier(8), threading.Barrier(8), []
+    (start, end), won = (threading.Barrier(8, timeout=HANG_SECONDS) for _ in range(2)), []
 
     def work() -> None:
         start.wait()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from held import wait_until
 
 from ladder import local
 from ladder.config import ladder_from_config, load_config
@@ -114,6 +114,25 @@ def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.Mon
     assert [name for name, _ in started[:3]].count("follow-1") == 1
 
 
+def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = launch(tmp_path)
+    started: list[str] = []
+    ended: list[str] = []
+
+    def submit(_: LadderDirectory, job: Job, *others: Any) -> Any:
+        started.append(job.name)
+        if len(started) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        process = SimpleNamespace(terminate=lambda: ended.append(job.name))
+        return SimpleNamespace(done=lambda: job.name in ended, _process=process)
+
+    monkeypatch.setattr(local, "_submit", submit)
+    run = LocalRun(one.directory, one.cluster, one.rungs, [], report=lambda line: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(one.jobs())
+    assert started and ended == started
+
+
 def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
     one = launch(tmp_path)
     for rung in one.rungs:
@@ -151,15 +170,14 @@ def test_a_launcher_that_was_stopped_did_not_fail(
         (tmp_path / package / "__init__.py").touch()
     path.write_text(
         "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
-        "print('ready', flush=True)\ntime.sleep(60)\n"
+        "print('ready', flush=True)\ntime.sleep(600)\n"
     )
     environment = SimpleNamespace(num_tasks=1, global_rank=0, name=lambda: "local")
     monkeypatch.setattr("submitit.JobEnvironment", lambda: environment)
     output = tmp_path / "output.txt"
 
     def stop() -> None:
-        while not output.exists() or "ready" not in output.read_text():
-            time.sleep(0.05)
+        wait_until(lambda: output.exists() and "ready" in output.read_text())
         os.kill(os.getpid(), signal.SIGTERM)
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 from conftest import ROOT, assert_user_error
+from held import HANG_SECONDS, Hold
 
 PARTS = ("configs", "ladder", "train", "evaluate", "predict", "scripts")
 WORDS = ("ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "data.directory=data/tiny")
@@ -25,7 +26,7 @@ def machine(path: Path) -> Path:
 def leased(machine: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"MODEL_LADDER_CACHE": str(machine / "cache")}
     command = [sys.executable, "scripts/leased_gpu.py", *words]
-    return subprocess.run(command, cwd=machine, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=machine, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 def carry(name: str, here: Path, there: Path) -> None:
@@ -33,10 +34,24 @@ def carry(name: str, here: Path, there: Path) -> None:
     shutil.copy(here / "leased" / name, there / "leased" / name)
 
 
-def test_a_ladder_on_a_leased_machine(tmp_path: Path, corpus: Path) -> None:
+def hold_trainings(machine: Path, hold: Hold) -> None:
+    """What trains on that machine waits where `hold` says."""
+    with (machine / "train" / "trainer.py").open("a") as file:
+        file.write(f"""
+import sys
+from pathlib import Path
+sys.path.append({str(ROOT / "tests")!r})
+import held
+held.hold_trainings(held.Hold(Path({str(hold.directory)!r})))
+""")
+
+
+def test_a_ladder_on_a_leased_machine(tmp_path: Path, corpus: Path, hold: Hold) -> None:
     here, there, later = (machine(tmp_path / name) for name in ("here", "there", "later"))
+    hold_trainings(there, hold)
+    hold.at("n0-1xC", 100)  # so that the time is up first, on any machine
     shutil.copytree(corpus, here / "data" / "tiny")
-    rung = (*WORDS, "rung=n0-4xC")
+    rung = (*WORDS, "rung=n0-1xC")
     packed = leased(here, "pack", *WORDS)
     assert packed.returncode == 0, packed.stderr
     carry("bundle.tar.xz", here, there)
@@ -44,21 +59,20 @@ def test_a_ladder_on_a_leased_machine(tmp_path: Path, corpus: Path) -> None:
     stopped = leased(there, "run", "--seconds", "67", *rung)  # 60 of them to save and pack
     assert "the time is up" in stopped.stdout, stopped.stdout + stopped.stderr
     assert "finished: none" in stopped.stdout
+    hold.release("n0-1xC")
     assert (there / "leased" / "site" / "hydra" / "conf").is_dir()
     done = leased(there, "run", "--seconds", "300", *rung)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "finished: n0-4xC" in done.stdout
+    assert "finished: n0-1xC" in done.stdout
 
     carry("results.tar.xz", there, here)
     assert leased(here, "unpack", "leased/results.tar.xz").returncode == 0
-    run = here / "runs" / "nano" / "n0-4xC"
+    run = here / "runs" / "nano" / "n0-1xC"
     assert sorted(path.name for path in (run / "metrics").iterdir()) == sorted(
-        path.name for path in (there / "runs" / "nano" / "n0-4xC" / "metrics").glob("*.json")
+        path.name for path in (there / "runs" / "nano" / "n0-1xC" / "metrics").glob("*.json")
     )
     assert not (run / "checkpoints").exists()
-    status = subprocess.run(
-        [sys.executable, "-m", "ladder", "status", *rung], cwd=here, capture_output=True, text=True, timeout=60
-    )
+    status = subprocess.run([sys.executable, "-m", "ladder", "status", *rung], cwd=here, capture_output=True, text=True)
     assert status.returncode == 0 and " done " in status.stdout, status.stdout + status.stderr
     again = leased(here, "unpack", "leased/results.tar.xz")
     assert "is here already" in again.stdout

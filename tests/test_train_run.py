@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from conftest import ROOT, assert_user_error, make_trainer, run_module
+from conftest import ROOT, assert_user_error, make_trainer, run_module, run_ranks
+from held import HANG_SECONDS, Hold
 from safetensors.torch import load_file
 
 from ladder.rundir import RunDirectory
@@ -31,6 +29,10 @@ LADDER = [
 
 def words(corpus: Path, runs: Path, *more: str) -> list[str]:
     return ["-m", "train", *LADDER, "rung=n0-1xC", f"data.directory={corpus}", f"runs_dir={runs}", *more]
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def log_rows(run: RunDirectory) -> list[dict]:
@@ -111,18 +113,18 @@ def test_a_run_from_before_sequences_were_left_out(finished: RunDirectory, corpu
     assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
 
 
-def test_stopped_and_restarted_it_ends_the_same(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:
+def test_stopped_and_restarted_it_ends_the_same(
+    finished: RunDirectory, corpus: Path, tmp_path: Path, hold: Hold
+) -> None:
     """By SIGTERM, with the exit code that launchers understand; SIGKILL has tests/test_train_kill.py."""
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
-    process = subprocess.Popen(
-        [sys.executable, *words(corpus, tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    middle = finished.checkpoint_steps()[1]
-    while not run.checkpoint(middle).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 75
+    last = finished.checkpoint_steps()[1] + 5
+    hold.at(run.name, last)
+    process = start(hold.command(*words(corpus, tmp_path)[1:]))
+    hold.until_held(run.name, process)
+    process.terminate()
+    assert process.wait(HANG_SECONDS) == 75
+    assert [path.name for path in run.resume.iterdir()] == [f"step-{last:07d}"]
     done = run_module(*words(corpus, tmp_path))
     assert done.returncode == 0, done.stderr
     assert log_rows(run) == log_rows(finished)
@@ -132,15 +134,11 @@ def test_stopped_and_restarted_it_ends_the_same(finished: RunDirectory, corpus: 
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
-
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path, kind: str) -> None:
-    done = run_module(
-        *LAUNCH, *words(corpus, tmp_path, "train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}")
-    )
-    assert done.returncode == 0, done.stderr
+    more = ("train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}")
+    done, other = run_ranks(2, *words(corpus, tmp_path, *more))
+    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
     assert f"2 processes ({kind}), micro-batch 6 sequences" in done.stdout
     assert RunDirectory(tmp_path / "nano" / "n0-1xC").checkpoint_steps() == finished.checkpoint_steps()
     rows = log_rows(RunDirectory(tmp_path / "nano" / "n0-1xC"))
@@ -153,18 +151,13 @@ def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path,
         assert sum(ours) / len(ours) == pytest.approx(row["loss"], rel=3e-2)
 
 
-def test_a_run_goes_on_with_other_processes_and_another_kind(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_other_processes_and_another_kind(corpus: Path, tmp_path: Path, hold: Hold) -> None:
     """Killed on two sharded processes, finished on one."""
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
-    started = subprocess.Popen(
-        [sys.executable, *LAUNCH, *words(corpus, tmp_path, "train.parallel=fsdp2")],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not list(run.resume.glob("step-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    hold.at(run.name, 95)  # of 239, with states at 80 and 160
+    python, *held = hold.command(*words(corpus, tmp_path, "train.parallel=fsdp2")[1:])
+    started = start([python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *held])
+    hold.until_held(run.name, started)
     workers = psutil.Process(started.pid).children(recursive=True)  # each in a session of its own
     for process in (started, *workers):
         process.kill()
