@@ -45,7 +45,7 @@ class Hold:
         return [sys.executable, __file__, str(self.directory), module, *words]
 
     def at(self, run: str, step: int) -> None:
-        self.directory.mkdir(exist_ok=True)
+        self._mark(run).unlink(missing_ok=True)
         (self.directory / run).write_text(str(step))
 
     def until_held(self, run: str, *needed: subprocess.Popen[str]) -> None:

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT, assert_user_error, run_module
+from held import Hold, wait_until
 
 from ladder.history import read_history
 from ladder.measurements import read_runs
@@ -20,7 +20,8 @@ from ladder.rundir import RunDirectory
 
 pytestmark = pytest.mark.slurm
 CLUSTER = ROOT / "scripts" / "slurm_test_cluster.sh"
-NAMES = ["n0-1xC", "n0-32xC", "n1-1xC", "n1-32xC"]
+STEP = 170  # after the first checkpoint of every run
+NAMES = ["n0-1xC", "n0-2xC", "n1-1xC", "n1-2xC"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def slurm() -> Iterator[None]:
 
 
 def words_for(corpus: Path, runs_dir: Path) -> list[str]:
-    ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,32]"]
+    ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,2]"]
     data = [f"data.directory={corpus}", "data.max_epochs=200", f"runs_dir={runs_dir}", "train.log_every=2"]
     return [*ladder, "~ladder.sizes.n2", "~ladder.sizes.n3", *data]
 
@@ -57,13 +58,6 @@ def job_state(number: str) -> str:
     return done.stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True, text=True).stdout
-        time.sleep(0.1)
-
-
 def job_ids() -> dict[str, str]:
     listed = subprocess.run(["squeue", "-h", "-o", "%j %i"], capture_output=True, text=True).stdout
     return dict(line.split() for line in listed.splitlines())
@@ -75,11 +69,19 @@ def start_now(number: str) -> None:
     scontrol("update", f"JobId={number}", "StartTime=now")
 
 
-def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_path: Path) -> None:
+def submit(hold: Hold, *words: str) -> subprocess.CompletedProcess[str]:
+    """Trainings wait where `hold` says."""
+    done = subprocess.run(hold.command("ladder", "run", *words), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_path: Path, hold: Hold) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     directory = tmp_path / "nano"
-    submitted = run_module("-m", "ladder", "run", *words)
-    assert submitted.returncode == 0, submitted.stderr
+    for name in ("n1-2xC", "n0-2xC"):
+        hold.at(name, STEP)
+    submit(hold, *words)
     ids = job_ids()
     assert set(ids) == {*NAMES, "follow-1", "measure", "predict"}
     dependency = scontrol("show", "job", ids["predict"])
@@ -87,18 +89,18 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     again = run_module("-m", "ladder", "run", *words)
     assert again.stdout.count("is in the queue as job") == len(ids) and job_ids() == ids
 
-    requeued, signalled = RunDirectory(directory / "n1-32xC"), RunDirectory(directory / "n0-32xC")
-    wait_until(requeued.checkpoint_steps)
+    requeued, signalled = RunDirectory(directory / "n1-2xC"), RunDirectory(directory / "n0-2xC")
+    hold.until_held(requeued.name)
     assert job_state(ids["predict"]) == "PENDING"
     status = run_module("-m", "ladder", "status", *words)
     assert status.returncode == 1 and "running" in status.stdout and "queued" in status.stdout
-    scontrol("requeue", ids["n1-32xC"])
-    start_now(ids["n1-32xC"])
-    wait_until(signalled.checkpoint_steps)
-    subprocess.run(["scancel", "--signal=USR2", ids["n0-32xC"]], check=True)  # as ahead of the time limit
+    scontrol("requeue", ids["n1-2xC"])
+    start_now(ids["n1-2xC"])
+    hold.until_held(signalled.name)
+    subprocess.run(["scancel", "--signal=USR2", ids["n0-2xC"]], check=True)  # as ahead of the time limit
     wait_until(lambda: read_history(signalled).end is not None)
     assert list(signalled.resume.glob("step-*"))
-    start_now(ids["n0-32xC"])
+    start_now(ids["n0-2xC"])
 
     def finished() -> bool:
         code = run_module("-m", "ladder", "status", *words).returncode
@@ -113,7 +115,7 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     assert "4 of 4 runs done" in shown and "prediction-n5-8xC.json" in shown
 
     calm = words_for(corpus, tmp_path / "calm")
-    for name in ("n0-32xC", "n1-32xC"):
+    for name in ("n0-2xC", "n1-2xC"):
         alone = run_module("-m", "train", *calm, f"rung={name}", "train.evaluate=true")
         assert alone.returncode == 0, alone.stderr
         expected = read_runs(tmp_path / "calm" / "nano" / name)
@@ -125,28 +127,31 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
 def test_slurm_rejects_a_job(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     done = run_module("-m", "ladder", "run", *words, "+cluster.slurm.options.partition=nope")
-    assert_user_error(done, "SLURM did not take n1-32xC", "invalid partition specified: nope")
+    assert_user_error(done, "SLURM did not take n1-2xC", "invalid partition specified: nope")
     assert not job_ids()
 
 
-def test_cancelled_jobs_save_and_go_on_when_run_again(slurm: None, corpus: Path, tmp_path: Path) -> None:
+def test_cancelled_jobs_save_and_go_on_when_run_again(slurm: None, corpus: Path, tmp_path: Path, hold: Hold) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
-    assert run_module("-m", "ladder", "run", *words).returncode == 0
-    run = RunDirectory(tmp_path / "nano" / "n1-32xC")
-    wait_until(run.log_file.exists)
+    run = RunDirectory(tmp_path / "nano" / "n1-2xC")
+    hold.at(run.name, STEP)
+    hold.at("n1-1xC", STEP)  # so that it is still there later on
+    submit(hold, *words)
+    hold.until_held(run.name)
     here = run_module("-m", "ladder", "run", *words_for(corpus, tmp_path))
     assert_user_error(here, "SLURM has 7 jobs of", "cluster=slurm")
-    one = run_module("-m", "ladder", "cancel", *words, "rung=n1-32xC")
+    one = run_module("-m", "ladder", "cancel", *words, "rung=n1-2xC")
     assert "cancelled 1 of 7 jobs" in one.stdout, one.stderr
     first = job_ids()
     # At once, while the cancelled job still ends: its successor waits for it, and what waits for all waits for it too.
-    again = run_module("-m", "ladder", "run", *words, "rung=n1-32xC")
-    assert again.returncode == 0 and "n1-32xC submitted" in again.stdout, again.stderr
+    hold.at(run.name, STEP + 20)
+    assert "n1-2xC submitted" in submit(hold, *words, "rung=n1-2xC").stdout
     second = job_ids()
-    assert set(second) >= {"n1-32xC", "n1-1xC", "measure", "predict"}
-    assert second["n1-32xC"] != first.get("n1-32xC") and second["measure"] != first["measure"]
+    assert set(second) >= {"n1-2xC", "n1-1xC", "measure", "predict"}
+    assert second["n1-2xC"] != first.get("n1-2xC") and second["measure"] != first["measure"]
     assert f"afterany:{second['n1-1xC']}" in scontrol("show", "job", second["measure"])
-    wait_until(lambda: read_history(run).restarts == 1)
+    hold.until_held(run.name)
+    assert read_history(run).restarts == 1
     assert list(run.resume.glob("step-*"))
     everything = run_module("-m", "ladder", "cancel", *words)
     assert everything.stdout.startswith("cancelled"), everything.stderr
