@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HANG_SECONDS = 600
+HANG_SECONDS = 1800
 
 
 def wait_until(condition: Callable[[], object], *needed: subprocess.Popen[str]) -> None:
@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], object], *needed: subprocess.Popen[str]) 
     deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         for process in needed:
-            assert process.poll() is None, (process.args, process.returncode, process.communicate())
+            assert process.poll() is None, (process.args, process.returncode, process.communicate(timeout=60))
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
