@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import ROOT, run_module, write_shards
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
+from held import HANG_SECONDS
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
@@ -369,7 +370,7 @@ def test_nothing_is_printed_but_our_own_lines(run: RunDirectory) -> None:
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"eos_token_id": 50256}))
     words = [sys.executable, "-m", "evaluate", str(path), "--tasks", "names"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0
     names = make_plan(documents("winogrande"), Encoder(tiny_tokenizer()), 256, True)
     assert done.stderr.splitlines() == [str(path), f"  names.rc: {len(names.tokens):,} tokens"]
