@@ -60,7 +60,9 @@ class Answer(pd.DataFrame):
         import matplotlib
 
         with matplotlib.rc_context():
-            return self._draw()
+            figure = self._draw()
+        vars(figure)["_repr_png_"] = lambda: _png(figure)  # a notebook asks for it, whatever the backend
+        return figure
 
     def _repr_html_(self) -> str:
         return "".join(map(_html, self.tables))
@@ -214,6 +216,12 @@ def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:
     axis.set_xlabel("accuracy, %, with 80% and 95% intervals")
     axis.legend(fontsize=8)
     return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
 
 
 def _html(table: Table) -> str:

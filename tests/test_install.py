@@ -101,11 +101,15 @@ def test_the_installed_command_predicts_beside_another_evaluate(installed, comma
     assert_user_error(installed("ladder", "plan", "--watch"), "belongs to model-ladder ladder status")
 
 
-def test_the_installed_command_starts_its_stages_as_processes_of_its_own(installed, corpus: Path) -> None:
+def test_the_installed_command_starts_its_stages_as_processes_of_its_own(
+    installed, corpus: Path, tmp_path: Path
+) -> None:
     words = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", f"data.directory={corpus}"]
     # A training that fails, since a whole one takes longer: what it says has come through the job and the launcher.
-    done = installed("ladder", "run", *words, "wandb=sometimes", "--sizes", "n0", "--multiples", "1")
-    assert_user_error(done, "n0-1xC", "output.txt ends with", 'unknown wandb mode "sometimes"')
+    (tmp_path / "runs" / "nano" / "n0-1xC").mkdir(parents=True)
+    (tmp_path / "runs" / "nano" / "n0-1xC" / "checkpoints").write_text("in the way")
+    done = installed("ladder", "run", *words, "--sizes", "n0", "--multiples", "1")
+    assert_user_error(done, "n0-1xC", "output.txt ends with", "cannot write", "checkpoints")
 
 
 def test_the_installed_api_predicts_beside_other_packages_of_our_names(site: Path, tmp_path: Path) -> None:
