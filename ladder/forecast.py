@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,8 +54,9 @@ class Forecast:
             *("--sizes", ",".join(dict.fromkeys(rung.size for rung in self._rungs))),
             *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in self._rungs))),
         ]
-        numbers = json.loads(_stage("predict", *words, "--json")) | {"target": self._target.name}
-        _stage("predict", "report", *words, "--output", str(self._directory.report(self._target.name)))
+        report = self._directory.report(self._target.name)
+        _stage("predict", "report", *words, "--output", str(report))
+        numbers = read_json(report / "predictions.json") | {"target": self._target.name}
         write_json(self.path, numbers | {"inputs_sha256": self._inputs()})
 
     def _target_words(self) -> tuple[str, ...]:

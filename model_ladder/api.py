@@ -19,8 +19,9 @@ from predict.analyses.backtest import backtest_figure, method_errors, split_tabl
 from predict.analyses.compare import compare as compare_ladders
 from predict.analyses.compare import comparison_figure, comparison_table
 from predict.measured.ladder import Measured, load_frame, load_ladder
+from predict.methods import DEFAULT
 from predict.methods.base import Prediction
-from predict.predictor import DEFAULT, beside_paper, predict_with_notes
+from predict.methods.fits import Fits
 from predict.show.predictions import prediction_table
 from predict.show.tables import Table
 from predict.show.words import flag_texts, prediction_numbers
@@ -120,10 +121,10 @@ def predict(
         UserError: an unknown target, method or task, too few rungs.
     """
     wanted = _target(ladder, target, n, d)
-    outcome = predict_with_notes(ladder, wanted, method, tasks)
-    found = beside_paper(ladder, wanted, outcome.predictions) if method == DEFAULT else outcome.predictions
+    fits = Fits(ladder, wanted, tasks)
+    found = fits.predict_beside_paper(method) if method == DEFAULT else fits.predict(method)
     title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
-    table = prediction_table(found, title, [note.text for note in outcome.notes])
+    table = prediction_table(found, title, [note.text for note in fits.notes(method)])
     rows = [prediction_numbers(one) | {"flags": "; ".join(flag_texts(one))} for one in found]
     frame = pd.DataFrame(rows).set_index("task").dropna(axis="columns", how="all")
     return Answer.of(frame, [table], lambda: _predictions_figure(found, title))

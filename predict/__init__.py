@@ -3,15 +3,15 @@
 The command line is `python -m predict --help`. In Python, with the laws that come with the package:
 
 >>> from ladder.config import load_target
->>> from predict.lawfile import SHIPPED, read_laws
->>> [p] = read_laws(SHIPPED).predict(load_target("13B-5T"), "paper", ["mmlu"])
+>>> from predict.methods import law_file
+>>> [p] = law_file.load(law_file.SHIPPED).predict(load_target("13B-5T"), "paper", ["mmlu"])
 >>> print(f"{100 * p.accuracy.value:.2f} predicted, {100 * p.actual:.2f} measured")
 51.27 predicted, 51.61 measured
 
 and with measurements, where `folder` is a directory of runs, a CSV or Parquet file, or AI2's folder:
 
 >>> from predict.measured.ladder import load_ladder
->>> from predict.predictor import predict_target
+>>> from predict.methods.fits import predict_target
 >>> ladder = load_ladder(folder, sizes=["190M", "370M", "760M"])
 >>> [p] = predict_target(ladder, load_target("7B-4T"), tasks=["hellaswag"])
 >>> p.actual in p.accuracy.interval80

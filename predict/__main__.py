@@ -5,19 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError, run_command, unknown
-from ladder.rung import Target
-from predict.ensemble_law import interval_notes
-from predict.lawfile import SHIPPED, read_laws
-from predict.methods.base import Prediction
-from predict.notes import Note, note
+from predict.methods import DEFAULT, law_file
+from predict.notes import note
 from predict.show import command_line
-from predict.show.predictions import prediction_table, predictions_csv
-from predict.show.words import prediction_json
+from predict.show.predictions import Answer, prediction_table, predictions_csv
 
 # Each is a module with a `main(argv)`, imported only when it is asked for.
 COMMANDS = {
@@ -32,29 +27,7 @@ COMMANDS = {
     "paper": "the paper's tables and figures of results",
 }
 
-DEFAULT = "default"
-
 EPILOGUE = "subcommands: " + "; ".join(f"{name} ({what})" for name, what in COMMANDS.items())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What is printed: predictions, the method that made them, and notes on where they come from."""
-
-    target: Target
-    method: str
-    predictions: list[Prediction]
-    notes: list[Note]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "target": self.target.name,
-            "n": self.target.n,
-            "d": self.target.d,
-            "method": self.method,
-            "notes": [note.to_json() for note in self.notes],
-            "predictions": [prediction_json(prediction) for prediction in self.predictions],
-        }
 
 
 def main(argv: list[str]) -> int:
@@ -69,54 +42,43 @@ def main(argv: list[str]) -> int:
     command_line.add_ladder(options, required=False)
     options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
     command_line.add_format(options)
-    known, overrides = command_line.parse(options, argv)
-    answer = from_ladder(known, overrides) if known.ladder else from_laws(known)
-    if known.form == "json":
+    given, overrides = command_line.parse(options, argv)
+    answer = from_ladder(given, overrides) if given.ladder else from_laws(given)
+    if given.form == "json":
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
-    elif known.form == "csv":
+    elif given.form == "csv":
         print("\n".join(note.text for note in answer.notes), file=sys.stderr)
         print(predictions_csv(answer.predictions), end="")
     else:
         title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
-        command_line.show(known.form, prediction_table(answer.predictions, title, [note.text for note in answer.notes]))
+        command_line.show(given.form, prediction_table(answer.predictions, title, [note.text for note in answer.notes]))
     return 0
 
 
-def from_ladder(known: Any, overrides: list[str]) -> Answer:
+def from_ladder(options: Any, overrides: list[str]) -> Answer:
     """Fits the ladder that was named."""
-    from predict.predictor import beside_paper, predict_with_notes
+    from predict.methods.fits import Fits
 
-    if known.laws:
+    if options.laws:
         raise UserError("give either --ladder, to fit it, or --laws, to use laws fitted before")
-    data = command_line.data_of(known, overrides)
-    target = command_line.target_of(known, data)
-    outcome = predict_with_notes(data, target, known.method or DEFAULT, known.tasks)
-    found = outcome.predictions if known.method else beside_paper(data, target, outcome.predictions)
-    return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=outcome.notes)
+    measured = command_line.data_of(options, overrides)
+    target, method = command_line.target_of(options, measured), options.method or DEFAULT
+    fits = Fits(measured, target, options.tasks)
+    predictions = fits.predict(method) if options.method else fits.predict_beside_paper(method)
+    return Answer(target=target, method=method, predictions=predictions, notes=fits.notes(method))
 
 
-def from_laws(known: Any) -> Answer:
+def from_laws(options: Any) -> Answer:
     """Uses laws fitted before: those of --laws, or the ones that come with the package."""
-    if known.sizes or known.multiples or known.corpus:
+    if options.sizes or options.multiples or options.corpus:
         raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
-    laws = read_laws(known.laws or SHIPPED)
-    target = command_line.target_of(known, None)
-    origin = laws.provenance
-    notes = [] if known.laws else [note("shipped-laws")]
-    notes.append(
-        note(
-            "laws-of",
-            ladder=origin.get("ladder"),
-            measurements=origin.get("measurements"),
-            runs=len(origin.get("runs", [])),
-            max_n=origin.get("max_n", 0),
-        )
-    )
-    if known.method in (None, DEFAULT):
-        notes += interval_notes(laws.calibration, laws.top, target.n, target.d)
-    found = laws.predict(target, known.method or DEFAULT, known.tasks)
-    found = found if known.method else laws.beside_paper(target, found)
-    return Answer(target=target, method=known.method or DEFAULT, predictions=found, notes=notes)
+    laws = law_file.load(options.laws or law_file.SHIPPED)
+    target, method = command_line.target_of(options, None), options.method or DEFAULT
+    predictions = laws.predict(target, method, options.tasks)
+    if not options.method:
+        predictions = laws.beside(predictions, target)
+    shipped = [] if options.laws else [note("shipped-laws")]
+    return Answer(target=target, method=method, predictions=predictions, notes=[*shipped, *laws.notes(target, method)])
 
 
 if __name__ == "__main__":

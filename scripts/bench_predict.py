@@ -15,7 +15,7 @@ from ladder.config import load_target
 from ladder.errors import UserError, run_command
 from predict.measured.ai2 import read_ai2
 from predict.measured.ladder import load_ladder
-from predict.predictor import predict_target
+from predict.methods.fits import predict_target
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 5

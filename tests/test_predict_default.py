@@ -14,18 +14,18 @@ from simulated_ladder import ACCURACY, LOSS, rows_of, simulated
 from ladder.config import load_target
 from ladder.measurements import table
 from ladder.rung import Target
-from predict.backtest import splits
-from predict.ensemble import laws_of, study_ladder
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids
 from predict.fitting.step2 import fit_sigmoid
-from predict.intervals import quantile
-from predict.lawfile import SHIPPED, read_laws
 from predict.measured.ladder import Measured, ladder_data, load_ladder
 from predict.measured.runs import Smoothing
+from predict.methods import law_file
 from predict.methods.base import Estimate, Prediction, mean_error
+from predict.methods.ensemble import Ensemble
+from predict.methods.fits import predict_target
 from predict.methods.gate import verdict
-from predict.predictor import predict_target, predict_with_notes
+from predict.methods.intervals import quantile
+from predict.methods.splits import splits
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
 FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)
@@ -82,7 +82,7 @@ def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: Measu
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: Measured) -> None:
-    shipped, target = read_laws(SHIPPED), load_target("13B-5T")
+    shipped, target = law_file.load(law_file.SHIPPED), load_target("13B-5T")
     for p, q in zip(shipped.predict(target, "default", []), predict_target(olmo, target), strict=True):
         assert (p.task, p.actual) == (q.task, pytest.approx(q.actual))
         assert numbers(p.accuracy) == pytest.approx(numbers(q.accuracy), abs=1e-5)
@@ -114,9 +114,8 @@ def test_members_drop_out_with_their_features() -> None:
         (("rc_bpb", "lm_loss"), {"direct"}),
     ):
         kept = frame[~frame.metric.isin([missing] if isinstance(missing, str) else missing)]
-        outcome = predict_with_notes(data_of(kept), TARGET, "default")
-        assert {name for name, _ in outcome.predictions[0].members} == members
-        (p,) = outcome.predictions
+        (p,) = predict_target(data_of(kept), TARGET)
+        assert {name for name, _ in p.members} == members
         assert p.accuracy.interval95 and p.actual is not None and p.actual in p.accuracy.interval95
 
 
@@ -152,7 +151,7 @@ def test_ladders_without_a_grid_are_split_by_compute() -> None:
     rows = [row for i in range(9) for row in rows_of(f"run{i}", f"s{i}", 1e8 * 1.7**i, 2e9 * 1.9**i, checkpoints=4)]
     data = data_of(table(rows, "diagonal"))
     assert [len(split.train) for split in splits(data.rungs)] == [5, 6, 7, 8]
-    (law,) = laws_of(study_ladder(data, data.tasks()))
+    (law,) = Ensemble().fit(data, data.tasks()).laws
     assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.verdict.refused
 
 

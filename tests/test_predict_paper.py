@@ -13,12 +13,11 @@ from ladder.config import load_target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid
-from predict.lawfile import SHIPPED, read_laws
 from predict.measured.ladder import Measured, load_ladder
 from predict.measured.tasks import TITLES
-from predict.paper import step1_points, step2_points
-from predict.paper_law import TaskLaw
-from predict.predictor import fit_laws, predict_target
+from predict.methods import law_file
+from predict.methods.fits import predict_target
+from predict.methods.paper import PAPER, FittedPaper, TaskLaw
 
 TARGETS = ("7B-4T", "13B-5T")
 
@@ -36,8 +35,13 @@ def olmo(shared: Path) -> Measured:
 
 
 @pytest.fixture(scope="module")
-def laws(olmo: Measured) -> dict[str, TaskLaw]:
-    return {law.task.name: law for law in fit_laws(olmo, "paper", olmo.tasks())}
+def fitted(olmo: Measured) -> FittedPaper:
+    return PAPER.fit(olmo, olmo.tasks())
+
+
+@pytest.fixture(scope="module")
+def laws(fitted: FittedPaper) -> dict[str, TaskLaw]:
+    return {law.task.name: law for law in fitted.laws}
 
 
 def test_the_ladder_is_the_papers_sixteen_runs(olmo: Measured) -> None:
@@ -61,7 +65,7 @@ def test_chained_predictions_equal_the_reference(olmo: Measured, reference: dict
 
 def test_coefficients_equal_the_reference(laws: dict[str, TaskLaw], reference: dict[str, Any]) -> None:
     for task, values in reference.items():
-        law, step2 = laws[task].step1, laws[task].step2
+        law, step2 = laws[task].chain.step1, laws[task].chain.step2
         assert isinstance(law, PowerLaw)
         log_a, log_b, alpha, beta, offset = values["s1_rc_bpb"]["coef"]
         expected = (np.exp(log_a), alpha, np.exp(log_b), beta, offset)
@@ -73,9 +77,10 @@ def test_coefficients_equal_the_reference(laws: dict[str, TaskLaw], reference: d
 def test_coefficients_round_to_the_papers_table_7(laws: dict[str, TaskLaw], shared: Path) -> None:
     table = json.loads((shared / "paper" / "tables.json").read_text())["table7_step1"]["rows"]
     for task, law in laws.items():
-        assert isinstance(law.step1, PowerLaw)
+        assert isinstance(law.chain.step1, PowerLaw)
         _, alpha, _, beta, offset = table[TITLES[task]]
-        assert (law.step1.alpha, law.step1.beta, law.step1.E) == pytest.approx((alpha, beta, offset), abs=0.0051)
+        step1 = law.chain.step1
+        assert (step1.alpha, step1.beta, step1.E) == pytest.approx((alpha, beta, offset), abs=0.0051)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -101,13 +106,13 @@ def test_single_step_equals_the_reference(olmo: Measured, reference: dict[str, A
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
-    shipped = read_laws(SHIPPED)
-    assert shipped.provenance["runs"] == [run.name for run in olmo.rungs]
+    shipped = law_file.load(law_file.SHIPPED)
+    assert list(shipped.provenance.runs) == [run.name for run in olmo.rungs]
     for name in TARGETS:
         target = load_target(name)
         for p in shipped.predict(target, "paper", []):
             law = laws[p.task]
-            assert p.accuracy.value == pytest.approx(law.accuracy(target.n, target.d, target.flops_6nd), abs=1e-5)
+            assert p.accuracy.value == pytest.approx(law.accuracy(target.n, target.d), abs=1e-5)
             assert p.actual == pytest.approx(olmo.actual(target, law.task, 5), abs=1e-12)
 
 
@@ -128,7 +133,7 @@ def test_the_documented_examples_run(shared: Path) -> None:
     assert result.attempted >= 9 and result.failed == 0
 
 
-def test_no_other_start_finds_a_better_fit(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
+def test_no_other_start_finds_a_better_fit(olmo: Measured, fitted: FittedPaper, laws: dict[str, TaskLaw]) -> None:
     """The published optimum is the best of many starts for every task, so no solver's release can change it."""
     random = np.random.default_rng(0)
     starts = random.uniform((0, 0, 0, 0, 0), (14, 14, 0.9, 0.9, 1.5), (12, 5))
@@ -136,18 +141,17 @@ def test_no_other_start_finds_a_better_fit(olmo: Measured, laws: dict[str, TaskL
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
     target = load_target("13B-5T")
     for name, law in laws.items():
-        losses = step1_points(runs, law.task, "paper", olmo.smoothing)
+        losses = fitted.finals(law.task)
         best, _ = min((fit_power_law(n, d, losses, tuple(s)) for s in starts), key=lambda pair: pair[1])
-        accuracy = law.step2(best(target.n, target.d))  # type: ignore[call-arg]
-        assert accuracy == pytest.approx(law.accuracy(target.n, target.d, 0.0), abs=1e-5), name
+        accuracy = law.chain.step2(best(target.n, target.d))  # type: ignore[call-arg]
+        assert accuracy == pytest.approx(law.accuracy(target.n, target.d), abs=1e-5), name
 
 
-def test_step_2_does_not_depend_on_its_start(olmo: Measured, laws: dict[str, TaskLaw]) -> None:
-    runs = list(olmo.rungs)
+def test_step_2_does_not_depend_on_its_start(fitted: FittedPaper, laws: dict[str, TaskLaw]) -> None:
     for name, law in laws.items():
-        pairs = step2_points(runs, law.task, "paper", olmo.smoothing)
+        pairs = fitted.pairs(law.task)
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
         for chance in (0.05, 0.35, 0.6):  # used in the start alone
             other = fit_sigmoid(x, y, chance)
             at = np.array([0.6, 0.8, 1.0])
-            assert other(at) == pytest.approx(law.step2(at), abs=1e-5), name  # type: ignore[call-arg]
+            assert other(at) == pytest.approx(law.chain.step2(at), abs=1e-5), name  # type: ignore[call-arg]

@@ -22,7 +22,7 @@ from predict.measured.mapping import size_name
 from predict.measured.points import task_points
 from predict.measured.same import levels, same_point
 from predict.measured.tasks import Task
-from predict.members import LOSS_PRIOR
+from predict.methods.members import LOSS_PRIOR
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
 from predict.show.tables import Table, fixed, share, significant, whole, words

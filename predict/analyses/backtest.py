@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ladder.errors import UserError
-from predict import paper
-from predict.ensemble import Study, TaskStudy, study_ladder
-from predict.intervals import quantile
+from ladder.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
-from predict.predictor import calibration_tasks
+from predict.methods.base import Method
+from predict.methods.ensemble import Ensemble
+from predict.methods.intervals import quantile
+from predict.methods.paper import PAPER
+from predict.methods.study import Study, TaskStudy
 from predict.show import command_line
 from predict.show.plots import BLUE, COLOURS, GREY, panels, save
 from predict.show.tables import Row, Table, fixed, share, whole, words
@@ -38,22 +40,20 @@ def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStu
     Raises:
         UserError: the ladder holds no smaller one with a run beyond it.
     """
-    study = study_ladder(data, calibration_tasks(data, wanted))
-    if not study.splits:
+    fitted = Ensemble().fit(data, wanted)
+    if not fitted.study.splits:
         raise UserError(
             f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
         )
-    names = {task.name for task in wanted}
-    return study, [task for task in study.tasks if task.task.name in names]
+    return fitted.study, fitted.asked
 
 
 def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
     """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
     found = [MethodErrors(name="default", errors=tuple(100 * study.errors(task) for task in tasks))]
-    if all(data.everywhere(task.task, "rc_bpb") for task in tasks):
-        found.append(
-            MethodErrors(name="paper", errors=tuple(100 * errors for errors in _paper_errors(data, study, tasks)))
-        )
+    if all(PAPER.can_fit(data, task.task) for task in tasks):
+        errors = _refitted_errors(PAPER, data, study, tasks)
+        found.append(MethodErrors(name=PAPER.name, errors=tuple(100 * values for values in errors)))
     names = [name for name in tasks[0].fits if all(name in task.fits for task in tasks)]
     found += [
         MethodErrors(name=name, errors=tuple(100 * study.errors(task, (name,)) for task in tasks)) for name in names
@@ -61,16 +61,18 @@ def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> l
     return [*found, MethodErrors(name="last rung", errors=tuple(100 * _last_rung(study, task) for task in tasks))]
 
 
-def _paper_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
+def _refitted_errors(method: Method, data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
+    """Of a method that is fitted anew to every back-test; one array (cells,) per task."""
     errors = [np.zeros(len(task.cells)) for task in tasks]
     for i, split in enumerate(study.splits):
-        runs = [data.rungs[run] for run in split.train]
-        flops = [data.flops(run.n, run.d) for run in runs]
-        laws = paper.fit(runs, flops, [task.task for task in tasks], "paper", data.smoothing, many_starts=False)
-        for law, task, found in zip(laws, tasks, errors, strict=True):
-            for cell in np.flatnonzero(task.cells[:, 0] == i):
-                run = data.rungs[task.cells[cell, 1]]
-                found[cell] = law.accuracy(run.n, run.d, data.flops(run.n, run.d)) - task.actual[cell]
+        smaller = replace(data, rungs=tuple(data.rungs[run] for run in split.train))
+        fitted = method.quick().fit(smaller, [task.task for task in tasks])
+        for held_out in split.test:
+            run = data.rungs[held_out]
+            predictions = fitted.predict(Target(name=run.name, n=run.n, d=run.d))
+            for p, task, cells in zip(predictions, tasks, errors, strict=True):
+                cell = (task.cells[:, 0] == i) & (task.cells[:, 1] == held_out)
+                cells[cell] = p.accuracy.value - task.actual[cell]
     return errors
 
 

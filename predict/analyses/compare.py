@@ -17,7 +17,7 @@ from predict.measured.ladder import Measured
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import same_point
 from predict.measured.tasks import Task
-from predict.predictor import predict_target
+from predict.methods.fits import predict_target
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
 from predict.show.tables import Table, fixed, words

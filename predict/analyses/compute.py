@@ -10,13 +10,11 @@ import numpy as np
 
 from ladder.errors import UserError, unknown
 from ladder.rung import Target
-from predict import paper
-from predict.ensemble import laws_of, study_ladder
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels
 from predict.measured.tasks import Task
-from predict.predictor import METHODS
+from predict.methods.fits import method_named
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
 from predict.show.tables import Row, Table, fixed, share, significant, words
@@ -60,8 +58,8 @@ def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: 
     Raises:
         UserError: the target was not measured.
     """
-    count = paper.smoothing_of(method, data.smoothing).window
-    actual = [data.actual(target, task, count) for task in tasks]
+    fast = method_named(method).quick()
+    actual = [fast.actual(data, target, task).accuracy for task in tasks]
     missing = [task.name for task, value in zip(tasks, actual, strict=True) if value is None]
     if missing:
         raise UserError(
@@ -70,11 +68,10 @@ def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: 
     truth = np.array(actual, dtype=float)
     steps = []
     for label, runs in smaller_ladders(data, axis):
-        predicted = _predict(
-            replace(data, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d)))), target, tasks, method
-        )
-        if predicted is None:
+        if len(runs) < fast.minimum_rungs:
             continue
+        smaller = replace(data, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d))))
+        predicted = np.array([p.accuracy.value for p in fast.fit(smaller, tasks).predict(target)])
         costs = [run.compute for run in runs]
         steps.append(
             Step(
@@ -86,21 +83,6 @@ def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: 
             )
         )
     return steps
-
-
-def _predict(data: Measured, target: Target, tasks: Sequence[Task], method: str) -> np.ndarray | None:
-    """Accuracies (tasks,); None where the method cannot be fitted to so few runs."""
-    runs = list(data.rungs)
-    if method == "default":
-        if len(runs) < 3:
-            return None
-        study = study_ladder(data, tasks)
-        found = [law.predict(target.n, target.d, study.calibration, study.top) for law in laws_of(study)]
-        return np.array([p.accuracy.value for p in found])
-    flops = [data.flops(run.n, run.d) for run in runs]
-    laws = paper.fit(runs, flops, list(tasks), method, data.smoothing, many_starts=False)
-    at = data.flops(target.n, target.d)
-    return np.array([law.accuracy(target.n, target.d, at) for law in laws])
 
 
 def compute_table(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, method: str) -> Table:
@@ -166,8 +148,7 @@ def main(argv: list[str]) -> None:
     known, overrides = command_line.parse(options, argv)
     if known.by not in AXES:
         raise unknown("axis", known.by, AXES)
-    if known.method not in METHODS:
-        raise unknown("method", known.method, METHODS)
+    method_named(known.method)
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     data = data.below(target)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ladder.config import load_target
 from ladder.config import options as config_options
 from ladder.hashing import json_sha256
 from ladder.rung import Target
 from ladder.writing import write_json
-from predict import lawfile
-from predict.ensemble import laws_of, study_ladder
 from predict.measured.ai2 import is_ai2_folder
 from predict.measured.ladder import Measured
-from predict.measured.tasks import LEFT_OUT, Task
-from predict.predictor import actual_loss, calibration_tasks, fit_laws
+from predict.measured.tasks import Task
+from predict.methods.ensemble import Ensemble, all_tasks
+from predict.methods.law_file import LawFile, Provenance, StoredActual
+from predict.methods.paper import PAPER
 from predict.show import command_line
 
 AI2 = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
@@ -27,52 +26,42 @@ def main(argv: list[str]) -> None:
     options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JSON file to write")
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
-    write_json(known.output, law_content(data, known.tasks))
+    write_json(known.output, laws_of(data, known.tasks).dump())
     print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
 
 
-def law_content(data: Measured, names: list[str]) -> dict[str, Any]:
-    """The law file of a ladder, with what was measured on the targets that the project knows."""
-    tasks = data.tasks(names)
-    if not names:
-        measured = {task for task, _ in data.measured}
-        tasks += data.tasks([name for name in LEFT_OUT if name in measured and all(t.name != name for t in tasks)])
+def laws_of(data: Measured, names: list[str]) -> LawFile:
+    """The laws of a ladder, with what was measured on the targets that the project knows."""
+    tasks = data.tasks(names) if names else all_tasks(data)
     targets = [load_target(name) for name in config_options("target")]
-    actuals = {target.name: _measured(data, target, tasks) for target in targets if data.at(target)}
-    with_loss = [task for task in tasks if data.everywhere(task, "rc_bpb")]
-    study = study_ladder(data, calibration_tasks(data, tasks))
-    default = {law.task.name: law for law in laws_of(study)}
-    return lawfile.to_json(
+    return LawFile.of(
         provenance(data),
-        fit_laws(data, "paper", with_loss),
-        [default[task.name] for task in tasks],
-        study.calibration,
-        study.top,
-        actuals,
+        PAPER.fit(data, [task for task in tasks if PAPER.can_fit(data, task)]),
+        Ensemble().fit(data, tasks),
+        {target.name: _measured(data, target, tasks) for target in targets if data.at(target)},
     )
 
 
-def provenance(data: Measured) -> dict[str, Any]:
-    """Which runs were fitted, how they were smoothed, and a hash of the final values that went in."""
+def provenance(data: Measured) -> Provenance:
     finals = {
         run.name: {"/".join(key): curve.final(data.smoothing.final_checkpoints) for key, curve in run.curves.items()}
         for run in data.rungs
     }
+    return Provenance(
+        ladder=data.name,
+        measurements=AI2 if is_ai2_folder(Path(data.source)) else data.source,
+        runs=tuple(run.name for run in data.rungs),
+        max_n=max(run.n for run in data.rungs),
+        max_d=max(run.d for run in data.rungs),
+        smoothing=data.smoothing,
+        finals_sha256=json_sha256(finals),
+    )
+
+
+def _measured(data: Measured, target: Target, tasks: list[Task]) -> dict[str, StoredActual]:
+    actuals = {task.name: PAPER.actual(data, target, task) for task in tasks}
     return {
-        "ladder": data.name,
-        "measurements": AI2 if is_ai2_folder(Path(data.source)) else data.source,
-        "runs": [run.name for run in data.rungs],
-        "max_n": max(run.n for run in data.rungs),
-        "max_d": max(run.d for run in data.rungs),
-        "smoothing": vars(data.smoothing),
-        "finals_sha256": json_sha256(finals),
+        name: StoredActual(accuracy=actual.accuracy, loss=actual.loss)
+        for name, actual in actuals.items()
+        if actual.accuracy is not None and actual.loss is not None
     }
-
-
-def _measured(data: Measured, target: Target, tasks: list[Task]) -> dict[str, dict[str, float]]:
-    values = {}
-    for task in tasks:
-        accuracy, loss = data.actual(target, task, data.smoothing.window), actual_loss(data, target, task, "paper")
-        if accuracy is not None and loss is not None:
-            values[task.name] = {"accuracy": accuracy, "loss": loss}
-    return values

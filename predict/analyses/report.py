@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError
 from ladder.provenance import git_revision, versions
 from ladder.rung import Target
-from ladder.writing import write_text
+from ladder.writing import write_json, write_text
 from predict.analyses.backtest import backtest_figure, method_errors, split_table, task_table
 from predict.analyses.variance import ladder_noise, variance_table
-from predict.ensemble import Study, study_ladder
 from predict.measured.ladder import Measured
-from predict.methods.base import Prediction
-from predict.paper_law import TaskLaw
-from predict.predictor import METHODS, beside_paper, calibration_tasks, fit_laws, predict_with_notes
+from predict.methods import DEFAULT
+from predict.methods.base import Method
+from predict.methods.ensemble import FittedEnsemble
+from predict.methods.fits import Fits, method_named
+from predict.methods.paper import PAPER, FittedPaper, Paper, TaskLaw
 from predict.show import command_line
 from predict.show.plots import Shown, chained_figure, save, step1_figure, step2_figure
-from predict.show.predictions import prediction_table
+from predict.show.predictions import Answer, prediction_table
 from predict.show.tables import Table, code, flags, significant, whole, words
 from predict.show.words import note_texts
 
@@ -40,7 +41,7 @@ class Section:
 
 
 def write_report(data: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
-    """Writes report.html and its plots (chained, step1, step2, backtest .png) into `directory`.
+    """Writes report.html, its plots (chained, step1, step2, backtest .png) and predictions.json into `directory`.
 
     Curves are the paper's laws, whose features every reader can check; crosses and bands are the method's predictions.
 
@@ -51,28 +52,27 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
     """
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file; give --output a directory")
-    outcome = predict_with_notes(data, target, method, tasks)
-    below = data.below(target)
-    wanted = below.tasks(tasks)
-    drawn = "paper" if method in ("default", "paper-single") else method
-    measured = drawn == "paper-c4" or all(below.everywhere(task, "rc_bpb") for task in wanted)
-    study = study_ladder(below, calibration_tasks(below, wanted))
-    predictions = outcome.predictions if method == "paper" else beside_paper(data, target, outcome.predictions)
+    fits = Fits(data, target, tasks)
+    answer = Answer(
+        target=target, method=method, predictions=fits.predict_beside_paper(method), notes=fits.notes(method)
+    )
+    noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks))
     content = {
         "target": target,
         "method": method,
-        "data": below,
-        "share": sum(run.compute for run in below.rungs) / target.flops_6nd,
-        "table": prediction_table(predictions, f"Predictions for {target.name}"),
-        "notes": outcome.notes,
+        "data": fits.below,
+        "share": fits.share,
+        "table": prediction_table(answer.predictions, f"Predictions for {target.name}"),
+        "notes": answer.notes,
         "sections": [
-            *(_plots(data, target, drawn, outcome.predictions, directory) if measured else []),
-            *_backtests(below, study, [task.name for task in wanted], directory),
-            Section(title="Noise", text=NOISE, tables=(variance_table(below, ladder_noise(below, wanted)),)),
+            *_plots(fits, answer, directory),
+            *_backtests(fits, directory),
+            Section(title="Noise", text=NOISE, tables=(noise,)),
         ],
-        "runs": _runs_table(below),
+        "runs": _runs_table(fits.below),
         "versions": _versions(),
     }
+    write_json(directory / "predictions.json", answer.to_json())
     path = directory / "report.html"
     write_text(path, _render(content))
     return path
@@ -92,30 +92,37 @@ NOISE = "What a prediction could at best be compared with: how much values chang
 FORMULAS = "Loss in the unit of the task's feature (bits per byte), N parameters, D tokens, accuracy in [0, 1]."
 
 
-def _plots(
-    data: Measured, target: Target, method: str, predictions: Sequence[Prediction], directory: Path
-) -> list[Section]:
-    """Curves of a method of the paper, with `predictions` of any method in the chained plot."""
-    below = data.below(target)
-    names = [p.task for p in predictions]
-    laws = fit_laws(below, method, below.tasks(names))
-    steps: Shown = [(target, predict_with_notes(data, target, method, names).predictions)]
-    chained = chained_figure(below, laws, [(target, predictions)], f"Accuracy from N and D ({target.name})")
-    step1 = step1_figure(below, laws, steps, method, f"Step 1: loss from N and D ({target.name})")
-    step2 = step2_figure(below, laws, steps, method, f"Step 2: accuracy from loss ({target.name})")
+def _plots(fits: Fits, answer: Answer, directory: Path) -> list[Section]:
+    """The steps of the method where it is one of the paper's with two of them, else those of `paper`."""
+    name = answer.method if has_steps(method_named(answer.method)) else PAPER.name
+    if not all(method_named(name).can_fit(fits.below, task) for task in fits.tasks):
+        return []
+    fitted = fits.fitted(name)
+    if not isinstance(fitted, FittedPaper):
+        return []
+    target = fits.target
+    steps: Shown = [(target, fits.predict(name))]
+    chained = chained_figure(fitted, [(target, answer.predictions)], f"Accuracy from N and D ({target.name})")
+    step1 = step1_figure(fitted, steps, f"Step 1: loss from N and D ({target.name})")
+    step2 = step2_figure(fitted, steps, f"Step 2: accuracy from loss ({target.name})")
     return [
         _section("Accuracy from N and D", CHAINED, chained, directory / "chained.png"),
-        _section("Step 1: loss from N and D", f"By method {method}. {STEP1}", step1, directory / "step1.png"),
-        _section("Step 2: accuracy from loss", f"By method {method}. {STEP2}", step2, directory / "step2.png"),
-        Section(title=f"Formulas fitted by method {method}", text=FORMULAS, tables=(_formulas(laws),)),
+        _section("Step 1: loss from N and D", f"By method {name}. {STEP1}", step1, directory / "step1.png"),
+        _section("Step 2: accuracy from loss", f"By method {name}. {STEP2}", step2, directory / "step2.png"),
+        Section(title=f"Formulas fitted by method {name}", text=FORMULAS, tables=(_formulas(fitted.laws),)),
     ]
 
 
-def _backtests(data: Measured, study: Study, names: Sequence[str], directory: Path) -> list[Section]:
-    tasks = [task for task in study.tasks if task.task.name in names]
-    if not study.splits:
+def has_steps(method: Method) -> bool:
+    return isinstance(method, Paper) and method.feature is not None
+
+
+def _backtests(fits: Fits, directory: Path) -> list[Section]:
+    fitted = fits.fitted(DEFAULT)
+    if not isinstance(fitted, FittedEnsemble) or not fitted.study.splits:
         return []
-    methods = method_errors(data, study, tasks)
+    study, tasks = fitted.study, fitted.asked
+    methods = method_errors(fits.below, study, tasks)
     figure = backtest_figure(study, tasks, methods)
     tables = (split_table(study, tasks, methods), task_table(study, tasks, methods))
     return [_section("Back-tests", BACKTESTS, figure, directory / "backtest.png", tables)]
@@ -128,7 +135,12 @@ def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Ta
 
 def _formulas(laws: Sequence[TaskLaw]) -> Table:
     rows = tuple(
-        (law.task.title, law.step1.formula() if law.step1 else None, law.step2.formula(), note_texts(law.notes))
+        (
+            law.task.title,
+            law.chain.step1.formula() if law.chain.step1 else None,
+            law.chain.step2.formula(),
+            note_texts(law.notes),
+        )
         for law in laws
     )
     table = Table(title="", columns=(words("task"), code("step 1"), code("step 2"), flags()), rows=rows)
@@ -163,8 +175,7 @@ def main(argv: list[str]) -> None:
     options.add_argument("--method", default="default", help="default, paper, or a variant of it")
     options.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="where to write")
     known, overrides = command_line.parse(options, argv)
-    if known.method not in METHODS:
-        raise unknown("method", known.method, METHODS)
+    method_named(known.method)
     data = command_line.data_of(known, overrides, everything=True)  # reruns too, for the noise
     path = write_report(data, command_line.target_of(known, data), known.method, known.tasks, known.output)
     print(f"wrote {path}")

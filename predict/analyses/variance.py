@@ -11,7 +11,7 @@ import numpy as np
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
-from predict.predictor import calibration_tasks
+from predict.methods.ensemble import all_tasks
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, panels, save
 from predict.show.tables import Column, Table, fixed, words
@@ -152,7 +152,7 @@ def main(argv: list[str]) -> None:
     command_line.add_plot(options)
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides, everything=True)
-    tasks = data.tasks(known.tasks) if known.tasks else calibration_tasks(data, [])
+    tasks = data.tasks(known.tasks) if known.tasks else all_tasks(data)
     noises = ladder_noise(data, tasks)
     command_line.show(known.form, variance_table(data, noises))
     if known.plot:

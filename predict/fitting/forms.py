@@ -1,20 +1,22 @@
-"""The functional forms: power laws for loss, sigmoids from loss to accuracy. Accuracies lie in [0, 1]."""
+"""The functional forms: power laws for loss, sigmoids from loss to accuracy. Accuracies lie in [0, 1].
+
+`form` is the name under which a law file keeps one.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
-
-from ladder.errors import UserError
+from pydantic import Field
 
 
 @dataclass(frozen=True, kw_only=True)
 class PowerLaw:
     """L(N, D) = A / N^alpha + B / D^beta + E (equation 1)."""
 
+    form: Literal["PowerLaw"] = "PowerLaw"
     A: float
     alpha: float
     B: float
@@ -36,6 +38,7 @@ class PowerLaw:
 class ComputeLaw:
     """L(C) = A / C^alpha + E (equation 4), C in FLOPs."""
 
+    form: Literal["ComputeLaw"] = "ComputeLaw"
     A: float
     alpha: float
     E: float
@@ -51,6 +54,7 @@ class ComputeLaw:
 class Sigmoid:
     """Acc(L) = a / (1 + exp(-k (L - L0))) + b (equation 2)."""
 
+    form: Literal["Sigmoid"] = "Sigmoid"
     a: float
     k: float
     L0: float
@@ -67,6 +71,7 @@ class Sigmoid:
 class LogSigmoid:
     """Acc(L) = 1 - a log(1 - sigmoid(k (L - L0))) (equation 8), for task cross-entropy; a <= 0."""
 
+    form: Literal["LogSigmoid"] = "LogSigmoid"
     a: float
     k: float
     L0: float
@@ -82,6 +87,7 @@ class LogSigmoid:
 class Decay:
     """Acc(z) = chance + (1 - chance) exp(-z), for z a sum of power laws (form of arXiv 2512.08894)."""
 
+    form: Literal["Decay"] = "Decay"
     chance: float
 
     def __call__(self, z: Any) -> Any:
@@ -95,6 +101,7 @@ class Decay:
 class SingleStep:
     """Acc(N, D) = a sigmoid(A / N^alpha + B / D^beta + E) + b (equation 6)."""
 
+    form: Literal["SingleStep"] = "SingleStep"
     A: float
     alpha: float
     B: float
@@ -114,30 +121,10 @@ class SingleStep:
         )
 
 
-Law = PowerLaw | ComputeLaw | Sigmoid | LogSigmoid | Decay | SingleStep
-FORMS: dict[str, type[Law]] = {
-    form.__name__: form for form in (PowerLaw, ComputeLaw, Sigmoid, LogSigmoid, Decay, SingleStep)
-}
+FeatureForm = Annotated[PowerLaw | ComputeLaw, Field(discriminator="form")]
+AccuracyForm = Annotated[Sigmoid | LogSigmoid | Decay | SingleStep, Field(discriminator="form")]
 
 
 def expit(x: Any) -> Any:
     """1 / (1 + exp(-x)) without overflow, and without importing scipy."""
     return 0.5 * (1.0 + np.tanh(0.5 * x))
-
-
-def law_to_json(law: Law) -> dict[str, Any]:
-    return {"form": type(law).__name__} | {key: float(value) for key, value in asdict(law).items()}
-
-
-def law_from_json(value: dict[str, Any], source: str) -> Law:
-    """Raises UserError where the form is unknown or a coefficient is missing, naming `source`."""
-    form = FORMS.get(str(value.get("form")))
-    if form is None:
-        raise UserError(f"{source}: unknown form {value.get('form')!r}; known: {', '.join(FORMS)}")
-    names = [item.name for item in fields(form)]
-    for name in names:
-        number = value.get(name)
-        if not isinstance(number, int | float) or not math.isfinite(number):
-            found = f"has {name} = {number}, no finite number" if name in value else f"lacks the number {name}"
-            raise UserError(f"{source}: {value['form']} {found}; run: python -m predict fit")
-    return form(**{name: float(value[name]) for name in names})

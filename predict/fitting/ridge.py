@@ -115,13 +115,13 @@ def _non_negative(
     solution = [np.zeros(shape) for _ in range(size)]
     for count in range(1, size + 1):
         for chosen in combinations(range(size), count):
-            found = _solve([[gram[i][j] for j in chosen] for i in chosen], [right[i] for i in chosen])
-            gain = sum(value * right[i] for value, i in zip(found, chosen, strict=True))
+            values = _solve([[gram[i][j] for j in chosen] for i in chosen], [right[i] for i in chosen])
+            gain = sum(value * right[i] for value, i in zip(values, chosen, strict=True))
             sse = np.maximum(total[:, None, None] - gain, 0.0)
-            better = (sse < best) & np.all([value >= 0 for value in found], axis=0)
+            better = (sse < best) & np.all([value >= 0 for value in values], axis=0)
             best = np.where(better, sse, best)
             for i in range(size):
-                value = found[chosen.index(i)] if i in chosen else 0.0
+                value = values[chosen.index(i)] if i in chosen else 0.0
                 solution[i] = np.where(better, value, solution[i])
     return best, solution
 

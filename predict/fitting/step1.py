@@ -15,6 +15,7 @@ from predict.fitting.forms import ComputeLaw, PowerLaw, SingleStep, expit
 HUBER_DELTA = 1e-3
 STUCK = 0.5
 LARGEST_LOG = 300.0
+LOWEST = {"A": 1.0, "alpha": 0.0, "B": 1.0, "beta": 0.0, "E": 0.0}  # coefficients of a power law
 PUBLISHED_START = (3.0, 6.0, 0.1, 0.2, 1.0)  # ln A, ln B, alpha, beta, E
 COMPUTE_START = (3.0, 0.1, 1.0)  # ln A, alpha, E
 SINGLE_START = (3.0, 5.0, 0.2, 0.3, 0.0)  # ln A, ln B, alpha, beta, E
@@ -59,8 +60,18 @@ def fit_power_law(
     return law, fit.objective
 
 
-def fit_power_law_from_many(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[PowerLaw, float, PowerLaw, float]:
-    """The published start's law and objective, and those of the best of all starts.
+@dataclass(frozen=True, kw_only=True)
+class StartsFit:
+    """The `law` to use and its `objective`; the `best` law of all starts and the `lowest` objective."""
+
+    law: PowerLaw
+    objective: float
+    best: PowerLaw
+    lowest: float
+
+
+def fit_power_law_from_many(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> StartsFit:
+    """The fit from the published start, beside the best from any start.
 
     The published start counts as stuck, and gives way, only where another start more than halves the objective: for the
     paper's own features it is then rounding noise that decides where it stops.
@@ -71,7 +82,9 @@ def fit_power_law_from_many(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> t
     )
     if lowest > objective:
         best, lowest = law, objective
-    return (best, lowest, best, lowest) if lowest < STUCK * objective else (law, objective, best, lowest)
+    if lowest < STUCK * objective:
+        law, objective = best, lowest
+    return StartsFit(law=law, objective=objective, best=best, lowest=lowest)
 
 
 def fit_compute_law(compute: np.ndarray, loss: np.ndarray) -> ComputeLaw:
@@ -153,10 +166,10 @@ def minimise(objective, start, bounds, settle: bool = True) -> Fit:
     best = Fit(parameters=np.array(start), objective=np.inf)
     for _ in range(20 if settle else 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            found = minimize(objective, best.parameters, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        settled = found.fun >= best.objective * (1 - 1e-9)
-        if found.fun < best.objective:
-            best = Fit(parameters=found.x, objective=float(found.fun))
+            optimum = minimize(objective, best.parameters, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        settled = optimum.fun >= best.objective * (1 - 1e-9)
+        if optimum.fun < best.objective:
+            best = Fit(parameters=optimum.x, objective=float(optimum.fun))
         if settled:
             break
     return best

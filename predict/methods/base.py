@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+from ladder.rung import Target
 from predict.notes import Note
+
+if TYPE_CHECKING:
+    from predict.measured.ladder import Measured
+    from predict.measured.tasks import Task
 
 Standing = Literal["follows", "loose", "refused"]
 
@@ -99,3 +105,63 @@ def inside_intervals(predictions: Sequence[Prediction]) -> tuple[int, int, int] 
         if p.actual is not None and p.accuracy.interval80 and p.accuracy.interval95
     ]
     return (sum(cell[0] for cell in cells), sum(cell[1] for cell in cells), len(cells)) if cells else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actual:
+    """What was measured on a target, in the terms of a method: accuracy, and the loss that it predicts."""
+
+    accuracy: float | None
+    loss: float | None
+
+
+class Fitted(ABC):
+    """A method's laws of some tasks: fitted to a ladder, or read from a file."""
+
+    @property
+    @abstractmethod
+    def tasks(self) -> list[Task]: ...
+
+    @abstractmethod
+    def predict(self, target: Target) -> list[Prediction]:
+        """One for each task, in their order, without what was measured on the target."""
+
+    def notes(self, target: Target) -> list[Note]:
+        """What the predictions of a target rest on."""
+        return []
+
+
+class Method(ABC):
+    """A way from the measurements of small models to the accuracies of a large one.
+
+    A new one is a subclass in a file of its own and an entry in `predict.methods.METHODS`.
+    """
+
+    name: str
+    summary: str  # for the help of the command line
+    minimum_rungs: int
+
+    @abstractmethod
+    def fit(self, measured: Measured, tasks: Sequence[Task]) -> Fitted:
+        """Raises UserError where a rung lacks what the method needs of a task."""
+
+    @abstractmethod
+    def can_fit(self, measured: Measured, task: Task) -> bool:
+        """Whether every rung has what the method needs of the task."""
+
+    @abstractmethod
+    def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
+        """What was measured on the target, summarised as the method summarises its rungs."""
+
+    def quick(self) -> Method:
+        """A cheaper form of the method, without second opinions, for fits that are repeated many times."""
+        return self
+
+
+def beside_actuals(method: Method, fitted: Fitted, measured: Measured, target: Target) -> list[Prediction]:
+    """The predictions of a method, beside what was measured on the target."""
+    predictions = []
+    for prediction, task in zip(fitted.predict(target), fitted.tasks, strict=True):
+        actual = method.actual(measured, target, task)
+        predictions.append(replace(prediction, actual=actual.accuracy, actual_loss=actual.loss))
+    return predictions

@@ -9,7 +9,6 @@ import numpy as np
 from predict.analyses.compute import compute_figure
 from predict.analyses.variance import variance_figure
 from predict.fitting.forms import ComputeLaw
-from predict.paper import step1_points
 from predict.reproduction.study import MC_STEPS, PaperStudy, multiple_choice
 from predict.show.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
 
@@ -51,7 +50,7 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Figure]]:
 
 def _steps(study: PaperStudy, method: str, kind: str, count: int) -> Figure:
     """One of the three plots for the first `count` tasks."""
-    laws = study.laws[method][:count]
+    fitted = study.fitted[method].first(count)
     shown = [(target, predictions[:count]) for target, predictions in study.shown(method)]
     title = {
         "step1": "Step 1: loss from N and D",
@@ -60,9 +59,9 @@ def _steps(study: PaperStudy, method: str, kind: str, count: int) -> Figure:
     }
     heading = f"{title[kind]}, method {method}"
     if kind == "chained":
-        return chained_figure(study.data, laws, shown, heading)
+        return chained_figure(fitted, shown, heading)
     draw = step1_figure if kind == "step1" else step2_figure
-    return draw(study.data, laws, shown, method, heading)
+    return draw(fitted, shown, heading)
 
 
 def _c4(study: PaperStudy) -> Figure:
@@ -87,19 +86,19 @@ def _compute(study: PaperStudy, figure: int, axis: str) -> Figure:
 
 def _flops(study: PaperStudy) -> Figure:
     """Loss against training FLOPs (figure 11)."""
-    laws = study.laws["paper-flops"]
-    figure, axes = panels(len(laws), "Step 1: loss from training FLOPs")
+    fitted = study.fitted["paper-flops"]
+    figure, axes = panels(len(fitted.laws), "Step 1: loss from training FLOPs")
     data, look = study.data, Look(study.data.rungs)
     runs = list(data.rungs)
     flops = np.array([data.flops(run.n, run.d) for run in runs])
-    for i, (axis, law) in enumerate(zip(axes, laws, strict=True)):
-        losses = step1_points(runs, law.task, "paper-flops", data.smoothing)
+    for i, (axis, law) in enumerate(zip(axes, fitted.laws, strict=True)):
+        losses = fitted.finals(law.task)
         for run, compute, loss in zip(runs, flops, losses, strict=True):
             axis.plot(compute, loss, look.marker(run), color=look.colour(run), markersize=6)
         ends = [data.flops(target.n, target.d) for target in study.targets]
         grid = np.geomspace(flops.min(), max(ends), 100)
-        if isinstance(law.step1, ComputeLaw):
-            axis.plot(grid, law.step1(grid), color="#222222", linewidth=1.0)
+        if isinstance(law.chain.step1, ComputeLaw):
+            axis.plot(grid, law.chain.step1(grid), color="#222222", linewidth=1.0)
         for (_, predictions), end, colour in zip(study.shown("paper-flops"), ends, TARGET_COLOURS, strict=False):
             mark_target(axis, end, predictions[i], colour)
         axis.set_xscale("log")

@@ -11,16 +11,14 @@ import numpy as np
 from ladder.config import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
-from predict import paper
 from predict.analyses.compute import AXES, Step, compute_errors
 from predict.fitting.forms import Sigmoid
 from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, paired, trailing_mean
 from predict.measured.tasks import LEFT_OUT, Task
-from predict.methods.base import Prediction
-from predict.paper_law import TaskLaw
-from predict.predictor import fit_laws, with_actual
+from predict.methods.base import Prediction, beside_actuals
+from predict.methods.paper import VARIANTS, FittedPaper, TaskLaw
 
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.
 MC_STEPS = {"7B-4T": ("peteish7", 170_000, 450_000), "13B-5T": ("peteish13", 50_000, 150_000)}
@@ -53,22 +51,18 @@ class PaperStudy:
         return self.tasks + self.data.tasks(LEFT_OUT)
 
     @cached_property
-    def laws(self) -> dict[str, list[TaskLaw]]:
-        """Method -> laws of the 8 tasks."""
-        return {method: fit_laws(self.data, method, self.tasks) for method in paper.METHODS}
+    def fitted(self) -> dict[str, FittedPaper]:
+        """The paper's method and its variants by name, fitted to the 8 tasks."""
+        return {method.name: method.fit(self.data, self.tasks) for method in VARIANTS}
 
     @cached_property
     def predictions(self) -> dict[tuple[str, str], list[Prediction]]:
         """(method, target name) -> predictions of the 8 tasks."""
-        found = {}
-        for method, laws in self.laws.items():
-            for target in self.targets:
-                flops = self.data.flops(target.n, target.d)
-                found[method, target.name] = [
-                    with_actual(self.data, target, law.predict(target.n, target.d, flops), law.task, method)
-                    for law in laws
-                ]
-        return found
+        return {
+            (name, target.name): beside_actuals(fitted.method, fitted, self.data, target)
+            for name, fitted in self.fitted.items()
+            for target in self.targets
+        }
 
     @cached_property
     def _compute(self) -> dict[str, list[Step]]:
@@ -86,7 +80,7 @@ class PaperStudy:
         """Signed relative error of accuracy from the actual loss, in percent."""
         if prediction.actual is None or prediction.actual_loss is None:
             raise UserError(f"{prediction.task} was not measured at the target")
-        return 100 * (float(law.step2(prediction.actual_loss)) / prediction.actual - 1)  # type: ignore[call-arg]
+        return 100 * (float(law.chain.step2(prediction.actual_loss)) / prediction.actual - 1)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +111,7 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
         final = study.data.at(target)
         if run is None or final is None:
             raise UserError(f"{study.data.source} holds no run {name}, which the multiple-choice fit needs")
-        laws = {law.task.name: law for law in study.laws["paper"]}
+        laws = {law.task.name: law for law in study.fitted["paper"].laws}
         for task in tasks:
             loss, accuracy = _between(run, task, first, last)
             x, y = paired(loss, accuracy, replace(study.data.smoothing, skip_fraction=0.0))
@@ -125,7 +119,7 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
             bounds = ((low, 0.0, 0.0, 0.999), (high, np.inf, np.inf, 1.0))
             law = fit_sigmoid(x, y, task.chance, bounds=bounds)
             actual = trailing_mean(final.curve(task, "mc_acc").values, window)[-1]
-            predicted = laws[task.name].loss(target.n, target.d, 0.0)
+            predicted = laws[task.name].loss(target.n, target.d)
             found.append(
                 MultipleChoice(
                     target=target,

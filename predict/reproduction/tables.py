@@ -9,7 +9,8 @@ import numpy as np
 from predict.analyses.compute import compute_table
 from predict.analyses.variance import ladder_noise, largest, noise_cells
 from predict.fitting.forms import PowerLaw, Sigmoid
-from predict.predictor import fit_laws, predict_target
+from predict.methods.base import beside_actuals
+from predict.methods.paper import PAPER
 from predict.reproduction.printed import DIFFERS, PUBLISHED, Printed
 from predict.reproduction.study import PaperStudy, multiple_choice
 from predict.show.tables import Column, Row, Table, fixed, words
@@ -73,9 +74,9 @@ def figure2(study: PaperStudy, target: str) -> Table:
 
 def table4(study: PaperStudy) -> Table:
     tasks = study.ten_tasks
-    laws = {law.task.name: law for law in fit_laws(study.data, "paper", tasks)}
-    names = [task.name for task in tasks]
-    predictions = {p.task: p for p in predict_target(study.data, study.targets[0], "paper", names)}
+    fitted = PAPER.fit(study.data, tasks)
+    laws = {law.task.name: law for law in fitted.laws}
+    predictions = {p.task: p for p in beside_actuals(fitted.method, fitted, study.data, study.targets[0])}
     rows: list[Row] = []
     points = []
     for noise in ladder_noise(study.data, tasks):
@@ -142,11 +143,12 @@ def _by_task(study: PaperStudy, title: str, key: str, error: Any, notes: tuple[s
 
 def table7(study: PaperStudy) -> Table:
     rows: list[Row] = []
-    for law in study.laws["paper"]:
+    for law in study.fitted["paper"].laws:
         printed = PUBLISHED["table7"][law.task.name]
-        if isinstance(law.step1, PowerLaw) and isinstance(law.step2, Sigmoid):
-            first = [law.step1.A, law.step1.alpha, law.step1.B, law.step1.beta, law.step1.E]
-            second = [law.step2.a, law.step2.k, law.step2.L0, law.step2.b]
+        step1, step2 = law.chain.step1, law.chain.step2
+        if isinstance(step1, PowerLaw) and isinstance(step2, Sigmoid):
+            first = [step1.A, step1.alpha, step1.B, step1.beta, step1.E]
+            second = [step2.a, step2.k, step2.L0, step2.b]
             pairs = zip([*first, *second], [*printed["step1"], *printed["step2"]], strict=True)
             rows.append((law.task.title, *(beside(value, other, 2) for value, other in pairs)))
     return Table(

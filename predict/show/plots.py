@@ -11,13 +11,11 @@ import numpy as np
 
 from ladder.rung import Target
 from ladder.writing import atomic_file
-from predict.fitting.forms import ComputeLaw, SingleStep
-from predict.measured.ladder import Measured
+from predict.fitting.forms import SingleStep
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import level_of, levels
 from predict.methods.base import Estimate, Prediction
-from predict.paper import step1_points, step2_points
-from predict.paper_law import TaskLaw
+from predict.methods.paper import FittedPaper, TaskLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
 # One colour per size, smallest first; dark enough to read on white, and apart for colour-blind readers.
 COLOURS = ("#c0392b", "#e08214", "#1b9e5a", "#0d8ba1", "#5e4fa2", "#8c510a", "#d81b60", "#7f7f7f")
 MARKERS = ("s", "P", "p", "*", "D", "^", "v", "o")  # the paper's 1xC, 2xC, 5xC, 10xC, and more
-LOSSES = {  # what the horizontal or vertical axis of a method's steps shows, where it is not the task loss
-    "paper-c4": "loss on C4, nats per token",
-    "paper-taskce": "task cross-entropy, nats",
-}
 TARGET_COLOURS = ("#1f3fbf", "#8e24aa", "#00695c")
 BLUE, GREY = TARGET_COLOURS[0], "#9aa3b2"
 
@@ -95,15 +89,15 @@ class Look:
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def step1_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
+def step1_figure(fitted: FittedPaper, shown: Shown, title: str) -> Figure:
     """Loss against training tokens, a curve per size (paper, figure 3)."""
-    figure, axes = panels(len(laws), title)
-    runs, look = list(data.rungs), Look(data.rungs)
-    for i, (axis, law) in enumerate(zip(axes, laws, strict=True)):
-        losses = step1_points(runs, law.task, method, data.smoothing)
-        fitted = np.array([law.loss(run.n, run.d, data.flops(run.n, run.d)) for run in runs])
+    figure, axes = panels(len(fitted.laws), title)
+    runs, look = fitted.measured.rungs, Look(fitted.measured.rungs)
+    for i, (axis, law) in enumerate(zip(axes, fitted.laws, strict=True)):
+        losses = fitted.finals(law.task)
+        predicted = np.array([law.loss(run.n, run.d) for run in runs])
         axis.set_xscale("log")
-        _curves(axis, runs, look, shown, partial(_loss, law, data))
+        _curves(axis, runs, look, shown, law.loss)
         for run, loss in zip(runs, losses, strict=True):
             axis.plot(run.d, loss, look.marker(run), color=look.colour(run), markersize=6)
         for (target, predictions), colour in zip(shown, TARGET_COLOURS, strict=False):
@@ -112,20 +106,20 @@ def step1_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: 
         _label(
             axis,
             law.task.title,
-            np.abs(fitted / losses - 1).mean(),
+            np.abs(predicted / losses - 1).mean(),
             "training tokens D",
-            LOSSES.get(method, "task loss, bits per byte"),
+            fitted.label,
         )
     look.legend(figure, shown)
     return figure
 
 
-def step2_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: str, title: str) -> Figure:
+def step2_figure(fitted: FittedPaper, shown: Shown, title: str) -> Figure:
     """Accuracy against loss over all checkpoints, with the fitted curve (paper, figure 4)."""
-    figure, axes = panels(len(laws), title)
-    runs, look = list(data.rungs), Look(data.rungs)
-    for i, (axis, law) in enumerate(zip(axes, laws, strict=True)):
-        pairs = step2_points(runs, law.task, method, data.smoothing)
+    figure, axes = panels(len(fitted.laws), title)
+    runs, look = fitted.measured.rungs, Look(fitted.measured.rungs)
+    for i, (axis, law) in enumerate(zip(axes, fitted.laws, strict=True)):
+        pairs = fitted.pairs(law.task)
         size = 2.5 if sum(len(pair[0]) for pair in pairs) > 400 else 4.0
         for run, (loss, accuracy) in zip(runs, pairs, strict=True):
             axis.plot(loss, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=size, alpha=0.6)
@@ -142,7 +136,7 @@ def step2_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, method: 
             axis,
             law.task.title,
             np.abs(step2(x) / y - 1).mean(),
-            LOSSES.get(method, "task loss, bits per byte"),
+            fitted.label,
             "accuracy, %",
         )
     look.legend(figure, shown)
@@ -165,23 +159,24 @@ def _value(estimate: Estimate | None) -> float | None:
 
 
 def _from_loss(law: TaskLaw) -> Callable[[Any], Any]:
-    if isinstance(law.step2, SingleStep):
+    if isinstance(law.chain.step2, SingleStep):
         raise ValueError("a single-step law has no step 2 to draw")
-    return law.step2
+    return law.chain.step2
 
 
-def chained_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, title: str) -> Figure:
+def chained_figure(fitted: FittedPaper, shown: Shown, title: str) -> Figure:
     """Accuracy against training tokens from both steps, a curve per size (paper, figures 1 and 2).
 
     Curves are the laws'; the crosses and bands of the targets are the predictions', which may be another method's.
     """
-    figure, axes = panels(len(laws), title)
-    runs, look = list(data.rungs), Look(data.rungs)
-    for i, (axis, law) in enumerate(zip(axes, laws, strict=True)):
-        finals = np.array([accuracy_curve(run, law.task).final(data.smoothing.window) for run in runs])
-        fitted = np.array([law.accuracy(run.n, run.d, data.flops(run.n, run.d)) for run in runs])
+    figure, axes = panels(len(fitted.laws), title)
+    runs, look = fitted.measured.rungs, Look(fitted.measured.rungs)
+    for i, (axis, law) in enumerate(zip(axes, fitted.laws, strict=True)):
+        window = fitted.measured.smoothing.window
+        finals = np.array([accuracy_curve(run, law.task).final(window) for run in runs])
+        predicted = np.array([law.accuracy(run.n, run.d) for run in runs])
         axis.set_xscale("log")
-        _curves(axis, runs, look, shown, partial(_points, law, data))
+        _curves(axis, runs, look, shown, partial(_points, law))
         for run, accuracy in zip(runs, finals, strict=True):
             axis.plot(run.d, 100 * accuracy, look.marker(run), color=look.colour(run), markersize=6)
         for (target, predictions), colour in zip(shown, TARGET_COLOURS, strict=False):
@@ -196,7 +191,7 @@ def chained_figure(data: Measured, laws: Sequence[TaskLaw], shown: Shown, title:
                 axis, target.d, 100 * p.accuracy.value, actual, p.error_points, " pt", colour, _below(shown, colour)
             )
         _token_axis(axis)
-        _label(axis, law.task.title, np.abs(fitted / finals - 1).mean(), "training tokens D", "accuracy, %")
+        _label(axis, law.task.title, np.abs(predicted / finals - 1).mean(), "training tokens D", "accuracy, %")
     look.legend(figure, shown)
     return figure
 
@@ -215,14 +210,8 @@ def _curves(axis: Axes, runs: Sequence[Run], look: Look, shown: Shown, law: Curv
         axis.plot(beyond, law(target.n, beyond), "--", color=colour, linewidth=1.0, alpha=0.8)
 
 
-def _loss(law: TaskLaw, data: Measured, n: float, d: np.ndarray) -> Any:
-    if isinstance(law.step1, ComputeLaw):
-        return law.step1(data.flops(n, 1.0) * d)
-    return law.step1(n, d) if law.step1 else None
-
-
-def _points(law: TaskLaw, data: Measured, n: float, d: np.ndarray) -> Any:
-    return 100 * (law.step2(n, d) if isinstance(law.step2, SingleStep) else law.step2(_loss(law, data, n, d)))
+def _points(law: TaskLaw, n: float, d: np.ndarray) -> Any:
+    return 100 * law.accuracy(n, d)
 
 
 def mark_target(axis: Axes, x: float, p: Prediction, colour: str) -> None:

@@ -5,10 +5,34 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from ladder.rung import Target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
+from predict.notes import Note
 from predict.show.tables import Range, Table, fixed, flags, words
-from predict.show.words import flag_texts, prediction_numbers
+from predict.show.words import flag_texts, prediction_json, prediction_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is printed: predictions, the method that made them, and notes on where they come from."""
+
+    target: Target
+    method: str
+    predictions: list[Prediction]
+    notes: list[Note]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target.name,
+            "n": self.target.n,
+            "d": self.target.d,
+            "method": self.method,
+            "notes": [note.to_json() for note in self.notes],
+            "predictions": [prediction_json(prediction) for prediction in self.predictions],
+        }
 
 
 def prediction_table(predictions: Sequence[Prediction], title: str, notes: Sequence[str] = ()) -> Table:

@@ -1,4 +1,4 @@
-"""Back-tests: how well would the smaller part of a ladder have predicted its larger runs?"""
+"""The back-tests of a ladder: its smaller parts, each with the larger runs that it would have had to predict."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def splits(runs: Sequence[Run]) -> list[Split]:
     multiples = levels(run.multiple for run in runs)
     if len(sizes) * len(multiples) > SPARSE * len(runs):
         return _by_compute(runs)
-    found = []
+    cuts = []
     for size in sizes[1:]:
         for multiple in multiples[1:]:
             train = [i for i, run in enumerate(runs) if run.n <= size and level_of(run.multiple, multiples) <= multiple]
             name = f"up to {_size_name(runs, size)}, {multiple:.3g}xC"
-            found.append(_split(runs, name, train))
-    kept = {split.train: split for split in reversed(found) if split is not None}  # a gap makes two cuts the same
-    return list(kept.values())[::-1] or _by_compute(runs)
+            cuts.append(_split(runs, name, train))
+    by_runs = {split.train: split for split in reversed(cuts) if split is not None}  # a gap makes two cuts the same
+    return list(by_runs.values())[::-1] or _by_compute(runs)
 
 
 def _by_compute(runs: Sequence[Run]) -> list[Split]:
     order = sorted(range(len(runs)), key=lambda i: runs[i].compute)
-    found = [
+    cuts = [
         _split(runs, f"{count} cheapest runs", order[:count])
         for count in range(max(MINIMUM_TRAIN, len(runs) // 2), len(runs))
     ]
-    return [split for split in found if split is not None]
+    return [split for split in cuts if split is not None]
 
 
 def _split(runs: Sequence[Run], name: str, train: list[int]) -> Split | None:

@@ -7,23 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from predict.ensemble_law import RUN_NOISE, item_variance
-from predict.fitting.forms import Decay, PowerLaw, Sigmoid, expit
+from predict.fitting.chain import Chain
+from predict.fitting.forms import Decay, expit
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import Sigmoids, fit_sigmoids
 from predict.measured.points import Cloud, TaskPoints
+from predict.methods.noise import RUN_NOISE, item_variance
 
 LOSS_PRIOR = Prior(centre=0.3, width=0.3)
 DIRECT_PRIOR = Prior(centre=0.25, width=0.5)
 FLOORS = 19  # candidates for the learnt floor of the language-modelling chain
 
 
+class MemberFits(Protocol):
+    """A member fitted to each subset of the runs."""
+
+    def feature(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """(fits, targets)"""
+
+    def accuracy(self, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """(fits, targets)"""
+
+    def chain(self, fit: int) -> Chain:
+        """One of the fits, to predict from and to store."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Fits:
-    """A member fitted to each subset: `step1` gives its feature, `step2` the accuracy from it."""
+class Member:
+    """`fit` gives None where a task's points lack its feature; `loss` is that feature where it is a loss."""
+
+    name: str
+    fit: Callable[[TaskPoints, np.ndarray], MemberFits | None]
+    loss: Callable[[TaskPoints], np.ndarray | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainFits:
+    """Two steps for each subset: `step1` gives the feature, `step2` the accuracy from it."""
 
     step1: PowerTerms
     step2: Sigmoids | Decay
@@ -36,42 +60,43 @@ class Fits:
         """(fits, targets)"""
         return self.step2(self.step1(n, d))
 
-    def laws(self, fit: int) -> tuple[PowerLaw, Sigmoid | Decay]:
-        return self.step1.law(fit), self.step2 if isinstance(self.step2, Decay) else self.step2.law(fit)
+    def chain(self, fit: int) -> Chain:
+        step2 = self.step2 if isinstance(self.step2, Decay) else self.step2.law(fit)
+        return Chain(step1=self.step1.law(fit), step2=step2)
 
 
-def task_loss(points: TaskPoints, weights: np.ndarray) -> Fits | None:
+def task_loss(points: TaskPoints, weights: np.ndarray) -> ChainFits | None:
     """Task loss by a power law with shrunk exponents, then the paper's sigmoid."""
     if points.loss is None or points.loss_cloud is None:
         return None
     cloud = points.loss_cloud
     step2 = fit_sigmoids(cloud.x, cloud.accuracy, weights[:, cloud.run], points.task.chance)
-    return Fits(step1=_feature_law(points, points.loss, weights), step2=step2)
+    return ChainFits(step1=_feature_law(points, points.loss, weights), step2=step2)
 
 
-def lm_loss(points: TaskPoints, weights: np.ndarray) -> Fits | None:
+def lm_loss(points: TaskPoints, weights: np.ndarray) -> ChainFits | None:
     """Mean language-modelling loss by a power law with shrunk exponents, then a line in logits over a learnt floor."""
     if points.lm is None or points.lm_cloud is None:
         return None
     step2 = _logit_lines(points.lm_cloud, weights, points.task.chance)
-    return Fits(step1=_feature_law(points, points.lm, weights), step2=step2)
+    return ChainFits(step1=_feature_law(points, points.lm, weights), step2=step2)
 
 
-def direct(points: TaskPoints, weights: np.ndarray) -> Fits:
+def direct(points: TaskPoints, weights: np.ndarray) -> ChainFits:
     """-ln of the chance-corrected accuracy as a sum of two power laws without a constant."""
     chance, accuracy = points.task.chance, points.accuracy
     q = np.clip((accuracy - chance) / (1 - chance), 0.01, 0.99)
     spread = np.sqrt(item_variance(accuracy, points.task.items) + RUN_NOISE**2)
     precision = weights * (q * (1 - chance) / spread) ** 2
     step1 = fit_ridge(points.n, points.d, -np.log(q), precision, DIRECT_PRIOR, offset=False, log=False)
-    return Fits(step1=step1, step2=Decay(chance=chance))
+    return ChainFits(step1=step1, step2=Decay(chance=chance))
 
 
-MEMBERS: dict[str, Callable[[TaskPoints, np.ndarray], Fits | None]] = {
-    "task loss": task_loss,
-    "LM loss": lm_loss,
-    "direct": direct,
-}
+MEMBERS = (
+    Member(name="task loss", fit=task_loss, loss=lambda points: points.loss),
+    Member(name="LM loss", fit=lm_loss, loss=lambda points: points.lm),
+    Member(name="direct", fit=direct, loss=lambda points: None),
+)
 
 
 def _feature_law(points: TaskPoints, y: np.ndarray, weights: np.ndarray) -> PowerTerms:

@@ -1,0 +1,147 @@
+"""Method `default`: the mean of several ways to accuracy, chosen and calibrated by back-tests on the ladder at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ladder.rung import Target
+from predict.fitting.chain import Chain
+from predict.measured.ladder import Measured
+from predict.measured.tasks import LEFT_OUT, Task
+from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
+from predict.methods.intervals import Calibration
+from predict.methods.members import MEMBERS, Member
+from predict.methods.paper import TASK_LOSS
+from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
+from predict.notes import Note, note
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleLaw:
+    """A task's members by name, and the accuracy of the ladder's last rung, which stands in where it is refused."""
+
+    task: Task
+    members: dict[str, Chain]
+    last_rung: float
+    verdict: Verdict
+
+    def predict(self, target: Target, calibration: Calibration) -> Prediction:
+        """With intervals, unless the task was refused."""
+        n, d, refused = target.n, target.d, self.verdict.refused
+        values = {name: float(chain.accuracy(n, d)) for name, chain in self.members.items()}
+        losses = [loss for chain in self.members.values() if (loss := chain.loss(n, d)) is not None]
+        loss = float(losses[0]) if losses else None
+        accuracies = np.array(list(values.values()))
+        return Prediction(
+            task=self.task.name,
+            title=self.task.title,
+            accuracy=(
+                Estimate(value=self.last_rung) if refused else calibration.accuracy(accuracies, n, d, self.task.items)
+            ),
+            loss=None if loss is None else Estimate(value=loss) if refused else calibration.loss(loss, n, d),
+            verdict=self.verdict,
+            stands_in=refused,
+            members=tuple(values.items()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleLaws(Fitted):
+    """The laws of each task and what their intervals rest on, fitted or from a file."""
+
+    laws: tuple[EnsembleLaw, ...]
+    calibration: Calibration
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [law.task for law in self.laws]
+
+    def predict(self, target: Target) -> list[Prediction]:
+        return [law.predict(target, self.calibration) for law in self.laws]
+
+    def notes(self, target: Target) -> list[Note]:
+        return self.calibration.notes(target.n, target.d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedEnsemble(EnsembleLaws):
+    """The laws and the back-tests by which their members were chosen and their intervals calibrated."""
+
+    study: Study
+
+    def notes(self, target: Target) -> list[Note]:
+        """Which members took part and why, and what the intervals rest on."""
+        return [self._members_note(), *super().notes(target)]
+
+    @property
+    def asked(self) -> list[TaskStudy]:
+        """The back-tests of the tasks that were asked for, in their order."""
+        by_name = {one.task.name: one for one in self.study.tasks}
+        return [by_name[law.task.name] for law in self.laws]
+
+    def _members_note(self) -> Note:
+        members, splits = self.study.members, self.study.splits
+        if not splits:
+            return note("members-untested", names=members)
+        predictable = [one for one in self.asked if not one.verdict.refused and len(one.cells)]
+        errors = {names: 100 * float(by_task.mean()) for names, by_task in subset_errors(predictable).items()}
+        if members not in errors:
+            return note("members-apart", names=members)
+        alone = {names[0]: error for names, error in errors.items() if len(names) == 1}
+        return note("members", names=members, splits=len(splits), error=errors[members], alone=alone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(Method):
+    """`on_all_tasks`: members and intervals rest on every task of the ladder, not only on those asked for."""
+
+    name: str = "default"
+    summary: str = "mean of three ways to accuracy, with intervals, calibrated by back-tests"
+    members: tuple[Member, ...] = MEMBERS
+    on_all_tasks: bool = True
+    minimum_rungs: int = 3
+
+    def quick(self) -> Ensemble:
+        """Chosen and calibrated on the tasks asked for alone."""
+        return replace(self, on_all_tasks=False)
+
+    def can_fit(self, measured: Measured, task: Task) -> bool:
+        return measured.everywhere(task, "rc_acc")
+
+    def fit(self, measured: Measured, tasks: Sequence[Task]) -> FittedEnsemble:
+        studied = all_tasks(measured, tasks) if self.on_all_tasks else list(tasks)
+        study = study_ladder(measured, studied, self.members)
+        by_name = {one.task.name: one for one in study.tasks}
+        laws = tuple(_law(by_name[task.name], study.members) for task in tasks)
+        return FittedEnsemble(laws=laws, calibration=study.calibration, study=study)
+
+    def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
+        """The loss only where it is the task's own: else a language-modelling loss is predicted."""
+        smoothing, run = measured.smoothing, measured.at(target)
+        own = measured.everywhere(task, TASK_LOSS.metric) and run is not None and TASK_LOSS.measured(run, task)
+        return Actual(
+            accuracy=measured.actual(target, task, smoothing.window),
+            loss=TASK_LOSS.curve(run, task).final(smoothing.final_checkpoints) if own and run else None,
+        )
+
+
+def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:
+    """Every task of the ladder, with `tasks` as they are given."""
+    names = {task for task, _ in measured.measured}
+    everything = measured.tasks() + measured.tasks([name for name in LEFT_OUT if name in names])
+    by_name = {task.name: task for task in everything} | {task.name: task for task in tasks}
+    return list(by_name.values())
+
+
+def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
+    kept = [name for name in study.fits if name in members] or list(study.fits)
+    last = int(np.argmax(study.points.n * study.points.d))
+    return EnsembleLaw(
+        task=study.task,
+        members={name: study.fits[name].chain(0) for name in kept},
+        last_rung=float(study.points.accuracy[last]),
+        verdict=study.verdict,
+    )

@@ -1,0 +1,83 @@
+"""A ladder below one target: each method is fitted once, whoever asks, and predicts. The Python API of `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from ladder.errors import unknown
+from ladder.rung import Target
+from predict.measured.ladder import Measured
+from predict.measured.tasks import Task
+from predict.methods import DEFAULT, METHODS
+from predict.methods.base import Fitted, Method, Prediction, beside_actuals
+from predict.methods.paper import PAPER
+from predict.notes import Note, note
+
+
+def predict_target(
+    measured: Measured, target: Target, method: str = DEFAULT, tasks: Sequence[str] = ()
+) -> list[Prediction]:
+    """Predictions of `method` for a target, beside its measured values where the ladder holds them.
+
+    The target's own measurements never enter the fit.
+
+    Raises:
+        UserError: an unknown method or task, a feature that was not measured, too few rungs.
+    """
+    return Fits(measured, target, tasks).predict(method)
+
+
+def method_named(name: str) -> Method:
+    """Raises UserError for a name that is not in METHODS."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+class Fits:
+    """What every method makes of a ladder, for one target and some of its tasks (all worth predicting by default).
+
+    `below` is what may be fitted: without the target itself. Raises UserError where that is too little, or a task is
+    unknown.
+    """
+
+    def __init__(self, measured: Measured, target: Target, tasks: Sequence[str] = ()) -> None:
+        self.measured, self.target = measured, target
+        self.below = measured.below(target)
+        self.tasks = self.below.tasks(tasks)
+        self._fitted: dict[tuple[str, tuple[str, ...]], Fitted] = {}
+
+    @cached_property
+    def share(self) -> float:
+        """The ladder's compute over the target's."""
+        return sum(run.compute for run in self.below.rungs) / self.target.flops_6nd
+
+    def fitted(self, method: str) -> Fitted:
+        """The method fitted to all the tasks."""
+        return self._fit(method_named(method), self.tasks)
+
+    def predict(self, method: str) -> list[Prediction]:
+        """A prediction for each task, beside what was measured on the target."""
+        return beside_actuals(method_named(method), self.fitted(method), self.measured, self.target)
+
+    def predict_beside_paper(self, method: str) -> list[Prediction]:
+        """As `predict`, with what the paper's own method says where it can be fitted."""
+        predictions = self.predict(method)
+        if method == PAPER.name:
+            return predictions
+        tasks = [task for task in self.tasks if PAPER.can_fit(self.below, task)]
+        others = {p.task: p.accuracy.value for p in self._fit(PAPER, tasks).predict(self.target)}
+        return [replace(p, paper_accuracy=others.get(p.task)) for p in predictions]
+
+    def notes(self, method: str) -> list[Note]:
+        """What the predictions of a method rest on, and what limits any fit on this ladder."""
+        origin = note("fitted-on", runs=len(self.below.rungs), source=self.below.source, share=self.share)
+        return [origin, *self.fitted(method).notes(self.target), *self.below.warnings()]
+
+    def _fit(self, method: Method, tasks: Sequence[Task]) -> Fitted:
+        key = (method.name, tuple(task.name for task in tasks))
+        if key not in self._fitted:
+            self._fitted[key] = method.fit(self.below, tasks)
+        return self._fitted[key]

@@ -1,0 +1,186 @@
+"""Law files: fitted coefficients as a small readable JSON, with where they come from and what they were tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ladder.bind import Share, Whole, bind
+from ladder.errors import UserError, unknown
+from ladder.reading import read_json
+from ladder.rung import Target
+from predict.fitting.chain import Chain
+from predict.measured.runs import Smoothing
+from predict.measured.tasks import LEFT_OUT, Task
+from predict.methods.base import Fitted, Prediction, Verdict
+from predict.methods.ensemble import EnsembleLaw, EnsembleLaws
+from predict.methods.intervals import Calibration
+from predict.methods.paper import PaperLaws, TaskLaw
+from predict.notes import Note, note
+
+SCHEMA = 2
+SHIPPED = Path(__file__).parent.parent / "laws" / "olmo2.json"
+AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
+Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Which runs were fitted, how they were smoothed, and a hash of the final values that went in."""
+
+    ladder: str
+    measurements: str
+    runs: tuple[str, ...]
+    max_n: float
+    max_d: float
+    smoothing: Smoothing
+    finals_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPaper(Chain):
+    """A task's chain by method `paper`."""
+
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDefault:
+    """A task's chains by method `default`, and what stands in for a prediction where the task is refused."""
+
+    members: Annotated[dict[str, Chain], Field(min_length=1)]
+    last_rung: Accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTask:
+    """`paper` is None where the task's loss was not measured."""
+
+    chance: Share
+    items: Whole
+    verdict: Verdict
+    paper: StoredPaper | None
+    default: StoredDefault
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredActual:
+    """What was measured on a target: task loss and accuracy."""
+
+    accuracy: Accuracy
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawFile:
+    """Laws by task; `actuals` is what was measured: target -> task."""
+
+    schema: Literal[2]
+    provenance: Provenance
+    calibration: Calibration
+    tasks: dict[str, StoredTask]
+    actuals: dict[str, dict[str, StoredActual]]
+
+    @classmethod
+    def of(
+        cls,
+        provenance: Provenance,
+        paper: PaperLaws,
+        default: EnsembleLaws,
+        actuals: dict[str, dict[str, StoredActual]],
+    ) -> LawFile:
+        """Of every task of `default`; `paper` may lack some, whose loss was not measured."""
+        published = {law.task.name: law for law in paper.laws}
+        tasks = {law.task.name: _stored(law, published.get(law.task.name)) for law in default.laws}
+        return cls(schema=2, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
+
+    def predict(self, target: Target, method: str, names: Sequence[str] = ()) -> list[Prediction]:
+        """Predictions at the target, for the tasks `names` or all but those the paper leaves out.
+
+        Raises:
+            UserError: a method or a task that the file does not hold.
+        """
+        predictions = self.fitted(method, names).predict(target)
+        actuals = self.actuals.get(target.name, {})
+        return [
+            replace(p, actual=actuals[p.task].accuracy, actual_loss=actuals[p.task].loss) if p.task in actuals else p
+            for p in predictions
+        ]
+
+    def beside(self, predictions: Sequence[Prediction], target: Target) -> list[Prediction]:
+        """The predictions with what the paper's method says."""
+        names = [p.task for p in predictions if self.tasks[p.task].paper]
+        others = {p.task: p.accuracy.value for p in self.fitted("paper", names).predict(target)} if names else {}
+        return [replace(p, paper_accuracy=others.get(p.task)) for p in predictions]
+
+    def notes(self, target: Target, method: str) -> list[Note]:
+        """Where the laws come from, and what the predictions of a method rest on."""
+        made = self.provenance
+        origin = note(
+            "laws-of", ladder=made.ladder, measurements=made.measurements, runs=len(made.runs), max_n=made.max_n
+        )
+        return [origin, *self.fitted(method).notes(target)]
+
+    def fitted(self, method: str, names: Sequence[str] = ()) -> Fitted:
+        """The stored laws of a method. Raises as `predict`."""
+        stored = {"default": self._default, "paper": self._paper}
+        if method not in stored:
+            raise UserError(f"law files hold laws of methods {' and '.join(stored)}; for {method} give --ladder PATH")
+        return stored[method](names)
+
+    def _default(self, names: Sequence[str]) -> EnsembleLaws:
+        laws = tuple(_ensemble_law(name, self.tasks[name]) for name in _chosen(self.tasks, names))
+        return EnsembleLaws(laws=laws, calibration=self.calibration)
+
+    def _paper(self, names: Sequence[str]) -> PaperLaws:
+        stored = {name: (task, task.paper) for name, task in self.tasks.items() if task.paper}
+        return PaperLaws(laws=tuple(_paper_law(name, *stored[name]) for name in _chosen(stored, names)))
+
+    def dump(self) -> dict[str, Any]:
+        """What `load` reads back, for `ladder.writing.write_json`."""
+        return asdict(self)
+
+
+def load(path: Path) -> LawFile:
+    """Raises UserError where the file is no law file of this schema, or a key or value of it is wrong."""
+    node = read_json(path)
+    if not isinstance(node, dict) or node.get("schema") != SCHEMA:
+        raise UserError(f"{path} is not a law file of schema {SCHEMA}; {AGAIN}")
+    return bind(LawFile, node, str(path))
+
+
+def _stored(law: EnsembleLaw, paper: TaskLaw | None) -> StoredTask:
+    chain = paper.chain if paper else None
+    return StoredTask(
+        chance=law.task.chance,
+        items=law.task.items,
+        verdict=law.verdict,
+        paper=StoredPaper(step1=chain.step1, step2=chain.step2, notes=paper.notes) if paper and chain else None,
+        default=StoredDefault(members=law.members, last_rung=law.last_rung),
+    )
+
+
+def _chosen(stored: Mapping[str, object], names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in stored:
+            raise unknown("task of these laws", name, stored)
+    return list(names) or [name for name in stored if name not in LEFT_OUT]
+
+
+def _task(name: str, stored: StoredTask) -> Task:
+    return Task(name=name, parts=((name, ""),), weights=(1.0,), chance=stored.chance, items=stored.items)
+
+
+def _paper_law(name: str, stored: StoredTask, paper: StoredPaper) -> TaskLaw:
+    return TaskLaw(task=_task(name, stored), chain=paper, verdict=stored.verdict, notes=paper.notes)
+
+
+def _ensemble_law(name: str, stored: StoredTask) -> EnsembleLaw:
+    default = stored.default
+    return EnsembleLaw(
+        task=_task(name, stored), members=default.members, last_rung=default.last_rung, verdict=stored.verdict
+    )
