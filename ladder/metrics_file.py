@@ -1,7 +1,7 @@
 """The metrics file: what `evaluate` measured on one checkpoint, and what those numbers depend on.
 
-`evaluate` writes it, `ladder.measurements` makes rows of it. Numbers are plain means over documents; `stderr` holds
-their standard errors.
+`evaluate` writes it, `predict.measured.own_runs` makes rows of it. Numbers are plain means over documents; `stderr`
+holds their standard errors.
 """
 
 from __future__ import annotations

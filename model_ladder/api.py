@@ -18,7 +18,8 @@ from ladder.rung import Target
 from predict.analyses.backtest import backtest_figure, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders
 from predict.analyses.compare import comparison_figure, comparison_table
-from predict.measured.ladder import Measured, load_frame, load_ladder
+from predict.measured.ladder import Measured
+from predict.measured.load import load_frame, load_ladder
 from predict.methods import DEFAULT
 from predict.methods.base import Prediction
 from predict.methods.fits import Fits

@@ -10,7 +10,7 @@ The command line is `python -m predict --help`. In Python, with the laws that co
 
 and with measurements, where `folder` is a directory of runs, a CSV or Parquet file, or AI2's folder:
 
->>> from predict.measured.ladder import load_ladder
+>>> from predict.measured.load import load_ladder
 >>> from predict.methods.fits import predict_target
 >>> ladder = load_ladder(folder, sizes=["190M", "370M", "760M"])
 >>> [p] = predict_target(ladder, load_target("7B-4T"), tasks=["hellaswag"])

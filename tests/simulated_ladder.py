@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ladder.measurements import table
 from predict.fitting.forms import PowerLaw, Sigmoid
+from predict.measured.table import table_of
 
 SIZES = {"190M": 190e6, "370M": 370e6, "760M": 760e6, "1.3B": 1.28e9}
 MULTIPLES = (1, 2, 5, 10)
@@ -54,7 +54,7 @@ def simulated(noise: float = 0.0, seed: int = 0, checkpoints: int = 20, shift: f
             name, d = f"{size}-{multiple}xC", 20 * n * multiple
             rows += rows_of(name, size, n, d, checkpoints=checkpoints, noise=noise, seed=seed, shift=shift)
     rows += rows_of("7B-20xC", "7B", 7e9, 2.8e12, checkpoints=checkpoints, shift=shift)
-    return table(rows, "simulated")
+    return table_of(rows, "simulated")
 
 
 def write(path: Path, frame: pd.DataFrame) -> Path:

@@ -11,8 +11,8 @@ from conftest import assert_user_error, run_module
 
 from ladder.config import compose
 from ladder.errors import UserError
-from ladder.measurements import read_runs
 from ladder.wheels import fetch_wheel
+from predict.measured.own_runs import read_runs
 
 SMALL = ["ladder=nano", "ladder.vocab_size=512", "data.tokenizer.train_bpe=512", "data.suite.items_per_task=60"]
 TASKS = {"next_phrase", "word", "order", "agree"}

@@ -27,8 +27,8 @@ from evaluate.tokenizer import Encoder
 from ladder.config import load_config
 from ladder.errors import UserError
 from ladder.hashing import sha256_of
-from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
+from predict.measured.own_runs import read_runs
 
 
 @pytest.fixture(autouse=True)

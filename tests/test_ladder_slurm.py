@@ -15,8 +15,8 @@ from conftest import ROOT, assert_user_error, run_module
 from held import Hold, wait_until
 
 from ladder.history import read_history
-from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
+from predict.measured.own_runs import read_runs
 
 pytestmark = pytest.mark.slurm
 CLUSTER = ROOT / "scripts" / "slurm_test_cluster.sh"

@@ -14,7 +14,8 @@ from predict.__main__ import main
 from predict.analyses.advise import advise
 from predict.analyses.compute import compute_errors
 from predict.analyses.variance import ladder_noise
-from predict.measured.ladder import Measured, load_ladder
+from predict.measured.ladder import Measured
+from predict.measured.load import load_ladder
 from predict.reproduction.printed import Printed
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
@@ -25,7 +26,7 @@ TARGET = ["--n", "7e9", "--d", "2.8e12"]
 
 @pytest.fixture(scope="module")
 def everything(shared: Path) -> Measured:
-    return load_ladder(shared / "olmo-ladder" / "runs", everything=True)
+    return load_ladder(shared / "olmo-ladder" / "runs")
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from simulated_ladder import rows_of, simulated, write
 
 from ladder.errors import UserError
-from ladder.measurements import table
 from predict.__main__ import main
+from predict.measured.table import table_of
 
 Command = Callable[..., "CompletedProcess[str]"]
 
@@ -102,7 +102,7 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
         for size, n in (("<b>a</b>", 1e8), ("c", 2e8))
         for row in rows_of(f"{size}-{multiple}xC", size, n, 20 * n * multiple, task="<script>x</script>")
     ]
-    path = write(tmp_path / "mine.csv", table(rows, "mine"))
+    path = write(tmp_path / "mine.csv", table_of(rows, "mine"))
     out = tmp_path / "out"
     main(["report", "--ladder", str(path), "--n", "7e9", "--d", "2.8e12", "--method", "paper", "--output", str(out)])
     page = (out / "report.html").read_text()

@@ -12,13 +12,15 @@ from scipy.optimize import nnls
 from simulated_ladder import ACCURACY, LOSS, rows_of, simulated
 
 from ladder.config import load_target
-from ladder.measurements import table
 from ladder.rung import Target
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids
 from predict.fitting.step2 import fit_sigmoid
-from predict.measured.ladder import Measured, ladder_data, load_ladder
+from predict.measured.ladder import Measured
+from predict.measured.load import load_ladder
+from predict.measured.rungs import measured_ladder
 from predict.measured.runs import Smoothing
+from predict.measured.table import table_of
 from predict.methods import law_file
 from predict.methods.base import Estimate, Prediction, mean_error
 from predict.methods.ensemble import Ensemble
@@ -32,7 +34,7 @@ FINAL = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.1)
 
 
 def data_of(frame) -> Measured:  # type: ignore[no-untyped-def]
-    return ladder_data(frame, "simulated", name="simulated", smoothing=FINAL, ladder=None)
+    return measured_ladder(frame, "simulated", name="simulated", smoothing=FINAL, ladder=None)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_splits_hold_out_what_lies_beyond() -> None:
 
 def test_ladders_without_a_grid_are_split_by_compute() -> None:
     rows = [row for i in range(9) for row in rows_of(f"run{i}", f"s{i}", 1e8 * 1.7**i, 2e9 * 1.9**i, checkpoints=4)]
-    data = data_of(table(rows, "diagonal"))
+    data = data_of(table_of(rows, "diagonal"))
     assert [len(split.train) for split in splits(data.rungs)] == [5, 6, 7, 8]
     (law,) = Ensemble().fit(data, data.tasks()).laws
     assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.verdict.refused

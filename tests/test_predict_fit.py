@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, simulated
 
-from ladder.measurements import check
 from ladder.rung import Target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law_from_many
-from predict.measured.ladder import Measured, ladder_data
+from predict.measured.ladder import Measured
+from predict.measured.rungs import measured_ladder
 from predict.measured.runs import Smoothing, trailing_mean
+from predict.measured.table import check
 from predict.methods.fits import predict_target
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -23,7 +24,7 @@ D = 20 * N * np.tile(MULTIPLES, len(SIZES))
 
 
 def data_of(frame, smoothing: Smoothing = FINAL) -> Measured:  # type: ignore[no-untyped-def]
-    return ladder_data(frame, "simulated", name="simulated", smoothing=smoothing, ladder=None)
+    return measured_ladder(frame, "simulated", name="simulated", smoothing=smoothing, ladder=None)
 
 
 def test_a_known_ladder_is_predicted_exactly() -> None:

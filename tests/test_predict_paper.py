@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ladder.benchmarks import BENCHMARKS
 from ladder.config import load_target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid
-from predict.measured.ladder import Measured, load_ladder
-from predict.measured.tasks import TITLES
+from predict.measured.ladder import Measured
+from predict.measured.load import load_ladder
 from predict.methods import law_file
 from predict.methods.fits import predict_target
 from predict.methods.paper import PAPER, FittedPaper, TaskLaw
@@ -78,7 +79,7 @@ def test_coefficients_round_to_the_papers_table_7(laws: dict[str, TaskLaw], shar
     table = json.loads((shared / "paper" / "tables.json").read_text())["table7_step1"]["rows"]
     for task, law in laws.items():
         assert isinstance(law.chain.step1, PowerLaw)
-        _, alpha, _, beta, offset = table[TITLES[task]]
+        _, alpha, _, beta, offset = table[BENCHMARKS[task].title]
         step1 = law.chain.step1
         assert (step1.alpha, step1.beta, step1.E) == pytest.approx((alpha, beta, offset), abs=0.0051)
 

@@ -13,8 +13,7 @@ from simulated_ladder import ACCURACY, LM_LOSS, LOSS, MULTIPLES, SIZES
 
 from ladder.errors import UserError
 from predict.__main__ import main
-from predict.measured.ladder import load_ladder
-from predict.measured.load import read_measurements
+from predict.measured.load import load_ladder, read_measurements
 from predict.measured.mapping import Mapping, read_mapping
 from predict.measured.wandb_runs import read_file, read_offline, read_project
 
@@ -60,19 +59,19 @@ def test_a_wide_file_of_final_checkpoints_is_predicted(tmp_path: Path, capsys: p
 
 
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
-    frame = read_measurements(wide(tmp_path / "mine.csv"), mapping=mapping(tmp_path))
+    frame = read_measurements(wide(tmp_path / "mine.csv"), mapping=mapping(tmp_path)).table
     assert len(frame) == 32 and (frame.tokens == frame.d).all() and set(frame.split) == {"val"}
     assert set(frame["size"]) == {"190M", "370M", "760M", "1.28B"}
     known = tmp_path / "known.csv"
     pd.DataFrame([{"run": "a", "n": 1e9, "d": 1e10, "task": "piqa", "metric": "rc_acc", "value": 0.7}]).to_csv(known)
-    row = read_measurements(known).iloc[0]
+    row = read_measurements(known).table.iloc[0]
     assert (row.chance, row["items"], row["size"], row.step) == (0.5, 1838, "1B", 1)
 
 
 def test_steps_count_rows_by_tokens_and_d_is_their_end(tmp_path: Path) -> None:
     rows = [{"run": "a", "n": 1e9, "tokens": t, "task": "q", "metric": "rc_bpb", "value": 1.0} for t in (3e9, 1e9, 2e9)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
-    frame = read_measurements(tmp_path / "a.csv")
+    frame = read_measurements(tmp_path / "a.csv").table
     assert list(frame.step) == [1, 2, 3] and list(frame.tokens) == [1e9, 2e9, 3e9] and set(frame.d) == {3e9}
 
 
@@ -82,10 +81,10 @@ def test_steps_count_rows_by_tokens_and_d_is_their_end(tmp_path: Path) -> None:
         ("columns: {runn: a}", 'did you mean "run"'),
         ("columns: {n: parms, run: model_name}", 'did you mean "params"'),
         ("measurements: {quiz_ac: {task: quiz, metric: rc_acc}}", 'did you mean "quiz_acc"'),
-        ("measurements: {quiz_acc: {task: quiz, metric: accuracy}}", "unknown metric"),
+        ("measurements: {quiz_acc: {task: quiz, metric: accuracy}}", "quiz_acc.metric"),
         ("measurements: {quiz_acc: {task: quiz}}", "metric"),
-        ("rows: {}", "columns and measurements only"),
-        ("a: [", "is not YAML"),
+        ("rows: {}", 'unknown key "rows"'),
+        ("a: [", "is not valid YAML"),
     ],
 )
 def test_a_wrong_mapping_is_explained(tmp_path: Path, text: str, message: str) -> None:
@@ -128,7 +127,7 @@ def test_lm_evaluation_harness_results(tmp_path: Path) -> None:
             results(tmp_path, f"me/{size}-{multiple}", n, 20 * n * multiple)
             lines.append(f"me/{size}-{multiple},{size}-{multiple}xC,{n},{20 * n * multiple}")
     (tmp_path / "runs.csv").write_text("\n".join(lines))
-    table = read_measurements(tmp_path)
+    table = read_measurements(tmp_path).table
     easy = table[(table.task == "arc_easy") & (table.n == SIZES["190M"]) & (table.d == 20 * SIZES["190M"])]
     values = dict(zip(easy.metric, easy.value, strict=True))
     assert values["rc_acc_per_byte"] == pytest.approx(values["rc_acc"] - 0.01)
@@ -166,7 +165,7 @@ def test_a_wandb_project_is_read_through_its_api() -> None:
         runs.append(SimpleNamespace(name=f"{size}-1xC", config=config, scan_history=lambda rows=rows: iter(rows)))
     asked: list[str] = []
     api = SimpleNamespace(runs=lambda project: asked.append(project) or runs)
-    frame = read_project("wandb:team/ladder", Mapping(columns={"n": "config.model.n"}), api)
+    frame = read_project("wandb:team/ladder", Mapping(columns={"n": "config.model.n"}), api).table
     assert asked == ["team/ladder"] and len(frame) == 4 * 3 * 2
     assert set(frame.task) == {"hellaswag"} and set(frame.metric) == {"rc_bpb", "rc_acc"}
     assert frame[frame.run == "760M-1xC"].n.max() == 760e6 and frame.tokens.max() == pytest.approx(20 * 1.28e9)
@@ -192,7 +191,7 @@ def test_a_real_offline_wandb_run_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         run.log({key: value for key, value in row.items() if key != "_step"}, step=int(row["_step"]))
     run.finish()
     wandb.teardown()  # W&B's service may still be writing when finish returns
-    frame = read_offline(tmp_path, Mapping())
+    frame = read_offline(tmp_path, Mapping()).table
     assert set(frame.run) == {"190M-1xC"} and set(frame.d) == {d} and list(frame.step.unique()) == [10, 20, 30]
     losses = frame[frame.metric == "rc_bpb"].value.to_list()
     assert losses == pytest.approx([float(LOSS(n, d * step / 30)) for step in (10, 20, 30)])

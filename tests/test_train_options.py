@@ -23,9 +23,9 @@ from test_train_run import log_rows, words
 import train.trainer
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.measurements import read_runs
 from ladder.rundir import RunDirectory
 from ladder.writing import write_json
+from predict.measured.own_runs import read_runs
 from train.checkpoint import Writer, check_disk, save_resume
 from train.log import peak_flops
 from train.model import LossModel, build_model, model_config

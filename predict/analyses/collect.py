@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ladder.errors import UserError
-from ladder.measurements import write_parquet
 from predict.measured.load import read_measurements
+from predict.measured.tables import write_parquet
 from predict.show import command_line
 
 
@@ -22,6 +22,6 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{overrides[0]}: collect takes no configuration; it keeps everything that was measured")
     if known.output.suffix != ".parquet":
         raise UserError(f"--output {known.output}: the name must end in .parquet")
-    table = read_measurements(known.ladder, mapping=known.mapping)
-    write_parquet(table, known.output)
-    print(f"wrote {known.output}: {len(table)} measurements of {table.run.nunique()} runs")
+    reading = read_measurements(known.ladder, mapping=known.mapping)
+    write_parquet(reading, known.output)
+    print(f"wrote {known.output}: {len(reading.table)} measurements of {reading.table.run.nunique()} runs")

@@ -9,15 +9,12 @@ from ladder.config import options as config_options
 from ladder.hashing import json_sha256
 from ladder.rung import Target
 from ladder.writing import write_json
-from predict.measured.ai2 import is_ai2_folder
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.ensemble import Ensemble, all_tasks
 from predict.methods.law_file import LawFile, Provenance, StoredActual
 from predict.methods.paper import PAPER
 from predict.show import command_line
-
-AI2 = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
 
 
 def main(argv: list[str]) -> None:
@@ -49,7 +46,7 @@ def provenance(data: Measured) -> Provenance:
     }
     return Provenance(
         ladder=data.name,
-        measurements=AI2 if is_ai2_folder(Path(data.source)) else data.source,
+        measurements=data.origin,
         runs=tuple(run.name for run in data.rungs),
         max_n=max(run.n for run in data.rungs),
         max_d=max(run.d for run in data.rungs),

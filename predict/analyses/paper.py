@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ladder.errors import UserError
 from ladder.writing import write_text
-from predict.measured.ladder import load_ladder
+from predict.measured.load import load_ladder
 from predict.reproduction.figures import all_figures
 from predict.reproduction.printed import differing
 from predict.reproduction.study import PaperStudy
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     known, overrides = command_line.parse(options, argv)
     if known.output.exists() and not known.output.is_dir():
         raise UserError(f"{known.output} is a file; give --output a directory")
-    study = PaperStudy(load_ladder(known.ladder, everything=True, overrides=overrides))
+    study = PaperStudy(load_ladder(known.ladder, overrides=overrides))
     tables = all_tables(study)
     for name, table in tables.items():
         write_text(known.output / f"{name}.csv", table.csv() + "\n")

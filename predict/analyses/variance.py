@@ -151,7 +151,7 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     command_line.add_plot(options)
     known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides, everything=True)
+    data = command_line.data_of(known, overrides)
     tasks = data.tasks(known.tasks) if known.tasks else all_tasks(data)
     noises = ladder_noise(data, tasks)
     command_line.show(known.form, variance_table(data, noises))

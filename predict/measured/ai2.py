@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ladder.config import compose, ladder_of
 from ladder.errors import UserError
-from ladder.measurements import COLUMNS, check
+from predict.measured.mapping import Mapping
+from predict.measured.reader import About, Reader, Reading
+from predict.measured.table import COLUMNS, Metric, check
+from predict.measured.tables import read_frame
 from predict.measured.tasks import CHANCE, ITEMS
 
+LADDER = "olmo2"  # the ladder of configs/ladder that they are of
 SIZES = {"1B": "1.3B"}  # their spelling: ours
-
-# Parameters as the paper's Table 1 counts them; 3B as released later. The files do not hold N.
-PARAMETERS = {
-    "190M": 190354176,
-    "370M": 371262464,
-    "760M": 758220288,
-    "1.3B": 1279395840,
-    "3B": 3169537280,
-    "7B": 6887575552,
-    "13B": 13202396160,
-}
+ORIGIN = "AI2's published measurements, github.com/allenai/OLMo-ladder at 67a3f440, Apache-2.0"
 
 _LADDER_FILE = re.compile(r"(?P<size>\d+[MB])-(?P<rest>[\d.]+xC(?:-rerun)?)")
 _TARGET_FILE = re.compile(r"(?P<run>peteish(?P<size>\d+)(?:_medlr)?)_eval_(?P<piece>[\w-]+)")
@@ -39,7 +33,7 @@ _TASK = re.compile(
     r"eval/downstream(?:_bpb|_soft|_soft_log)?/(?P<task>\w+)_(?P<split>val|test)_(?P<form>rc|mc)_5shot_"
     r"(?P<kind>bpb|len_norm|acc|soft_log|soft)"
 )
-_METRICS = {
+_METRICS: dict[tuple[str, str], Metric] = {
     ("rc", "bpb"): "rc_bpb",
     ("rc", "len_norm"): "rc_acc",
     ("rc", "acc"): "rc_acc",  # BoolQ's primary accuracy
@@ -50,15 +44,22 @@ _METRICS = {
 }
 
 
+@functools.cache
+def parameters() -> dict[str, int]:
+    """N by size, from the ladder's shapes: the files do not hold it."""
+    ladder = ladder_of(compose([f"ladder={LADDER}"]).ladder)
+    return {size: shape.n for size, shape in (ladder.sizes | ladder.larger_sizes).items()}
+
+
 def run_of(path: Path) -> tuple[str, str] | None:
     """(run, size) of a file by its name, in our spelling; None where it is no such file."""
     if match := _LADDER_FILE.fullmatch(path.stem):
         size = SIZES.get(match["size"], match["size"])
-        return (f"{size}-{match['rest']}", size) if size in PARAMETERS else None
+        return (f"{size}-{match['rest']}", size) if size in parameters() else None
     if match := _TARGET_FILE.fullmatch(path.stem):
         size = f"{match['size']}B"
         anneal = "_anneal" if match["piece"] == "anneal" else ""
-        return (match["run"] + anneal, size) if size in PARAMETERS else None
+        return (match["run"] + anneal, size) if size in parameters() else None
     return None
 
 
@@ -66,8 +67,8 @@ def is_ai2_folder(directory: Path) -> bool:
     return any(run_of(path) for path in directory.glob("*.csv"))
 
 
-def read_ai2(directory: Path, wanted: Callable[[str], bool] = lambda run: True) -> pd.DataFrame:
-    """The measurement table of the files in `directory` whose run is `wanted`.
+def read_ai2(directory: Path, mapping: Mapping | None = None) -> Reading:
+    """The files in `directory`.
 
     Raises:
         UserError: a file that is no CSV, or that lacks a column.
@@ -75,19 +76,21 @@ def read_ai2(directory: Path, wanted: Callable[[str], bool] = lambda run: True) 
     frames = []
     for path in sorted(directory.glob("*.csv")):
         named = run_of(path)
-        if named and wanted(named[0]):
+        if named:
             frames.append(_read_file(path, *named))
     if not frames:
         raise UserError(f"no measurements in {directory} (files like 190M-1xC.csv were looked for)")
-    return _align(frames, str(directory))
+    about = About(ladder={"name": LADDER}, sizes=SIZES, origin=ORIGIN)
+    return Reading(table=_align(frames, str(directory)), about=about)
 
 
 def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
-    try:
-        wide = pd.read_csv(path)
-    except ValueError as error:  # the parser's errors are ValueErrors
-        raise UserError(f"{path} is not a CSV file: {error}") from None
+    wide = read_frame(path)
+    if wide.empty:
+        raise UserError(f"{path} holds no rows")
     batch = _column(wide, "batch_size_in_tokens", path)
+    if not (batch > 0).all():
+        raise UserError(f"{path}: the column batch_size_in_tokens must hold numbers above 0")
     if "throughput/total_tokens" in wide.columns:
         tokens = _column(wide, "throughput/total_tokens", path)
         steps = _column(wide, "_step", path) if "_step" in wide.columns else tokens // batch
@@ -98,7 +101,9 @@ def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
     columns = [(name, key) for name, key in keys if key]
     if not {"rc_bpb", "rc_acc"} <= {metric for _, (_, _, metric) in columns}:
         raise UserError(f"{path} has no column of task loss and accuracy (eval/downstream_bpb/…_rc_5shot_bpb, …)")
-    trained = steps > 0  # a step-0 row measures the initialisation
+    trained = (steps > 0) & np.isfinite(tokens)  # a step-0 row measures the initialisation
+    if not trained.any():
+        raise UserError(f"{path} has no row after step 0")
     values = _columns(wide, [name for name, _ in columns], path)[trained].T
     signs = np.array([-1.0 if name.endswith("_soft_log") else 1.0 for name, _ in columns])
     return _long(run, size, steps[trained], tokens[trained], [key for _, key in columns], values * signs[:, None])
@@ -120,7 +125,7 @@ def _columns(wide: pd.DataFrame, names: list[str], path: Path) -> np.ndarray:
 
 
 @functools.cache
-def parse_column(column: str) -> tuple[str, str, str] | None:
+def parse_column(column: str) -> tuple[str, str, Metric] | None:
     """(task, split, metric) of a column that AI2's evaluator writes; None for any other."""
     if match := _LM_LOSS.fullmatch(column):
         return match["task"].replace("-", "_"), "val", "lm_loss"
@@ -135,7 +140,7 @@ def _long(
     size: str,
     steps: np.ndarray,
     tokens: np.ndarray,
-    keys: list[tuple[str, str, str]],
+    keys: list[tuple[str, str, Metric]],
     values: np.ndarray,
 ) -> pd.DataFrame:
     """One row per cell of `values` (keys × steps)."""
@@ -149,9 +154,9 @@ def _long(
             "ladder": one.rename_categories({run: ""}),
             "run": one,
             "size": one.rename_categories({run: size}),
-            "n": float(PARAMETERS[size]),
+            "n": float(parameters()[size]),
             "d": float(tokens.max()),
-            "step": np.tile(steps.astype(np.int64), tiles),
+            "step": np.tile(steps, tiles),
             "tokens": np.tile(tokens, tiles),
             "task": _repeated(tasks, repeats),
             "split": _repeated(splits, repeats),
@@ -180,4 +185,7 @@ def _align(frames: list[pd.DataFrame], source: str) -> pd.DataFrame:
     }
     table = pd.DataFrame({name: joined[name] if name in joined else numbers[name] for name in COLUMNS})
     table["d"] = table.groupby("run", observed=True)["d"].transform("max")  # pieces of one run end at its last token
-    return check(table, source)
+    return check(table.dropna(subset=["value"]), source)  # an empty cell was not measured
+
+
+READER = Reader(kind="AI2's measurements", matches=lambda path: path.is_dir() and is_ai2_folder(path), read=read_ai2)

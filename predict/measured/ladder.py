@@ -1,21 +1,16 @@
-"""A ladder's measurements, ready to fit: which runs are its rungs, how to smooth them, what a run costs."""
+"""A ladder's measurements, ready to fit: its rungs, its tasks, what a run costs, and what limits any fit to them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ladder.errors import UserError, unknown
-from ladder.rung import Ladder, Target, parse_run_name
-from predict.measured.runs import Run, Smoothing, accuracy_curve, measured_tasks, runs_of
-from predict.measured.same import same, same_point
-from predict.measured.tasks import Task, resolve_tasks
-from predict.notes import Note, warning
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ladder.errors import UserError, shortened, unknown
+from ladder.rung import Ladder, Target
+from predict.measured.runs import Run, Smoothing, accuracy_curve
+from predict.measured.same import levels, same, same_point
+from predict.measured.tasks import LEFT_OUT, Measurements, Task, known_tasks
+from predict.notes import Note, note, warning
 
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
 MINIMUM_RUNGS = 3
@@ -24,19 +19,64 @@ FEW_RUNGS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`rungs` are what a fit may use, by N and then D; `runs` is everything that was read."""
+    """`rungs` are what a fit may use, by N and then D; `runs` is everything that was read.
+
+    `measured` has the accuracy of guessing (NaN where unknown) and the number of questions of each (task, split);
+    `origin` says whose measurements they are, `notes` what there is to know about them.
+    """
 
     name: str
     source: str
     rungs: tuple[Run, ...]
     runs: tuple[Run, ...]
-    measured: dict[tuple[str, str], tuple[float, int]]
+    measured: Measurements
     smoothing: Smoothing
     ladder: Ladder | None = None
+    origin: str = ""
     notes: tuple[Note, ...] = ()
 
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
-        return resolve_tasks(self.measured, names, self.source)
+        """The tasks called `names`, or every task worth predicting; without those that some rung lacks.
+
+        `warnings(names)` says which are left out.
+
+        Raises:
+            UserError: a name that was not measured, an accuracy of guessing that is not known, or no task left.
+        """
+        asked = self._asked(names)
+        if not asked:
+            raise UserError(f"{self.source} holds no accuracy (rc_acc) of any task to predict")
+        if unknown_chance := [task.name for task in asked if not task.chance_known]:
+            raise UserError(
+                f"{self.source}: the accuracy of guessing (chance) is not known for "
+                f"{shortened(', '.join(unknown_chance), 80)}; give it in a column chance, as tasks: in a --mapping "
+                f"file (pydoc predict.measured.mapping), or leave the task out with --tasks"
+            )
+        complete = [task for task in asked if self.everywhere(task, "rc_acc")]
+        if not complete:
+            lacking = self._lacking(asked[0], "rc_acc")
+            raise UserError(
+                f"{self.source}: every task lacks rc_acc in some rung; {asked[0].name} in "
+                f"{shortened(', '.join(lacking), 80)}"
+            )
+        return complete
+
+    def every_task(self) -> list[Task]:
+        """Also those that are predicted only when asked for; without those that cannot be."""
+        known = self._known()
+        names = [*[name for name in known if name not in LEFT_OUT], *[name for name in LEFT_OUT if name in known]]
+        return [known[name] for name in names if known[name].chance_known and self.everywhere(known[name], "rc_acc")]
+
+    def _known(self) -> dict[str, Task]:
+        """By their plain names, without splits."""
+        return {name: task for name, task in known_tasks(self.measured).items() if ":" not in name}
+
+    def _asked(self, names: Iterable[str]) -> list[Task]:
+        names, known = list(names), known_tasks(self.measured)
+        for name in names:
+            if name not in known:
+                raise unknown(f"task of {self.source}", name, self._known())
+        return [known[name] for name in names or [name for name in self._known() if name not in LEFT_OUT]]
 
     def flops(self, n: float, d: float) -> float:
         """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.
@@ -56,24 +96,29 @@ class Measured:
         found = [
             run
             for run in self.runs
-            if same_point((run.n, run.d), (target.n, target.d)) and run.finished and not _tag(run)
+            if same_point((run.n, run.d), (target.n, target.d)) and run.finished and not run.tag
         ]
         return min(found, key=lambda run: abs(run.d - target.d), default=None)
 
     def below(self, target: Target) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
-        keep = [
-            run
-            for run in self.rungs
-            if not (same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN)
-            and (self.ladder is not None or run.compute < target.flops_6nd)
-        ]
-        return replace(self, rungs=tuple(keep)).checked()
+        others = [run for run in self.rungs if not _is_variant(run, target)]
+        keep = [run for run in others if self.ladder is not None or run.compute < target.flops_6nd]
+        notes = list(self.notes)
+        if dear := [run.name for run in others if run not in keep]:
+            notes.append(note("dearer-runs", runs=dear, target=target.name))
+        if self.ladder is not None:
+            names = {run.name for run in self.rungs}
+            left = [run for run in self.runs if run.name not in names and not _is_variant(run, target)]
+            if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
+                notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
+        found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
+        return replace(self, rungs=tuple(keep), notes=found).checked()
 
     def checked(self) -> Measured:
         """Raises UserError where there are too few rungs to fit."""
         if len(self.rungs) < MINIMUM_RUNGS:
-            names = ", ".join(run.name for run in self.rungs) or "none"
+            names = shortened(", ".join(run.name for run in self.rungs) or "none", 80)
             raise UserError(
                 f"{self.source}: {len(self.rungs)} rungs to fit ({names}), at least {MINIMUM_RUNGS} are needed; "
                 f"train and evaluate more, or widen --sizes and --multiples"
@@ -91,214 +136,48 @@ class Measured:
         """Whether every rung has that measurement."""
         return all(run.has(task, metric) for run in self.rungs)
 
-    def warnings(self) -> list[Note]:
-        """What limits every fit on this ladder."""
+    def _lacking(self, task: Task, metric: str) -> list[str]:
+        return [run.name for run in self.rungs if not run.has(task, metric)]
+
+    def warnings(self, names: Iterable[str] = ()) -> list[Note]:
+        """What limits every fit on this ladder, and what is left out of it where the tasks `names` are asked for."""
         notes = list(self.notes)
         if len(self.rungs) < FEW_RUNGS:
             notes.append(warning("few-rungs", count=len(self.rungs)))
         for what, values in (
-            ("size", {run.n for run in self.rungs}),
-            ("multiple", {run.multiple for run in self.rungs}),
+            ("size", levels(run.n for run in self.rungs)),
+            ("multiple", levels(run.multiple for run in self.rungs)),
         ):
             if len(values) == 1:
                 notes.append(warning("one-value", what=what))
         unfinished = [run.name for run in self.rungs if not run.finished]
         if unfinished:
             notes.append(warning("unfinished", runs=unfinished))
+        return notes + self._left_out(list(names))
+
+    def _left_out(self, names: Sequence[str]) -> list[Note]:
+        notes = []
+        if not names and (absent := [name for name in LEFT_OUT if name in self._known()]):
+            notes.append(note("tasks-by-name", tasks=absent))
+        asked = self._asked(names)
+        notes += [warning("task-incomplete", **facts) for facts in self._gaps(asked, "rc_acc")]
+        tasks = [task for task in asked if self.everywhere(task, "rc_acc")]
+        notes += [warning("task-loss-incomplete", **facts) for facts in self._gaps(tasks, "rc_bpb")]
+        losses = [set(run.lm_losses()) for run in self.rungs]
+        if losses and set.union(*losses) and not set.intersection(*losses):
+            without = [run.name for run in self.rungs if not run.lm_losses()]
+            notes.append(warning("lm-loss-incomplete", runs=without or [run.name for run in self.rungs]))
         return notes
 
-
-def _tag(run: Run) -> str:
-    parsed = parse_run_name(run.name)
-    return parsed[2] if parsed else ""
-
-
-def ladder_data(
-    table: pd.DataFrame,
-    source: str,
-    *,
-    name: str,
-    smoothing: Smoothing,
-    ladder: Ladder | None,
-    sizes: Sequence[str] = (),
-    multiples: Sequence[float] = (),
-) -> Measured:
-    """Chooses the rungs. With a `ladder` they are its own; `sizes` and `multiples` narrow, or name what else to take.
-
-    Raises:
-        UserError: a size or multiple that was not measured, or too few rungs.
-    """
-    runs = runs_of(table)
-    sizes = [_our_spelling(size, runs) for size in sizes]
-    _check_measured(runs, source, sizes, multiples)
-    wanted_sizes = sizes or (list(ladder.sizes) if ladder else [])
-    wanted_multiples = multiples or (list(ladder.multiples) if ladder else [])
-    rungs = [
-        run
-        for run in runs
-        if (not wanted_sizes or run.size in wanted_sizes)
-        and (not wanted_multiples or any(same(run.multiple, multiple) for multiple in wanted_multiples))
-        and not _tag(run)
-    ]
-    if ladder is not None:  # a target of the same size (peteish7 is no rung) has no rung's name
-        rungs = [run for run in rungs if parse_run_name(run.name)]
-    data = Measured(
-        name=name,
-        source=source,
-        rungs=tuple(rungs),
-        runs=tuple(runs),
-        measured=measured_tasks(table),
-        smoothing=smoothing,
-        ladder=ladder,
-    )
-    return data.checked()
+    def _gaps(self, tasks: Sequence[Task], metric: str) -> list[dict[str, list[str]]]:
+        """Tasks that some rungs have and others lack, with the rungs that lack them; those of the same together."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for task in tasks:
+            lacking = self._lacking(task, metric)
+            if lacking and (metric == "rc_acc" or len(lacking) < len(self.rungs)):
+                found.setdefault(tuple(lacking), []).append(task.name)
+        return [{"tasks": names, "runs": list(runs)} for runs, names in found.items()]
 
 
-def _check_measured(runs: Sequence[Run], source: str, sizes: Sequence[str], multiples: Sequence[float]) -> None:
-    for size in sizes:
-        if size not in {run.size for run in runs}:
-            raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
-    for multiple in multiples:
-        known = sorted({run.multiple for run in runs})
-        if not any(same(multiple, other) for other in known):
-            raise unknown(f"multiple of {source}", f"{multiple:g}", dict.fromkeys(f"{other:.3g}" for other in known))
-
-
-def _our_spelling(size: str, runs: Sequence[Run]) -> str:
-    from predict.measured.ai2 import SIZES
-
-    return size if size in {run.size for run in runs} else SIZES.get(size, size)
-
-
-def load_ladder(
-    path: Path,
-    *,
-    everything: bool = False,
-    sizes: Sequence[str] = (),
-    multiples: Sequence[float] = (),
-    overrides: Sequence[str] = (),
-    corpus: str | None = None,
-    mapping: Path | None = None,
-) -> Measured:
-    """Reads whatever `predict.measured.load.read_measurements` knows, and chooses the rungs.
-
-    Of AI2's folder only rungs and targets are read, unless `everything` is wanted, or sizes or multiples are named.
-    """
-    from predict.measured.ai2 import is_ai2_folder
-    from predict.measured.load import is_run_folder, read_measurements
-
-    config = _configuration(path, overrides)
-    ladder, smoothing = _ladder_of(config), Smoothing(**{str(key): value for key, value in config.ladder.fit.items()})
-    if path.is_dir() and is_ai2_folder(path):
-        wanted = set(sizes) | set(multiples)
-        table = read_measurements(path, rungs=None if wanted or everything else [rung.name for rung in ladder.rungs])
-    else:
-        table = read_measurements(path, mapping=mapping)
-    known = ladder if path.is_dir() and (is_ai2_folder(path) or is_run_folder(path)) else None
-    table = _one_corpus(table, corpus, path)
-    data = ladder_data(
-        table,
-        str(path),
-        name=known.name if known else path.stem,
-        smoothing=smoothing,
-        ladder=known,
-        sizes=sizes,
-        multiples=multiples,
-    )
-    notes = [*_absent(data, sizes, multiples), *(_recipes(path, data) if path.is_dir() else [])]
-    return replace(data, notes=tuple(notes))
-
-
-def load_frame(
-    frame: pd.DataFrame,
-    *,
-    sizes: Sequence[str] = (),
-    multiples: Sequence[float] = (),
-    corpus: str | None = None,
-    mapping: Path | None = None,
-) -> Measured:
-    """As `load_ladder`, of rows that are in memory already; errors quote their index."""
-    from ladder.config import load_config
-    from predict.measured.mapping import read_mapping, tidy
-
-    source = Path("the DataFrame")
-    rows = frame.rename_axis(index="row")
-    table = _one_corpus(tidy(rows, read_mapping(mapping), str(source)), corpus, source)
-    smoothing = Smoothing(**vars(load_config().ladder.fit))
-    return ladder_data(
-        table,
-        str(source),
-        name=str(source),
-        smoothing=smoothing,
-        ladder=None,
-        sizes=sizes,
-        multiples=multiples,
-    )
-
-
-def _absent(data: Measured, sizes: Sequence[str], multiples: Sequence[float]) -> list[Note]:
-    """Rungs of the ladder that were not measured, where the whole ladder was asked for."""
-    if data.ladder is None or sizes or multiples:
-        return []
-    present = {run.name for run in data.rungs}
-    absent = [rung.name for rung in data.ladder.rungs if rung.name not in present]
-    return [warning("not-measured", rungs=absent)] if absent else []
-
-
-def _recipes(path: Path, data: Measured) -> list[Note]:
-    """Settings of the recipe, such as the learning-rate schedule, in which the rungs' configurations differ."""
-    from omegaconf import OmegaConf
-
-    from ladder.rundir import find_runs
-
-    names = {run.name for run in data.rungs}
-    files = [run.config_file for run in find_runs(path) if run.name in names and run.config_file.exists()]
-    recipes = [dict(OmegaConf.load(file).ladder.recipe) for file in files]
-    keys = sorted({key for recipe in recipes for key in recipe})
-    mixed = [key for key in keys if len({str(recipe.get(key)) for recipe in recipes}) > 1]
-    return [warning("mixed-recipes", keys=mixed)] if mixed else []
-
-
-def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:
-    names = [str(name) for name in table.ladder.cat.categories if (table.ladder == name).any()]
-    if corpus is None:
-        if len(names) > 1:
-            raise UserError(f"{path} holds {len(names)} ladders; choose one with --corpus: {', '.join(names)}")
-        return table
-    if corpus not in names:
-        raise unknown(f"corpus of {path}", corpus, names)
-    return table[table.ladder == corpus]
-
-
-def _configuration(path: Path, overrides: Sequence[str]) -> Any:
-    """The configuration the runs were made with where they carry one, else the one composed from `overrides`."""
-    from omegaconf import OmegaConf
-
-    from ladder.config import compose, options
-    from ladder.rundir import find_runs
-
-    stored = [run.config_file for run in find_runs(path)] if path.is_dir() else []
-    stored = [file for file in stored if file.exists()]
-    if not stored:
-        return compose(overrides)
-    config = OmegaConf.load(stored[0])
-    if config.ladder.name not in options("ladder"):
-        return config
-    words = [f"ladder={config.ladder.name}"]
-    changed = compose([*words, *overrides])  # checks the overrides
-    merged = OmegaConf.create(OmegaConf.to_container(compose(words)))  # as a plain, open node
-    known = merged.ladder.recipe
-    for name, value in config.ladder.items():
-        merged.ladder[name] = value
-    # Runs may be older than the code: keys that the recipe has gained or lost since take the present form.
-    merged.ladder.recipe = {key: config.ladder.recipe.get(key, value) for key, value in known.items()}
-    for word in overrides:
-        key = word.partition("=")[0].lstrip("+~")
-        OmegaConf.update(merged, key, OmegaConf.select(changed, key), force_add=True)
-    return merged
-
-
-def _ladder_of(config: Any) -> Ladder:
-    from ladder.config import ladder_of
-
-    return ladder_of(config.ladder)
+def _is_variant(run: Run, target: Target) -> bool:
+    return same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN

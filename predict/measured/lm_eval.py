@@ -1,86 +1,237 @@
 """A folder of lm-evaluation-harness results: `results_*.json`, one per evaluated checkpoint, and `runs.csv`.
 
 The harness does not know what a checkpoint is of. `runs.csv` in the folder says it, a line per model as the harness
-names it: `model,run,n,d` and, for checkpoints from within a run, `step,tokens`; `size` and `ladder` if wanted.
+names it: `model,run,n,d` and, for checkpoints from within a run, `step,tokens`; `size` and `ladder` if wanted, and
+`chance`, the accuracy of guessing, for tasks of which nothing else says it.
+
+The accuracy of guessing is that of a known benchmark; else 1 / choices as counted in `samples_TASK_*.jsonl` beside the
+results (`--log_samples`); of a group of tasks the mean over its tasks. `tasks:` of a `--mapping` goes before all.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ladder.errors import UserError, did_you_mean
-from ladder.reading import read_json
-from predict.measured.mapping import Mapping, tidy
-from predict.measured.tasks import MMLU_WEIGHTS
+from ladder.bind import Positive, Share, Whole, bind, lenient
+from ladder.errors import UserError, did_you_mean, shortened
+from ladder.reading import parse_json, read
+from predict.measured import mapping as mappings
+from predict.measured.reader import About, Reader, Reading
+from predict.measured.tables import read_frame
+from predict.measured.tasks import CHANCE, ITEMS, MMLU_WEIGHTS
+from predict.notes import note
 
 RUNS = "runs.csv"
 TASKS = {"commonsense_qa": "csqa", "social_iqa": "socialiqa"}  # theirs: ours
-# Their metric: ours. The primary accuracy is the length-normalised one where the task reports it.
-LOSSES = {"bits_per_byte": "lm_loss"}
+METRICS = {"acc_bytes": "rc_acc_per_byte", "acc": "rc_acc_raw", "bits_per_byte": "lm_loss"}  # theirs: ours
 
 
-def is_lm_eval_folder(directory: Path) -> bool:
-    return any(directory.rglob("results_*.json"))
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Samples:
+    original: Whole = 0
+    effective: Whole = 0
 
 
-def read_lm_eval(directory: Path) -> pd.DataFrame:
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    model_args: str | dict[str, Any] | None = None
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Results:
+    """What a results file must hold; the harness writes much more."""
+
+    results: dict[str, dict[str, Any]]
+    model_name: str | None = None
+    config: _Config = _Config()
+    counts: dict[str, _Samples] = field(default_factory=dict)
+    group_subtasks: dict[str, list[str]] = field(default_factory=dict)
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """A line of runs.csv; other columns of a measurement table may stand there too."""
+
+    model: str
+    run: str
+    n: Positive
+    d: Positive
+    chance: Share | None = None
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """A line of a samples file: `arguments` has one entry per choice that was scored."""
+
+    arguments: list[Any] | dict[str, Any]
+
+
+def read_lm_eval(directory: Path, mapping: mappings.Mapping) -> Reading:
     """Raises UserError where runs.csv is absent or lacks a model, or a results file is not the harness's."""
-    runs = _runs(directory / RUNS)
+    models = _models(directory / RUNS)
     rows: list[dict[str, Any]] = []
+    unread: set[str] = set()
+    chances: dict[str, float] = {}
     for path in sorted(directory.rglob("results_*.json")):
-        content = read_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-            raise UserError(f"{path} holds no results of lm-evaluation-harness")
+        content = _content(path)
         model = _model(content, path)
-        if model not in runs:
+        if model not in models:
             raise UserError(
-                f'{path}: the model "{model}" has no line in {directory / RUNS}; {did_you_mean(model, runs)}'
+                f'{path}: the model "{shortened(model)}" has no line in {directory / RUNS}; '
+                f"{did_you_mean(model, models)}"
             )
-        rows += [runs[model] | row for row in _rows(content)]
-    return tidy(pd.DataFrame(rows), Mapping(), str(directory))
+        own = {name: value for name, value in models[model].items() if name != "chance"}
+        facts = _Facts(content=content, folder=path.parent, fallback=models[model].get("chance"), counted=chances)
+        for name, result in content.results.items():
+            measured = list(_rows(name, result, facts))
+            rows += [own | row for row in measured]
+            if not measured and result.keys() - {"alias"} and not _subject(name):
+                unread.add(name)
+    if not rows:
+        raise UserError(f"{directory}: no accuracy (acc, acc_norm) and no bits_per_byte in any results file")
+    notes = (note("tasks-unread", tasks=sorted(unread)),) if unread else ()
+    return Reading(table=mappings.tidy(pd.DataFrame(rows), mapping, str(directory)), about=About(notes=notes))
 
 
-def _runs(path: Path) -> dict[str, dict[str, Any]]:
+def _models(path: Path) -> dict[str, dict[str, Any]]:
+    """Model -> its columns. Raises UserError for a file that is absent, lacks a column or has a model twice."""
     if not path.exists():
         raise UserError(f"{path} does not exist; it says what each model is, a line each: model,run,n,d[,step,tokens]")
-    frame = pd.read_csv(path)
+    frame = read_frame(path)
     missing = [name for name in ("model", "run", "n", "d") if name not in frame.columns]
     if missing:
         raise UserError(f"{path}: missing column {', '.join(missing)}; expected model,run,n,d[,step,tokens]")
-    records: list[dict[Any, Any]] = frame.to_dict("records")
-    return {str(record.pop("model")): {str(key): value for key, value in record.items()} for record in records}
+    found: dict[str, dict[str, Any]] = {}
+    for row, record in zip(frame.index, frame.to_dict("records"), strict=True):
+        values = {str(key): value for key, value in record.items() if not pd.isna(value)}
+        values |= {key: str(values[key]) for key in ("model", "run", "size", "ladder") if key in values}
+        bind(_Model, values, f"{path}, row {row}")
+        model = values.pop("model")
+        if model in found:
+            raise UserError(f'{path}, row {row}: the model "{shortened(model)}" stands there twice')
+        found[model] = values
+    return found
 
 
-def _model(content: dict[str, Any], path: Path) -> str:
+def _content(path: Path) -> _Results:
+    value = read(dict[str, Any], path)
+    if not isinstance(value.get("results"), dict):
+        raise UserError(f"{path} holds no results of lm-evaluation-harness")
+    return bind(_Results, value | {"counts": value.get("n-samples", {})}, str(path))
+
+
+def _model(content: _Results, path: Path) -> str:
     """The model as the harness names it: `model_name`, else pretrained=… of its arguments, else the folder."""
-    if content.get("model_name"):
-        return str(content["model_name"])
-    arguments = content.get("config", {}).get("model_args") or ""
+    if content.model_name:
+        return content.model_name
+    arguments = content.config.model_args or ""
     if isinstance(arguments, dict):
         return str(arguments.get("pretrained", path.parent.name))
-    words = [word.partition("=") for word in str(arguments).split(",")]
+    words = [word.partition("=") for word in arguments.split(",")]
     return next((value for key, _, value in words if key == "pretrained"), path.parent.name)
 
 
-def _rows(content: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for name, result in content["results"].items():
-        if name.startswith("mmlu_") and name not in MMLU_WEIGHTS:
-            continue  # one of the 57 subjects; their groups are kept
-        values = {key.partition(",")[0]: value for key, value in result.items() if isinstance(value, int | float)}
-        task, split = TASKS.get(name, name), "test"
-        items = int(content.get("n-samples", {}).get(name, {}).get("effective", 0))
-        common = {"task": task, "split": split, "items": items}
-        accuracy = values.get("acc_norm", values.get("acc"))
-        if accuracy is not None:
-            rows.append(common | {"metric": "rc_acc", "value": accuracy})
-        for theirs, ours in {"acc_bytes": "rc_acc_per_byte", "acc": "rc_acc_raw"}.items():
-            if theirs in values:
-                rows.append(common | {"metric": ours, "value": values[theirs]})
-        for theirs, ours in LOSSES.items():
-            if theirs in values:
-                rows.append(common | {"metric": ours, "value": values[theirs], "items": 0})
-    return rows
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What one results file and the samples beside it say about tasks; `counted` is kept from file to file."""
+
+    content: _Results
+    folder: Path
+    fallback: float | None
+    counted: dict[str, float]
+
+    def items(self, name: str) -> int:
+        """Documents that were scored, 0 where unknown; of a group those of its tasks."""
+        if name in self.content.counts:
+            return self.content.counts[name].effective
+        return sum(self.content.counts[task].effective for task in self._inside(name))
+
+    def chance(self, name: str) -> float:
+        """NaN where nothing says it."""
+        ours = TASKS.get(name, name)
+        if ours in CHANCE:
+            return CHANCE[ours]
+        if name not in self.counted:
+            found = self._sampled(name)
+            self.counted[name] = self._of_group(name) if math.isnan(found) else found
+        if math.isnan(self.counted[name]) and self.fallback is not None:
+            return self.fallback
+        return self.counted[name]
+
+    def _sampled(self, name: str) -> float:
+        """1 / choices, over the documents whose samples were logged."""
+        files = sorted(self.folder.glob(f"samples_{glob_safe(name)}_[0-9]*.jsonl"))
+        chances = [1 / count for path in files[:1] for count in _choices(path)]
+        return sum(chances) / len(chances) if chances else math.nan
+
+    def _of_group(self, name: str) -> float:
+        inside = self._inside(name)
+        weights = [self.content.counts[task].effective for task in inside]
+        if not sum(weights):
+            return math.nan
+        return sum(w * self.chance(task) for w, task in zip(weights, inside, strict=True)) / sum(weights)
+
+    def _inside(self, name: str, level: int = 0) -> list[str]:
+        """The tasks of a group that have samples, also in the groups within it."""
+        found = []
+        for task in self.content.group_subtasks.get(name, []) if level < 10 else []:
+            found += [task] if task in self.content.counts else self._inside(task, level + 1)
+        return found
+
+
+def glob_safe(name: str) -> str:
+    """A task's name as part of a pattern of file names."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name[:200].replace("/", "_"))
+
+
+def _choices(path: Path) -> Iterator[int]:
+    """How many choices each document has that was scored by choices."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            sample = bind(_Sample, parse_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+            if len(sample.arguments) > 1:
+                yield len(sample.arguments)
+
+
+def _subject(name: str) -> bool:
+    """Whether it is one of MMLU's 57 subjects; their groups are kept."""
+    return name.startswith("mmlu_") and name not in MMLU_WEIGHTS
+
+
+def _rows(name: str, result: Mapping[str, Any], facts: _Facts) -> Iterator[dict[str, Any]]:
+    """The primary accuracy is the length-normalised one where the task reports it."""
+    if _subject(name):
+        return
+    values = {
+        key.partition(",")[0]: value
+        for key, value in result.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    task = TASKS.get(name, name)
+    common = {"task": task, "split": "test", "items": facts.items(name) or ITEMS.get(task, 0)}
+    found = {METRICS[key]: values[key] for key in METRICS if key in values}
+    primary = values.get("acc_norm", values.get("acc"))
+    for metric, value in (found if primary is None else {"rc_acc": primary} | found).items():
+        if metric == "lm_loss":
+            yield common | {"metric": metric, "value": value, "items": 0}
+        else:
+            yield common | {"metric": metric, "value": value, "chance": facts.chance(name)}
+
+
+READER = Reader(
+    kind="results of lm-evaluation-harness",
+    matches=lambda path: path.is_dir() and any(path.rglob("results_*.json")),
+    read=read_lm_eval,
+    mapped=True,
+)

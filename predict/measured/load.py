@@ -1,58 +1,161 @@
-"""Whatever lies at a path becomes the measurement table, by the reader of its kind."""
+"""Whatever lies at a path becomes a ladder's measurements, by the reader of its kind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ladder.errors import UserError
-from ladder.rung import parse_run_name
+from ladder.bind import bind
+from ladder.errors import UserError, unknown
+from ladder.settings import LadderSettings
+from predict.measured import ai2, lm_eval, own_runs, tables, wandb_runs
+from predict.measured.ladder import Measured
+from predict.measured.mapping import read_mapping, tidy
+from predict.measured.reader import Reader, Reading
+from predict.measured.rungs import measured_ladder, our_sizes
+from predict.measured.runs import Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# The first that matches reads.
+READERS: tuple[Reader, ...] = (
+    wandb_runs.PROJECT,
+    tables.PARQUET,
+    tables.CSV,
+    ai2.READER,
+    own_runs.READER,
+    lm_eval.READER,
+    wandb_runs.OFFLINE,
+)
 
-def read_measurements(path: Path, rungs: Sequence[str] | None = None, mapping: Path | None = None) -> pd.DataFrame:
-    """The table of whatever `path` is: a directory of our runs, AI2's CSV folder, results of lm-evaluation-harness,
-    offline W&B runs, a Parquet or CSV file, or a W&B project (`wandb:ENTITY/PROJECT`).
 
-    Of AI2's folder, `rungs` limits the ladder runs that are read (targets always are). `mapping` explains the columns
-    of a file and the keys of W&B runs.
+def read_measurements(path: Path, mapping: Path | None = None) -> Reading:
+    """What is measured at `path`; `mapping` is a file that explains columns, keys or tasks.
 
     Raises:
-        UserError: nothing is there, or nothing that is known.
+        UserError: nothing is there, nothing that is known, or something that is damaged.
     """
-    from predict.measured import lm_eval, tables, wandb_runs
-    from predict.measured.ai2 import is_ai2_folder, read_ai2
-    from predict.measured.mapping import read_mapping
-
-    columns = read_mapping(mapping)
-    if str(path).startswith(wandb_runs.PREFIX):
-        return wandb_runs.read_project(str(path), columns)
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
-    if path.suffix == ".parquet":
-        return tables.read_parquet(path, columns)
-    if path.suffix in (".csv", ".gz"):
-        return tables.read_csv(path, columns)
-    if not path.is_dir():
+    explained = read_mapping(mapping)
+    reader = next((reader for reader in READERS if reader.matches(path)), None)
+    if reader is None:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        if path.is_dir():
+            raise UserError(f"no measurements in {path}; run: python -m evaluate {path}")
         raise UserError(f"{path} is neither a directory, a .parquet nor a .csv file")
-    if is_ai2_folder(path):
-        return read_ai2(path, lambda run: rungs is None or run in rungs or parse_run_name(run) is None)
-    if is_run_folder(path):
-        from ladder.measurements import read_runs
-
-        return read_runs(path)
-    if lm_eval.is_lm_eval_folder(path):
-        return lm_eval.read_lm_eval(path)
-    if wandb_runs.offline_files(path):
-        return wandb_runs.read_offline(path, columns)
-    raise UserError(f"no measurements in {path}; run: python -m evaluate {path}")
+    if mapping is not None and not reader.mapped:
+        raise UserError(f"--mapping {mapping}: {path} holds {reader.kind}, which need none")
+    return reader.read(path, explained)
 
 
-def is_run_folder(path: Path) -> bool:
-    """Whether runs of this project lie in `path`, or it is one."""
-    from ladder.rundir import find_runs
+def load_ladder(
+    path: Path,
+    *,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+    overrides: Sequence[str] = (),
+    corpus: str | None = None,
+    mapping: Path | None = None,
+) -> Measured:
+    """Reads what is at `path` and chooses the rungs; `overrides` are key=value words of the configuration.
 
-    return bool(find_runs(path))
+    Raises:
+        UserError: as `read_measurements`; a corpus, size or multiple that is not there; too few rungs; a
+            configuration that is wrong.
+    """
+    reading = read_measurements(path, mapping)
+    carried = reading.about.ladder
+    node = ladder_node(carried, overrides)
+    settings = bind(LadderSettings, node, "ladder" if carried is None else f"the ladder of the runs in {path}")
+    ladder = None if carried is None else settings.build()
+    table = _one_corpus(reading.table, corpus, path)
+    return measured_ladder(
+        table,
+        str(path),
+        name=ladder.name if ladder else path.stem,
+        smoothing=Smoothing(**vars(settings.fit)),
+        ladder=ladder,
+        sizes=our_sizes(sizes, reading.about.sizes, table),
+        multiples=multiples,
+        origin=reading.about.origin,
+        notes=reading.about.notes,
+    )
+
+
+def load_frame(
+    frame: pd.DataFrame,
+    *,
+    sizes: Sequence[str] = (),
+    multiples: Sequence[float] = (),
+    corpus: str | None = None,
+    mapping: Path | None = None,
+) -> Measured:
+    """As `load_ladder`, of rows that are in memory already; errors quote their index."""
+    source = Path("the DataFrame")
+    rows = frame.rename_axis(index="row")
+    table = _one_corpus(tidy(rows, read_mapping(mapping), str(source)), corpus, source)
+    settings = bind(LadderSettings, ladder_node(None, ()), "ladder")
+    return measured_ladder(
+        table,
+        str(source),
+        name=str(source),
+        smoothing=Smoothing(**vars(settings.fit)),
+        ladder=None,
+        sizes=sizes,
+        multiples=multiples,
+    )
+
+
+def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:
+    names = [str(name) for name in table.ladder.cat.categories if (table.ladder == name).any()]
+    if corpus is None:
+        if len(names) > 1:
+            raise UserError(f"{path} holds {len(names)} ladders; choose one with --corpus: {', '.join(names[:10])}")
+        return table
+    if corpus not in names:
+        raise unknown(f"corpus of {path}", corpus, names)
+    return table[table.ladder == corpus]
+
+
+def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """The `ladder` group of the configuration: what the runs carry of it goes before the files, `overrides` before all.
+
+    Raises:
+        UserError: an override that is wrong.
+    """
+    from ladder.config import options
+
+    if carried is None:
+        return _composed(overrides)
+    words = [f"ladder={carried['name']}"] if carried.get("name") in options("ladder") else []
+    base = _composed(words)
+    changed = _composed([*words, *overrides]) if overrides else base
+    # Runs may be older than the code: keys that were gained or lost since take the present form.
+    node = base | {key: value for key, value in carried.items() if key in base}
+    if isinstance(node["recipe"], dict):
+        node["recipe"] = {key: node["recipe"].get(key, value) for key, value in base["recipe"].items()}
+    for word in overrides:
+        level, _, key = word.partition("=")[0].lstrip("+~").partition(".")
+        group, _, name = key.partition(".")
+        if level == "ladder" and group:
+            node[group] = _changed(node.get(group), base.get(group), changed.get(group), name)
+    return node
+
+
+def _changed(carried: Any, base: Any, changed: Any, name: str) -> Any:
+    """The group with `name` as it was changed, and with it what else is not as in the files (a size such as 1.3B)."""
+    if not name or not isinstance(changed, dict) or not isinstance(carried, dict):
+        return changed
+    news = {key: value for key, value in changed.items() if key == name or value != (base or {}).get(key)}
+    return carried | news
+
+
+def _composed(words: Sequence[str]) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    from ladder.config import compose
+
+    node = OmegaConf.to_container(compose(words).ladder)
+    return {str(key): value for key, value in node.items()} if isinstance(node, dict) else {}

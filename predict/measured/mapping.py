@@ -8,10 +8,13 @@
     measurements:         # for tables with a column per measurement: their column: what it holds
       arc_easy_acc: {task: arc_easy, metric: rc_acc, split: test, chance: 0.25, items: 2376}
       c4_loss: {task: c4_en, metric: lm_loss}
+    tasks:                # what the measurements do not say of a task: the accuracy of guessing, how many questions
+      sciq: {chance: 0.25, items: 1000}
 
 Required in the end: run, n, and d or tokens; and task, metric, value unless `measurements` says where they are. The
 rest has defaults: d is the run's largest tokens, tokens is d (final checkpoints only), step counts a run's rows by
-tokens, size is N in words, split is val, items and chance are those of the task where it is a known one.
+tokens, size is N in words, split is val, items and chance are those of the task where it is a known one. A
+measurement whose cell is empty was not made.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ladder.bind import Share, Whole, bind
 from ladder.errors import UserError, unknown
-from ladder.measurements import ACCURACIES, COLUMNS, LOSSES, NAMES, check
+from ladder.reading import read_yaml
+from predict.measured.table import ACCURACIES, COLUMNS, NUMBERS, Metric, check, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 
 
@@ -32,55 +37,50 @@ class Measure:
     """What one column of a wide table holds."""
 
     task: str
-    metric: str
+    metric: Metric
     split: str = "val"
-    items: int = 0
-    chance: float | None = None
+    items: Whole = 0
+    chance: Share | None = None
 
-    def __post_init__(self) -> None:
-        if self.metric not in (*ACCURACIES, *LOSSES):
-            raise unknown("metric", str(self.metric), [*ACCURACIES, *LOSSES])
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    chance: Share | None = None
+    items: Whole = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping:
     columns: dict[str, str] = field(default_factory=dict)
     measurements: dict[str, Measure] = field(default_factory=dict)
+    tasks: dict[str, TaskFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """As people write it: a heading with nothing under it is None."""
+
+    columns: dict[str, str] | None = None
+    measurements: dict[str, Measure] | None = None
+    tasks: dict[str, TaskFacts] | None = None
 
 
 def read_mapping(path: Path | None) -> Mapping:
-    """Raises UserError where the file is absent or holds anything but the two tables above."""
+    """Raises UserError where the file is absent or holds anything but the tables above."""
     if path is None:
         return Mapping()
-    import yaml
-    from omegaconf import OmegaConf
-
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or set(content) - {"columns", "measurements"}:
-        raise UserError(f"{path}: expected the keys columns and measurements only")
-    columns, measures = content.get("columns") or {}, content.get("measurements") or {}
-    for name in columns:
+    content = bind(_File, read_yaml(path) or {}, str(path))
+    for name in content.columns or {}:
         if name not in COLUMNS:
-            raise unknown(f"column in {path}", str(name), COLUMNS)
-    try:
-        found = {str(column): Measure(**value) for column, value in measures.items()}
-    except TypeError as error:
-        raise UserError(f"{path}, measurements: {error}; known: task, metric, split, items, chance") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return Mapping(columns={str(ours): str(theirs) for ours, theirs in columns.items()}, measurements=found)
+            raise unknown(f"column in {path}", name, COLUMNS)
+    return Mapping(columns=content.columns or {}, measurements=content.measurements or {}, tasks=content.tasks or {})
 
 
 def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
     """The measurement table of someone's rows; an index named "row" is quoted in errors.
 
     Raises:
-        UserError: a column that is missing, and all that `ladder.measurements.check` refuses.
+        UserError: a column that is missing, and all that `predict.measured.table.check` refuses.
     """
     frame = _renamed(frame, mapping, source)
     if mapping.measurements:
@@ -90,15 +90,24 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
             raise UserError(
                 f"{source}: missing column {name}; name it in --mapping (see pydoc predict.measured.mapping)"
             )
-    return check(_completed(frame, source), source)
+    frame = frame[frame["value"].notna()]  # an empty cell was not measured
+    if frame.empty:
+        raise UserError(f"{source} holds no measurements")
+    return check(_completed(frame, mapping, source), source)
 
 
 def _renamed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     for ours, theirs in mapping.columns.items():
         if theirs not in frame.columns:
-            raise unknown(f"column of {source} (for {ours})", theirs, map(str, frame.columns))
+            raise unknown(f"column of {source} (for {ours})", theirs, frame.columns)
+    if len(set(mapping.columns.values())) < len(mapping.columns):
+        raise UserError(f"--mapping gives one column of {source} two meanings")
     frame = frame.drop(columns=[ours for ours, theirs in mapping.columns.items() if ours != theirs], errors="ignore")
-    return frame.rename(columns={theirs: ours for ours, theirs in mapping.columns.items()})
+    frame = frame.rename(columns={theirs: ours for ours, theirs in mapping.columns.items()})
+    if twice := [name for name in COLUMNS if list(frame.columns).count(name) > 1]:
+        raise UserError(f"{source} has the column {twice[0]} twice")
+    return frame
 
 
 def _long(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
@@ -107,63 +116,54 @@ def _long(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
     parts = []
     for column, measure in mapping.measurements.items():
         if column not in frame.columns:
-            raise unknown(f"column of {source}", column, map(str, frame.columns))
+            raise unknown(f"column of {source}", column, frame.columns)
         filled = frame[frame[column].notna()]
         part = filled[keep].assign(task=measure.task, split=measure.split, metric=measure.metric)
-        part = part.assign(items=measure.items, value=filled[column])
+        part = part.assign(items=measure.items, value=numbers(filled[column], column, source))
         parts.append(part if measure.chance is None else part.assign(chance=measure.chance))
     return pd.concat(parts)
 
 
-def _completed(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
     """Fills the columns that may be left out."""
     if "d" not in frame.columns and "tokens" not in frame.columns:
         raise UserError(f"{source}: missing column d (training tokens of the run) or tokens (at the row)")
     frame = frame.copy()
     for name, value in {"ladder": "", "split": "val"}.items():
         frame[name] = frame[name].astype(object).fillna(value) if name in frame.columns else value
-    for name in ("n", "d", "tokens", "value", "items", "chance"):
+    for name in NUMBERS:
         if name in frame.columns:
-            frame[name] = _numbers(frame[name], name, source)
-    group = [frame["ladder"], frame["run"]]
+            frame[name] = numbers(frame[name], name, source)
+    group = [frame[name].map(str) for name in ("ladder", "run")]
     if "d" not in frame.columns:
         frame["d"] = frame["tokens"].groupby(group).transform("max")
     if "tokens" not in frame.columns:
         frame["tokens"] = _by_step(frame, group) if "step" in frame.columns else frame["d"]
     if "step" not in frame.columns:
-        frame["step"] = frame["tokens"].groupby(group).rank(method="dense").fillna(0).astype("int64")
+        frame["step"] = frame["tokens"].groupby(group).rank(method="dense").fillna(0)
     if "size" not in frame.columns:
         frame["size"] = frame["n"].map(size_name)
-    for name in NAMES:
-        frame[name] = frame[name].astype(str)
-    return _facts(frame)
+    return _facts(frame, mapping)
 
 
-def _facts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Chance and number of documents of known tasks, where the table does not say."""
+def _facts(frame: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
+    """Chance and number of documents, where the table does not say: of the mapping's tasks, then of known ones."""
     absent = pd.Series(np.nan, index=frame.index)
     chance = frame["chance"] if "chance" in frame.columns else absent
     items = frame["items"] if "items" in frame.columns else absent
-    accuracy = frame["metric"].isin(ACCURACIES)
-    known_chance = frame["task"].map(CHANCE).astype(float).where(accuracy)
-    known_items = frame["task"].map(ITEMS).astype(float).where(frame["metric"] != "lm_loss")
-    items = items.where(items > 0, known_items).fillna(0)
-    return frame.assign(chance=chance.fillna(known_chance), items=items.round().astype("int64"))
+    given = {name: facts.chance for name, facts in mapping.tasks.items() if facts.chance is not None}
+    counted = {name: facts.items for name, facts in mapping.tasks.items() if facts.items}
+    task = frame["task"].map(str)
+    known_chance = task.map(CHANCE | given).astype(float).where(frame["metric"].isin(ACCURACIES))
+    known_items = task.map(ITEMS | counted).astype(float).where(frame["metric"] != "lm_loss")
+    return frame.assign(
+        chance=chance.fillna(known_chance), items=items.where(~(items.isna() | (items == 0)), known_items).fillna(0)
+    )
 
 
 def _by_step(frame: pd.DataFrame, group: list[pd.Series]) -> pd.Series:
     """Tokens in proportion to steps, the last step having seen D."""
     return frame["d"] * frame["step"] / frame["step"].groupby(group).transform("max")
-
-
-def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
-    """As floats: N · D of real targets exceeds int64."""
-    values = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = values.isna() & column.notna()
-    if wrong.any():
-        where = f"row {wrong.idxmax()}, " if column.index.name == "row" else ""
-        raise UserError(f"{source}: {where}{name} = {column[wrong].iloc[0]!r} is not a number")
-    return values
 
 
 def size_name(n: float) -> str:

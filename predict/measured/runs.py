@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ladder.bind import Count, Share
 from ladder.errors import UserError
 from ladder.rung import parse_run_name
 from predict.measured.tasks import Task
@@ -23,16 +24,9 @@ Key = tuple[str, str, str]  # (task, split, metric)
 class Smoothing:
     """How checkpoints become data points (sections 3.1 and 3.2)."""
 
-    final_checkpoints: int = 5
-    window: int = 5
-    skip_fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.final_checkpoints < 1 or self.window < 1 or not 0 <= self.skip_fraction < 1:
-            raise UserError(
-                f"fit: final_checkpoints={self.final_checkpoints} and window={self.window} must be at least 1 and "
-                f"skip_fraction={self.skip_fraction} in [0, 1)"
-            )
+    final_checkpoints: Count = 5
+    window: Count = 5
+    skip_fraction: Share = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +61,12 @@ class Run:
         """The Chinchilla multiple that its name says, else D / 20N."""
         parsed = parse_run_name(self.name)
         return parsed[1] if parsed else self.d / (20 * self.n)
+
+    @property
+    def tag(self) -> str:
+        """What its name says it is beside its size and multiple, such as "rerun"; mostly empty."""
+        parsed = parse_run_name(self.name)
+        return parsed[2] if parsed else ""
 
     @property
     def finished(self) -> bool:
@@ -140,11 +140,11 @@ def runs_of(table: pd.DataFrame) -> list[Run]:
 
 
 def measured_tasks(table: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
-    """(task, split) -> (chance, items) of everything that has an accuracy; chance 0 where the table has none."""
+    """(task, split) -> (chance, items) of everything that has an accuracy; chance is NaN where the table has none."""
     rows = table[table.metric.isin(["rc_acc", "mc_acc"])]
     first = rows.groupby(["task", "split"], observed=True)[["chance", "items"]].max()
     return {
-        (str(task), str(split)): (0.0 if math.isnan(chance) else float(chance), int(items))
+        (str(task), str(split)): (float(chance), int(items))
         for (task, split), chance, items in zip(first.index, first["chance"], first["items"], strict=True)
     }
 

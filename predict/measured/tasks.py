@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ladder.errors import unknown
+from ladder.benchmarks import BENCHMARKS, MMLU_ITEMS
 
-# MMLU is the mean over its four categories by their share of the 14,042 test questions, rounded as the paper does.
-MMLU_WEIGHTS = {"mmlu_stem": 0.215, "mmlu_humanities": 0.335, "mmlu_social_sciences": 0.219, "mmlu_other": 0.231}
+# MMLU is the mean over its four categories by their share of the test questions, rounded as the paper does.
+MMLU_WEIGHTS = {name: round(items / sum(MMLU_ITEMS.values()), 3) for name, items in MMLU_ITEMS.items()}
 
-TITLES = {
-    "mmlu": "MMLU",
-    "hellaswag": "HellaSwag",
-    "arc_challenge": "ARC-Challenge",
-    "arc_easy": "ARC-Easy",
-    "piqa": "PIQA",
-    "csqa": "CommonsenseQA",
-    "socialiqa": "Social IQa",
-    "openbookqa": "OpenBookQA",
-    "boolq": "BoolQ",
-    "winogrande": "Winogrande",
-}
-
-# Accuracy of guessing, for measurements that do not carry it.
-CHANCE = {
-    **dict.fromkeys(MMLU_WEIGHTS, 0.25),
-    "hellaswag": 0.25,
-    "arc_challenge": 0.25,
-    "arc_easy": 0.25,
-    "piqa": 0.5,
-    "csqa": 0.2,
-    "socialiqa": 1 / 3,
-    "openbookqa": 0.25,
-    "boolq": 0.5,
-    "winogrande": 0.5,
-}
-
-# Documents per task (paper, Table 3; OLMES for the last two): what binomial noise is computed from.
-ITEMS = {
-    "mmlu_stem": 3018,
-    "mmlu_humanities": 4705,
-    "mmlu_social_sciences": 3077,
-    "mmlu_other": 3242,
-    "hellaswag": 10042,
-    "arc_challenge": 1172,
-    "arc_easy": 2376,
-    "piqa": 1838,
-    "csqa": 1221,
-    "socialiqa": 1954,
-    "openbookqa": 500,
-    "boolq": 3270,
-    "winogrande": 1267,
-}
+# Accuracy of guessing and number of questions, for measurements that do not carry them.
+CHANCE = {name: one.chance for name, one in BENCHMARKS.items()} | dict.fromkeys(MMLU_ITEMS, BENCHMARKS["mmlu"].chance)
+ITEMS = {name: one.items for name, one in BENCHMARKS.items()} | MMLU_ITEMS
 
 # Section 2.3: no monotone scaling on the paper's ladder, so they are predicted only when asked for.
 LEFT_OUT = ("boolq", "winogrande")
 
+Measurements = Mapping[tuple[str, str], tuple[float, int]]  # (task, split) -> (chance, items)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A weighted mean of measured (task, split) pairs; `chance` is the accuracy of guessing, in [0, 1]."""
+    """A weighted mean of measured (task, split) pairs; `chance` is the accuracy of guessing, in [0, 1) or NaN."""
 
     name: str
     parts: tuple[tuple[str, str], ...]
@@ -70,29 +33,19 @@ class Task:
 
     @property
     def title(self) -> str:
-        return TITLES.get(self.name, self.name)
+        return BENCHMARKS[self.name].title if self.name in BENCHMARKS else self.name
+
+    @property
+    def chance_known(self) -> bool:
+        return not math.isnan(self.chance)
 
 
-def resolve_tasks(
-    measured: dict[tuple[str, str], tuple[float, int]], names: Iterable[str] = (), source: str = "the ladder"
-) -> list[Task]:
-    """The tasks called `names`, or every task worth predicting.
+def known_tasks(measured: Measurements) -> dict[str, Task]:
+    """Every task by its name, in the paper's order and then by name; and by name and split, as in `arc_easy:val`.
 
-    `measured` maps (task, split) to (chance, items). A name may carry its split, as in `arc_easy:val`; without one
-    the test split is taken where it was measured (paper, section 2.3).
-
-    Raises:
-        UserError: a name that was not measured.
+    Without a split the test split is taken where it was measured (paper, section 2.3). Where all four categories of
+    MMLU were measured, they are MMLU, and no tasks of their own unless named with their split.
     """
-    known = _known(measured)
-    wanted = list(names) or [name for name in known if name not in LEFT_OUT and ":" not in name]
-    for name in wanted:
-        if name not in known:
-            raise unknown(f"task of {source}", name, [name for name in known if ":" not in name])
-    return [known[name] for name in wanted]
-
-
-def _known(measured: dict[tuple[str, str], tuple[float, int]]) -> dict[str, Task]:
     splits: dict[str, list[str]] = {}
     for task, split in sorted(measured):
         splits.setdefault(task, []).append(split)
@@ -117,7 +70,7 @@ def _add(
     split: str,
     parts: tuple[tuple[str, str], ...],
     weights: tuple[float, ...],
-    measured: dict[tuple[str, str], tuple[float, int]],
+    measured: Measurements,
 ) -> None:
     chance = sum(weight * measured[part][0] for weight, part in zip(weights, parts, strict=True))
     task = Task(name=name, parts=parts, weights=weights, chance=chance, items=sum(measured[part][1] for part in parts))
@@ -130,5 +83,5 @@ def _ordered(splits: list[str]) -> list[str]:
 
 
 def _position(name: str) -> int:
-    order = list(TITLES)
+    order = list(BENCHMARKS)
     return order.index(name) if name in order else len(order)

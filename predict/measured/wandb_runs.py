@@ -7,7 +7,6 @@ come from the run's configuration (`n`, `d`, `size`), or from where the mapping'
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,9 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from ladder.errors import UserError
+from ladder.errors import UserError, shortened
+from ladder.reading import parse_json
 from predict.measured.ai2 import parse_column
 from predict.measured.mapping import Mapping, Measure, tidy
+from predict.measured.reader import Reader, Reading
 
 PREFIX = "wandb:"
 _HEADER, _BLOCK, _RECORD = 7, 32768, 7  # bytes: file header, block, record header of a .wandb file
@@ -38,7 +39,7 @@ def offline_files(directory: Path) -> list[Path]:
     return sorted(directory.rglob("run-*.wandb"))
 
 
-def read_project(address: str, mapping: Mapping, api: Any = None) -> pd.DataFrame:
+def read_project(address: str, mapping: Mapping, api: Any = None) -> Reading:
     """All runs of `wandb:entity/project`. Raises UserError where W&B cannot be asked or has no such project."""
     project = address.removeprefix(PREFIX)
     if project.count("/") != 1:
@@ -52,19 +53,19 @@ def read_project(address: str, mapping: Mapping, api: Any = None) -> pd.DataFram
         ]
     except (wandb.Error, ValueError, OSError) as error:
         raise UserError(
-            f"{address}: {' '.join(str(error).split())}; check the name, the network and wandb login"
+            f"{address}: {shortened(str(error), 120)}; check the name, the network and wandb login"
         ) from None
-    return table_of(runs, mapping, address)
+    return Reading(table=table_of(runs, mapping, address))
 
 
-def read_offline(directory: Path, mapping: Mapping) -> pd.DataFrame:
+def read_offline(directory: Path, mapping: Mapping) -> Reading:
     """The offline runs anywhere below `directory`; of one that was resumed, all parts together."""
     parts: dict[str, LoggedRun] = {}
     for path in offline_files(directory):
         run = read_file(path)
         before = parts.get(run.name)
         parts[run.name] = replace(run, history=before.history + run.history) if before else run
-    return table_of(list(parts.values()), mapping, str(directory))
+    return Reading(table=table_of(list(parts.values()), mapping, str(directory)))
 
 
 def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> pd.DataFrame:
@@ -77,7 +78,8 @@ def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> pd.DataFra
     if not rows:
         raise UserError(f"{source}: none of {', '.join(sorted(measures)[:5])} was logged")
     columns = {"run", "size", "n", "d", "step", "tokens", "ladder"} & set().union(*rows)
-    return tidy(pd.DataFrame(rows), Mapping(columns={name: name for name in columns}, measurements=measures), source)
+    named = replace(mapping, columns={name: name for name in columns}, measurements=measures)
+    return tidy(pd.DataFrame(rows), named, source)
 
 
 def recognised(keys: Iterable[str]) -> dict[str, Measure]:
@@ -121,7 +123,7 @@ def read_file(path: Path) -> LoggedRun:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
-    name = path.stem
+    name, where = path.stem, str(path)
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     for data in records(path):
@@ -133,12 +135,12 @@ def read_file(path: Path) -> LoggedRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             name = record.run.display_name or record.run.run_id or name
-            config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            config |= {item.key: parse_json(item.value_json, where) for item in record.run.config.update}
         elif kind == "config":
-            config |= {item.key: json.loads(item.value_json) for item in record.config.update}
+            config |= {item.key: parse_json(item.value_json, where) for item in record.config.update}
         elif kind == "history":
             items = record.history.item
-            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+            row = {item.key or ".".join(item.nested_key): _logged(item.value_json) for item in items}
             history.append({"_step": record.history.step.num} | row)
     return LoggedRun(name=name, config=flat(config), history=history)
 
@@ -162,3 +164,25 @@ def records(path: Path) -> Iterator[bytes]:
         if kind in (_FULL, _LAST):
             yield whole
         at += _RECORD + length
+
+
+def _logged(text: str) -> Any:
+    """A logged value; one that JSON has no word for, such as NaN, was not measured."""
+    try:
+        return parse_json(text, "")
+    except UserError:
+        return None
+
+
+PROJECT = Reader(
+    kind="a W&B project",
+    matches=lambda path: str(path).startswith(PREFIX),
+    read=lambda path, mapping: read_project(str(path), mapping),
+    mapped=True,
+)
+OFFLINE = Reader(
+    kind="offline runs of W&B",
+    matches=lambda path: path.is_dir() and bool(offline_files(path)),
+    read=read_offline,
+    mapped=True,
+)

@@ -10,7 +10,7 @@ import numpy as np
 from ladder.rung import Target
 from predict.fitting.chain import Chain
 from predict.measured.ladder import Measured
-from predict.measured.tasks import LEFT_OUT, Task
+from predict.measured.tasks import Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.intervals import Calibration
 from predict.methods.members import MEMBERS, Member
@@ -130,9 +130,7 @@ class Ensemble(Method):
 
 def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:
     """Every task of the ladder, with `tasks` as they are given."""
-    names = {task for task, _ in measured.measured}
-    everything = measured.tasks() + measured.tasks([name for name in LEFT_OUT if name in names])
-    by_name = {task.name: task for task in everything} | {task.name: task for task in tasks}
+    by_name = {task.name: task for task in measured.every_task()} | {task.name: task for task in tasks}
     return list(by_name.values())
 
 

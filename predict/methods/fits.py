@@ -13,7 +13,7 @@ from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS
 from predict.methods.base import Fitted, Method, Prediction, beside_actuals
 from predict.methods.paper import PAPER
-from predict.notes import Note, note
+from predict.notes import Note, note, warning
 
 
 def predict_target(
@@ -46,6 +46,7 @@ class Fits:
     def __init__(self, measured: Measured, target: Target, tasks: Sequence[str] = ()) -> None:
         self.measured, self.target = measured, target
         self.below = measured.below(target)
+        self._names = tuple(tasks)
         self.tasks = self.below.tasks(tasks)
         self._fitted: dict[tuple[str, tuple[str, ...]], Fitted] = {}
 
@@ -55,8 +56,14 @@ class Fits:
         return sum(run.compute for run in self.below.rungs) / self.target.flops_6nd
 
     def fitted(self, method: str) -> Fitted:
-        """The method fitted to all the tasks."""
-        return self._fit(method_named(method), self.tasks)
+        """The method fitted to all the tasks; where it can be fitted to some of them only, to those."""
+        chosen = method_named(method)
+        return self._fit(chosen, [task for task in self.tasks if chosen.can_fit(self.below, task)] or self.tasks)
+
+    def _unfit(self, method: str) -> list[Note]:
+        fitted = {task.name for task in self.fitted(method).tasks}
+        left_out = [task.name for task in self.tasks if task.name not in fitted]
+        return [warning("tasks-without-feature", tasks=left_out, method=method)] if left_out else []
 
     def predict(self, method: str) -> list[Prediction]:
         """A prediction for each task, beside what was measured on the target."""
@@ -74,7 +81,12 @@ class Fits:
     def notes(self, method: str) -> list[Note]:
         """What the predictions of a method rest on, and what limits any fit on this ladder."""
         origin = note("fitted-on", runs=len(self.below.rungs), source=self.below.source, share=self.share)
-        return [origin, *self.fitted(method).notes(self.target), *self.below.warnings()]
+        return [
+            origin,
+            *self.fitted(method).notes(self.target),
+            *self.below.warnings(self._names),
+            *self._unfit(method),
+        ]
 
     def _fit(self, method: Method, tasks: Sequence[Task]) -> Fitted:
         key = (method.name, tuple(task.name for task in tasks))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladder.config import load_config, load_target, split_overrides
-from ladder.errors import Parser, UserError
+from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
 from predict.show.tables import Table
 from predict.show.text import as_text
@@ -79,12 +79,11 @@ def overrides_of(rest: Sequence[str]) -> list[str]:
     return split_overrides(rest)
 
 
-def data_of(options: argparse.Namespace, overrides: Sequence[str], *, everything: bool = False) -> Measured:
-    from predict.measured.ladder import load_ladder
+def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> Measured:
+    from predict.measured.load import load_ladder
 
     return load_ladder(
         options.ladder,
-        everything=everything,
         sizes=options.sizes,
         multiples=options.multiples,
         overrides=overrides,
@@ -122,7 +121,11 @@ def show(form: str, *tables: Table) -> None:
 
 
 def words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+    """`a,b` -> ["a", "b"]. Raises UserError where that is no word at all."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise UserError(f'"{shortened(text, 20)}" names nothing; give names separated by commas')
+    return found
 
 
 def _numbers(text: str) -> list[float]:

@@ -1,0 +1,40 @@
+"""The OLMES benchmarks: what each is called, how many questions it has, and how many of them a guess gets right.
+
+Splits and numbers of questions are those of the paper's Table 3, and of OLMES for BoolQ and Winogrande.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """`chance` is the accuracy of guessing, `split` the one that is scored, `items` its number of questions.
+
+    `primary` is the accuracy that is reported as the benchmark's: of the answer that is likeliest per character, or
+    simply likeliest.
+    """
+
+    title: str
+    split: str
+    items: int
+    chance: float
+    primary: str = "acc_per_char"
+
+
+BENCHMARKS = {
+    "mmlu": Benchmark(title="MMLU", split="test", items=14042, chance=0.25),
+    "hellaswag": Benchmark(title="HellaSwag", split="val", items=10042, chance=0.25),
+    "arc_challenge": Benchmark(title="ARC-Challenge", split="test", items=1172, chance=0.25),
+    "arc_easy": Benchmark(title="ARC-Easy", split="test", items=2376, chance=0.25),
+    "piqa": Benchmark(title="PIQA", split="val", items=1838, chance=0.5),
+    "csqa": Benchmark(title="CommonsenseQA", split="val", items=1221, chance=0.2),
+    "socialiqa": Benchmark(title="Social IQa", split="val", items=1954, chance=1 / 3),
+    "openbookqa": Benchmark(title="OpenBookQA", split="test", items=500, chance=0.25),
+    "boolq": Benchmark(title="BoolQ", split="val", items=3270, chance=0.5, primary="acc_raw"),
+    "winogrande": Benchmark(title="Winogrande", split="val", items=1267, chance=0.5, primary="acc_raw"),
+}
+
+# MMLU's four categories, with their numbers of questions.
+MMLU_ITEMS = {"mmlu_stem": 3018, "mmlu_humanities": 4705, "mmlu_social_sciences": 3077, "mmlu_other": 3242}

@@ -1,0 +1,131 @@
+"""Run directories as `train` and `evaluate` leave them: a metrics file per checkpoint, the configuration beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ladder.bind import Name, bind, lenient
+from ladder.errors import UserError
+from ladder.metrics_file import MetricsFile
+from ladder.reading import read
+from ladder.rundir import RunDirectory, find_runs
+from predict.measured.mapping import Mapping
+from predict.measured.reader import About, Reader, Reading
+from predict.measured.table import table_of
+from predict.notes import warning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _HParams:
+    schedule: str = "cosine"
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _RunInfo:
+    hparams: _HParams = _HParams()
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Ladder:
+    """What is relied on; the rest is checked where the configuration becomes a ladder."""
+
+    name: Name
+    recipe: dict[str, Any]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    ladder: dict[str, Any]
+
+
+def read_runs(directory: Path) -> pd.DataFrame:
+    """Every metrics file of the run or of the ladder in `directory`, as a table.
+
+    Raises:
+        UserError: a metrics file that is damaged, runs of two learning-rate schedules, or no measurements.
+    """
+    runs = find_runs(directory)
+    _reject_mixed_schedules(directory, runs)
+    rows = [row for run in runs for row in _run_rows(run)]
+    if not rows:
+        raise UserError(f"no measurements in {directory}; run: python -m evaluate {directory}")
+    return table_of(rows, str(directory))
+
+
+def _reject_mixed_schedules(directory: Path, runs: Iterable[RunDirectory]) -> None:
+    """A law fitted on runs of two schedules would take their difference for an effect of N or D."""
+    found: dict[str, str] = {}
+    for run in runs:
+        found.setdefault(read(_RunInfo, run.run_file).hparams.schedule, run.name)
+    if len(found) > 1:
+        listed = ", ".join(f"{schedule} (as {name})" for schedule, name in sorted(found.items()))
+        raise UserError(f"{directory} mixes learning-rate schedules: {listed}; keep each in a runs_dir of its own")
+
+
+def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
+    for step in run.measured_steps():
+        yield from metrics_rows(MetricsFile.load(run.metrics_file(step)))
+
+
+def metrics_rows(metrics: MetricsFile) -> Iterable[dict[str, Any]]:
+    """Rows of one metrics file."""
+    common = {key: getattr(metrics, key) for key in ("run", "size", "n", "d", "step", "tokens")}
+    for result in metrics.results:
+        form = result.format
+        names = {"acc": f"{form}_acc"}
+        if form == "rc":
+            names |= {
+                "bpb": "rc_bpb",
+                "acc_per_byte": "rc_acc_per_byte",
+                "acc_raw": "rc_acc_raw",
+                "task_ce": "rc_task_ce",
+                "prob_correct": "rc_prob_correct",
+            }
+        for key, metric in names.items():
+            yield common | {
+                "task": result.task,
+                "split": result.split,
+                "metric": metric,
+                "value": getattr(result, key),
+                "items": result.n,
+                "chance": result.chance,
+            }
+    for loss in metrics.lm_loss:
+        yield common | {
+            "task": loss.name,
+            "split": "val",
+            "metric": "lm_loss",
+            "value": loss.nats_per_token,
+            "items": loss.tokens,
+            "chance": math.nan,
+        }
+
+
+def _about(runs: Sequence[RunDirectory]) -> About:
+    """The ladder as the first run's configuration describes it, and whether the runs' recipes differ."""
+    files = [run.config_file for run in runs if run.config_file.exists()]
+    if not files:
+        return About()
+    configs = [read(_Config, file) for file in files]
+    recipes = [bind(_Ladder, config.ladder, str(file)).recipe for config, file in zip(configs, files, strict=True)]
+    keys = sorted({key for recipe in recipes for key in recipe})
+    mixed = [key for key in keys if len({str(recipe.get(key)) for recipe in recipes}) > 1]
+    return About(ladder=configs[0].ladder, notes=(warning("mixed-recipes", keys=mixed),) if mixed else ())
+
+
+def _read(directory: Path, mapping: Mapping) -> Reading:
+    return Reading(table=read_runs(directory), about=_about(find_runs(directory)))
+
+
+READER = Reader(kind="runs of this project", matches=lambda path: path.is_dir() and bool(find_runs(path)), read=_read)
