@@ -43,6 +43,37 @@ def test_arrows(package: str) -> None:
         assert {(name, other) for other in extra} <= {HOOK}
 
 
+# Rooms inside predict -> the modules of predict that they may import.
+INSIDE_PREDICT = {
+    "measured": {"predict.measured", "predict.notes"},
+    "fitting": {"predict.fitting"},
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """`from a.b import c` gives a.b; what of it may be a module of its own counts as one."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom | ast.Import)]
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in inside if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()}
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("room", INSIDE_PREDICT)
+def test_arrows_inside_predict(room: str) -> None:
+    files = list((ROOT / "predict" / room).glob("*.py"))
+    assert files
+    for path in files:
+        ours = {name for name in imported_modules(path) if name.startswith("predict.")}
+        strange = {name for name in ours if not any(name.startswith(known) for known in INSIDE_PREDICT[room])}
+        assert not strange, f"{path.name} imports {strange}"
+
+
 @pytest.mark.parametrize("package", ["ladder", "predict", "model_ladder"])
 def test_loads_without_torch(package: str) -> None:
     modules = [

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import ROOT
 from fuzzing import COUNTS, answer_of, as_csv, as_json, assert_sound, contents, fuzz, rows, values
 from hypothesis import strategies as st
 from simulated_ladder import ACCURACY, LM_LOSS, LOSS, rows_of
@@ -275,3 +276,15 @@ def test_runs_of_wandb(count: int, tmp_path: Path) -> None:
     def check_offline(content: bytes) -> None:
         path.write_bytes(content)
         predicted(tmp_path, "run-1.wandb", str(tmp_path))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_laws(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "laws.json"
+    right = json.loads((ROOT / "predict" / "laws" / "olmo2.json").read_text())
+    right["tasks"] = {name: right["tasks"][name] for name in ("mmlu", "piqa")}
+
+    @fuzz(2 * share(count), values(right).map(as_json) | contents(as_json(right)))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        assert_sound(answer_of(main, ["--laws", str(path), "--n", "1e9", "--d", "2e10", "--json"]), "laws.json")

@@ -81,12 +81,8 @@ class Fits:
     def notes(self, method: str) -> list[Note]:
         """What the predictions of a method rest on, and what limits any fit on this ladder."""
         origin = note("fitted-on", runs=len(self.below.rungs), source=self.below.source, share=self.share)
-        return [
-            origin,
-            *self.fitted(method).notes(self.target),
-            *self.below.warnings(self._names),
-            *self._unfit(method),
-        ]
+        limits = [*self.below.warnings(self._names), *self._unfit(method)]
+        return [origin, *self.fitted(method).notes(self.target), *limits]
 
     def _fit(self, method: Method, tasks: Sequence[Task]) -> Fitted:
         key = (method.name, tuple(task.name for task in tasks))
