@@ -1,23 +1,26 @@
-"""Checkpoints on disk: finding them, what their weights are (by content), loading them into a model."""
+"""Checkpoints on disk: finding them, and what their weights are, by content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ladder.bind import Whole, bind, lenient
 from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
-from ladder.reading import read_json
+from ladder.metrics_file import Origin
+from ladder.reading import parse_json, read, readable
 from ladder.rundir import RUNG_FILE, RunDirectory, find_runs
 
 CONFIG_FILE = "config.json"
-DTYPES = ("auto", "fp32", "bf16")
+LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,13 @@ class Checkpoint:
         """The run that it lies in, if it lies in one."""
         run = RunDirectory(self.path.absolute().parent.parent)
         return (
-            run
-            if self.rung_info() and run.run_file.exists() and run.checkpoints == self.path.absolute().parent
-            else None
+            run if self.origin() and run.run_file.exists() and run.checkpoints == self.path.absolute().parent else None
         )
 
-    def rung_info(self) -> dict[str, Any] | None:
+    def origin(self) -> Origin | None:
         """What `train` says of it; None for other models."""
         path = self.path / RUNG_FILE
-        return read_json(path) if path.exists() else None
+        return read(Origin, path) if path.exists() else None
 
     @property
     def safetensors(self) -> list[Path]:
@@ -103,25 +104,54 @@ def _natural(path: Path) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def _tensor_digests(file: Path) -> Iterable[tuple[str, str]]:
-    """(name, digest) of each tensor in a safetensors file (an 8-byte length, a JSON header, then the values)."""
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            header_size = int.from_bytes(data[:8], "little")
-            header = json.loads(data[8 : 8 + header_size])
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """An entry of a safetensors header."""
+
+    dtype: str
+    shape: tuple[Whole, ...]
+    data_offsets: tuple[Whole, Whole]
+
+
+def read_header(file: Path) -> tuple[dict[str, StoredTensor], int]:
+    """The tensors of a safetensors file (an 8-byte length, a JSON header, then the values), and where values begin.
+
+    Raises:
+        UserError: it is none, or is truncated.
+    """
+    hint = "copy or train the checkpoint again"
+    with readable(file), file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        size = os.fstat(opened.fileno()).st_size
+        if not 0 < length <= min(size - 8, LONGEST_HEADER):
+            raise UserError(f"{file} is not a safetensors file, or is truncated ({size:,} bytes); {hint}")
+        text = opened.read(length)
+    try:
+        header = parse_json(text.decode("utf-8", "replace"), f"the header of {file}")
+        if isinstance(header, dict):
             header.pop("__metadata__", None)
-            end = max(entry["data_offsets"][1] for entry in header.values())
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is not a safetensors file ({error}); copy or train the checkpoint again") from None
-        if 8 + header_size + end != len(data):
-            raise UserError(
-                f"{file} has {len(data):,} bytes, its header promises {8 + header_size + end:,}: it is truncated; "
-                "copy or train the checkpoint again"
-            )
-        with memoryview(data) as view:
-            for name, entry in header.items():
-                first, last = (8 + header_size + offset for offset in entry["data_offsets"])
-                yield name, _digest(entry["dtype"], entry["shape"], view[first:last])
+        tensors = bind(dict[str, StoredTensor], header, f"the header of {file}")
+    except UserError as error:
+        raise UserError(f"not a safetensors file: {error}; {hint}") from None
+    start = 8 + length
+    end = start + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    if end != size:
+        raise UserError(f"{file} has {size:,} bytes, its header promises {end:,}: it is truncated or damaged; {hint}")
+    return tensors, start
+
+
+def _tensor_digests(file: Path) -> Iterable[tuple[str, str]]:
+    """(name, digest) of each tensor in a safetensors file."""
+    tensors, start = read_header(file)
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        for name, tensor in tensors.items():
+            first, last = (start + offset for offset in tensor.data_offsets)
+            yield name, _digest(tensor.dtype, tensor.shape, view[first:last])
 
 
 def _digest(dtype: str, shape: Iterable[int], values: Any) -> str:
@@ -145,56 +175,3 @@ def live_weights_sha256(model: Any) -> str:
         for name, value in model.state_dict().items()
         if name not in tied
     )
-
-
-def load_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
-    """The checkpoint's Hugging Face configuration."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{checkpoint.path / CONFIG_FILE} is not a usable model configuration ({error})") from None
-
-
-def load_model(
-    checkpoint: Checkpoint, dtype: str, device: str, allow_pickle: bool = False, trust_remote_code: bool = False
-) -> Any:
-    """The causal language model, its weights in `dtype` on `device`.
-
-    Raises:
-        UserError: weights that are absent, truncated, incomplete, of other shapes, or pickled without leave.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # it would draw over ours
-    logging.set_verbosity_error()  # what it would warn of is an error below
-    checkpoint.weight_files()
-    if not checkpoint.safetensors and not allow_pickle:
-        raise UserError(
-            f"{checkpoint.path} has pickled weights only, which can run code when read; "
-            "save them as safetensors, or add --allow-pickle if you trust the file (it is read with weights_only)"
-        )
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            checkpoint.path,
-            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype],
-            use_safetensors=bool(checkpoint.safetensors),
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    except Exception as error:  # safetensors, torch and transformers each raise their own kinds
-        reason = " ".join(str(error).split())
-        raise UserError(f"{checkpoint.path}: its weights cannot be loaded ({type(error).__name__}: {reason})") from None
-    if info["missing_keys"] or info["mismatched_keys"]:
-        bad = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
-        raise UserError(f"{checkpoint.path}: weights do not fit its {CONFIG_FILE}: {bad[0]} and {len(bad) - 1} more")
-    return model.to(device)
-
-
-def resolve_dtype(name: str, device: str) -> str:
-    """auto: bf16 on a GPU, fp32 on a CPU."""
-    return ("bf16" if device.startswith("cuda") else "fp32") if name == "auto" else name

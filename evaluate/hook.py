@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from evaluate.checkpoint import live_weights_sha256, resolve_dtype
+from evaluate.checkpoint import live_weights_sha256
 from evaluate.evaluator import Evaluator, make_job
-from evaluate.results import ResultFiles, origin_of
+from evaluate.loading import resolve_dtype
+from evaluate.results import ResultFiles
 from evaluate.scorer import Scorer, context_length
 from evaluate.suite import suite_from_config
 from evaluate.tokenizer import Encoder
+from ladder.bind import bind
+from ladder.metrics_file import Origin
 from ladder.rundir import RunDirectory
 from ladder.settings import Config
 
@@ -37,7 +40,7 @@ def make_hook(config: Config, model: Any, tokenizer: Any) -> Hook:
         if scorer.model is not model:
             scorer.model.load_state_dict(model.state_dict())  # casts to bf16
         provenance = job.provenance(live_weights_sha256(model), dtype)
-        files = ResultFiles(run.metrics_file(rung_info["step"]))
-        evaluator.evaluate(scorer, job, provenance, origin_of(rung_info), files)
+        origin = bind(Origin, rung_info, str(run.path))
+        evaluator.evaluate(scorer, job, provenance, origin, ResultFiles(run.metrics_file(origin.step)))
 
     return hook

@@ -13,8 +13,9 @@ from evaluate.scorer import Scorer, evaluating
 from evaluate.suite import LmLoss
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
-from ladder.hashing import json_sha256, sha256_of
+from ladder.hashing import json_sha256
 from ladder.metrics_file import LmLossResult
+from ladder.reading import read_sha256, read_text
 from ladder.shards import TokenShards
 
 
@@ -41,11 +42,9 @@ def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> Runnin
         tokens = shards.read(0, min(loss.tokens, total))
     else:
         assert loss.text is not None  # one of the two is set
-        if not loss.text.is_file():
-            raise UserError(f"{loss.text} does not exist (lm_loss {loss.name})")
-        text = loss.text.read_text(encoding="utf-8")
+        text = read_text(loss.text)
         ids = encoder.encode([text])[0].astype(np.int64)
-        total, size, fingerprint = len(ids), len(text.encode()), sha256_of(loss.text)
+        total, size, fingerprint = len(ids), len(text.encode()), read_sha256(loss.text)
         tokens = ids[: loss.tokens]
     if total < loss.tokens:
         raise UserError(f"lm_loss {loss.name} has {total} tokens, asked for {loss.tokens}; ask for fewer")

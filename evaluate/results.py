@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,8 @@ WeightFiles = dict[str, tuple[int, int]]  # name -> size and change time in nano
 _META = "provenance"
 
 
-def origin_of(rung_info: Mapping[str, Any]) -> Origin:
-    """What identifies a checkpoint in the measurement table, out of its rung.json."""
-    return Origin(**{field.name: rung_info[field.name] for field in fields(Origin)})
-
-
 def foreign_origin(name: str, model: Any) -> Origin:
-    """The same for a model that `train` did not make: its name and size; tokens and budget are not known."""
+    """For a model that `train` did not make: its name and size; tokens and budget are not known."""
     n = sum(value.numel() for value in model.parameters()) - model.get_input_embeddings().weight.numel()
     return Origin(run=name, size=name, n=n, d=None, step=0, tokens=None)
 

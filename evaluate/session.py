@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate.checkpoint import Checkpoint, find_checkpoints, load_config, resolve_dtype
+from evaluate.checkpoint import Checkpoint, find_checkpoints
 from evaluate.claims import claim
 from evaluate.evaluator import Evaluator, Job, make_job
+from evaluate.loading import load_config, resolve_dtype
 from evaluate.processes import Processes
 from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
 from evaluate.resident import ResidentModel
-from evaluate.results import ResultFiles, WeightFiles, foreign_origin, origin_of
+from evaluate.results import ResultFiles, WeightFiles, foreign_origin
 from evaluate.same import check_kept, check_own_suite
 from evaluate.samples import harness_results, write_samples
 from evaluate.scorer import context_length
@@ -171,8 +172,7 @@ class Session:
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
-        info = checkpoint.rung_info()
-        origin = origin_of(info) if info else foreign_origin(checkpoint.name, scorer.model)
+        origin = checkpoint.origin() or foreign_origin(checkpoint.name, scorer.model)
         if files and self.options.force and self.processes.main:
             files.remove_damaged()
         try:
@@ -188,9 +188,9 @@ class Session:
             return ResultFiles(self.options.output / f"{checkpoint.name}.json")
         if self.options.limit is not None:
             return None
-        run, info = checkpoint.run, checkpoint.rung_info()
-        if run and info:
-            return ResultFiles(run.metrics_file(info["step"]))
+        run, origin = checkpoint.run, checkpoint.origin()
+        if run and origin:
+            return ResultFiles(run.metrics_file(origin.step))
         return ResultFiles(Path(self.config.runs_dir) / "evaluated" / f"{checkpoint.name}.json")
 
     def job(self, checkpoint: Checkpoint) -> Job:

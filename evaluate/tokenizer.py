@@ -12,8 +12,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from evaluate.trie import Ints
-from ladder.errors import UserError
+from ladder.errors import UserError, shortened
 from ladder.hashing import json_sha256
+from ladder.reading import read_json
 from ladder.wheels import cache_directory, fetch_wheel
 from ladder.writing import atomic_file
 
@@ -43,10 +44,17 @@ def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if any((checkpoint / name).exists() for name in TOKENIZER_FILES):
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            path = checkpoint / name
+            if path.exists() and not isinstance(read_json(path), dict):
+                raise UserError(f"{path} is no file of a tokenizer: it must hold a mapping; save it there again")
         try:
-            return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise UserError(f"{checkpoint}: its tokenizer cannot be read ({error}); save it there again") from None
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+            tokenizer("", add_special_tokens=True)
+            return tokenizer
+        except Exception as error:  # what a wrong value raises depends on the tokenizer's code
+            reason = f"{type(error).__name__}: {shortened(str(error), 100)}"
+            raise UserError(f"{checkpoint}: its tokenizer cannot be read ({reason}); save it there again") from None
     if DOLMA2_VOCABULARY <= vocabulary <= DOLMA2_VOCABULARY + 128:
         return PreTrainedTokenizerFast(
             tokenizer_file=str(dolma2_file()), eos_token="<|endoftext|>", pad_token="<|pad|>"

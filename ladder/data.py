@@ -55,7 +55,7 @@ class Mix:
     def __post_init__(self) -> None:
         first = self.sources[0]
         for shards in self.sources:
-            if shards.manifest["tokenizer_sha256"] != first.manifest["tokenizer_sha256"]:
+            if shards.manifest.tokenizer_sha256 != first.manifest.tokenizer_sha256:
                 raise UserError(
                     f"data.mix: {shards.directory} and {first.directory} were made with different tokenizers"
                 )

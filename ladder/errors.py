@@ -90,7 +90,7 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         code = EXIT_USER_ERROR
     except OSError as error:
         known = f"{error.filename}: {error.strerror}; check that it is there and may be used"
-        print(f"error: {' '.join((known if error.filename else str(error)).split())}", file=sys.stderr)
+        print(f"error: {shortened(known if error.filename else str(error), 280)}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

