@@ -44,9 +44,15 @@ def test_arrows(package: str) -> None:
 
 
 # Rooms inside predict -> the modules of predict that they may import.
+METHODS = {"predict.measured", "predict.fitting", "predict.methods", "predict.notes"}
 INSIDE_PREDICT = {
     "measured": {"predict.measured", "predict.notes"},
     "fitting": {"predict.fitting"},
+    "methods": METHODS,
+    "show": METHODS | {"predict.show"},
+    # The verb `paper` prints the tables of reproduction, whose curves of compute are the verb `compute`'s.
+    "analyses": METHODS | {"predict.show", "predict.analyses", "predict.reproduction"},
+    "reproduction": METHODS | {"predict.show", "predict.analyses", "predict.reproduction"},
 }
 
 

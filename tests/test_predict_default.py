@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
-from simulated_ladder import ACCURACY, LOSS, rows_of, simulated
+from simulated_ladder import ACCURACY, LOSS, rows_of, simulated, write
 
 from ladder.config import load_target
 from ladder.rung import Target
+from predict.__main__ import main
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids
 from predict.fitting.step2 import fit_sigmoid
@@ -27,6 +29,7 @@ from predict.methods.ensemble import Ensemble
 from predict.methods.fits import predict_target
 from predict.methods.gate import verdict
 from predict.methods.intervals import quantile
+from predict.methods.paper import Paper
 from predict.methods.splits import splits
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -106,6 +109,27 @@ def test_a_known_ladder_is_predicted_within_its_interval() -> None:
         value, low80, high80, low95, high95 = numbers(estimate)
         assert low95 < low80 < value < high80 < high95
     assert p.loss.interval95.low < float(LOSS(TARGET.n, TARGET.d))
+
+
+def test_one_command_fits_each_method_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[str] = []
+    for method in (Ensemble, Paper):
+
+        def counted(self, *words, original=method.fit):  # type: ignore[no-untyped-def]
+            if self.quick() != self:  # the quick form is what back-tests refit
+                fitted.append(self.name)
+            return original(self, *words)
+
+        monkeypatch.setattr(method, "fit", counted)
+    path = write(tmp_path / "mine.csv", simulated(noise=0.003))
+    words = ["--ladder", str(path), "--n", "7e9", "--d", "2.8e12"]
+    main(words)
+    assert sorted(fitted) == ["default", "paper"]
+    for method, expected in (("default", ["default", "paper"]), ("paper-flops", ["default", "paper", "paper-flops"])):
+        fitted.clear()
+        main(["report", *words, "--method", method, "--output", str(tmp_path / method)])
+        assert sorted(fitted) == expected
+        assert json.loads((tmp_path / method / "predictions.json").read_text())["method"] == method
 
 
 def test_members_drop_out_with_their_features() -> None:
