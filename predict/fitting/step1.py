@@ -136,15 +136,9 @@ def fit_single_step(n: np.ndarray, d: np.ndarray, accuracy: np.ndarray, chance: 
     others = [minimise(objective, (*start, *end), bounds, settle=False) for start in OTHER_SINGLE_STARTS]
     best = min(others, key=lambda fit: fit.objective)
     p = (best if best.objective < STUCK * published.objective else published).parameters
-    return SingleStep(
-        A=float(np.exp(p[0])),
-        alpha=float(p[2]),
-        B=float(np.exp(p[1])),
-        beta=float(p[3]),
-        E=float(p[4]),
-        a=float(p[5]),
-        b=float(p[6]),
-    )
+    A, B = np.exp(p[:2])
+    alpha, beta, offset, a, b = map(float, p[2:])
+    return SingleStep(A=float(A), alpha=alpha, B=float(B), beta=beta, E=offset, a=a, b=b)
 
 
 def huber(residual: np.ndarray) -> tuple[float, np.ndarray]:
