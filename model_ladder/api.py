@@ -82,7 +82,7 @@ def read(
 
     Args:
         source: a DataFrame with one row a value (columns run, n, d or tokens, task, metric, value, and more:
-            `ladder.measurements`), or all that `model-ladder predict --ladder` takes: a directory of runs, a CSV or
+            `predict.measured.table`), or all that `model-ladder predict --ladder` takes: a directory of runs, a CSV or
             Parquet file, AI2's folder, results of lm-evaluation-harness, a W&B project.
         sizes: only these, such as ["190M", "370M"].
         multiples: only these Chinchilla multiples, such as [1, 2, 5].
