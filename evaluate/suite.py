@@ -14,12 +14,11 @@ from yaml import YAMLError
 
 from evaluate import olmes
 from evaluate.tasks import FORMATS, JsonlSource, Task
-from ladder.bind import LARGEST, Count, Name, NotNegative, bind
+from ladder.bind import LARGEST, Count, Name, NotNegative, Text, bind
 from ladder.errors import UserError, shortened, unknown
 from ladder.metrics_file import Format
 from ladder.reading import read_yaml
 
-Text = Annotated[str, Field(min_length=1)]
 LongEnough = Annotated[int, Field(ge=2, le=LARGEST)]
 
 

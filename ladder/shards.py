@@ -12,12 +12,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
-from ladder.bind import Count, Whole, bind, lenient
+from ladder.bind import Count, Text, Whole, bind, lenient
 from ladder.errors import UserError, unknown
 from ladder.hashing import json_sha256, sha256_of
 from ladder.reading import read, read_json
@@ -31,7 +30,7 @@ _VERIFIED = ".verified.json"
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    file: Annotated[str, Field(min_length=1)]  # relative to the manifest, or absolute
+    file: Text  # relative to the manifest, or absolute
     tokens: Count
     sha256: str
 

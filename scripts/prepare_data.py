@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
-from ladder.bind import Count, Name, Whole, bind, lenient
+from ladder.bind import Count, Name, Text, Whole, bind, lenient
 from ladder.config import compose, options, split_overrides
 from ladder.errors import Parser, UserError, run_command, shortened, unknown
 from ladder.hashing import json_sha256, sha256_of
@@ -48,7 +48,6 @@ RAW_DTYPES = ("uint16", "uint32", "int32", "int64", "u2", "u4", "i4", "i8")
 MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text
 
 
-Text = Annotated[str, Field(min_length=1)]
 LARGEST_VOCABULARY = 2**24
 
 

@@ -406,7 +406,7 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert "not a safetensors file" in error(path)
     tiny_model(hidden_size=48).save_pretrained(run.path / "other")
     shutil.copy(run.path / "other" / "model.safetensors", path)
-    assert "weights" in error(path) and str(path) in error(path)
+    assert "model.safetensors: lm_head.weight has the shape [400, 48], config.json asks for [400, 32]" in error(path)
     (path / "model.safetensors").unlink()
     assert "no weights" in error(path)
     torch.save(tiny_model(seed=10).state_dict(), path / "pytorch_model.bin")

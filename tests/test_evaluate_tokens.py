@@ -85,7 +85,7 @@ def test_jsonl(tmp_path: Path) -> None:
         ('{"context": ["Q"], "choices": [" a", " b"], "gold": 0}', "as many contexts"),
         ('{"context": "Q", "choices": [" a", " "], "gold": 0}', "empty choice"),
         ('{"context": "Q", "choices": [" a", 3], "gold": 0}', "line 2: choices.1 = 3: must be text"),
-        ('{"context": "Q", "choices": [" a", " b"], "gold": true}', "gold = True: must be a whole number"),
+        ('{"context": "Q", "choices": [" a", " b"], "gold": true}', "gold = true: must be a whole number"),
         ('["Q"]', "line 2 must be a JSON object"),
     ],
 )
@@ -102,10 +102,13 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
         ({"tasks": {"a": {"rcc": "x"}}}, 'suite s, task a: unknown key "rcc"; did you mean "rc"'),
         (
             {"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}},
-            "formats.0 = \"rd\": must be 'rc' or 'mc'",
+            'suite s, task a: unknown formats.0 "rd"; did you mean "rc"',
         ),
         ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit = 0: must be at least 1"),
-        ({"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}}, "primary = \"acc_per_chr\": must be 'acc_per_char'"),
+        (
+            {"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}},
+            'unknown primary "acc_per_chr"; did you mean "acc_per_char"',
+        ),
         ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
         ({"tasks": {"a": {"split": "x"}}}, "name a JSONL file"),
         ({"tasks": {}}, "neither tasks nor lm_loss"),

@@ -305,7 +305,7 @@ def test_prepared_data_is_left_alone(tmp_path: Path, command: Callable) -> None:
     [
         (["data.tokenizer.train_bpe=-3"], "data: tokenizer.train_bpe = -3: must be at least 1"),
         (["data.tokenizer.train_bpe=1000000000000000"], "must be at most"),
-        (["data.source=null"], "data: source = None: must be a mapping"),
+        (["data.source=null"], "data: source = null: must be a mapping"),
         (["data.source.wheels=null"], "data.source must be one of"),
         (["data.source.wheels=5"], "source.wheels = 5: must be"),
         (["data.heldout_every=1"], "heldout_every = 1: must be at least 2"),
