@@ -84,7 +84,7 @@ def test_what_cannot_be_answered_is_one_line(ladder: ml.Measured, words: dict, m
 
 def test_a_bad_row_of_a_data_frame_is_named() -> None:
     frame = simulated()
-    frame.loc[7, "value"] = float("nan")
+    frame.loc[7, "value"] = 2e9
     with pytest.raises(ml.UserError, match="the DataFrame: row 7, run"):
         ml.read(frame)
 
