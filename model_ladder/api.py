@@ -15,14 +15,15 @@ import pandas as pd
 from ladder.config import ladder_from_config, load_config, load_target
 from ladder.errors import UserError
 from ladder.rung import Target
-from predict.analyses.backtest import backtest_figure, method_errors, split_table, studied, task_table
+from predict.analyses.backtest import backtest_plot, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders
-from predict.analyses.compare import comparison_figure, comparison_table
+from predict.analyses.compare import comparison_plot, comparison_table
 from predict.measured.ladder import Measured
 from predict.measured.load import load_frame, load_ladder
 from predict.methods import DEFAULT
 from predict.methods.base import Prediction
 from predict.methods.fits import Fits
+from predict.show.numbers import short_number
 from predict.show.predictions import prediction_table
 from predict.show.tables import Table
 from predict.show.words import flag_texts, prediction_numbers
@@ -160,7 +161,7 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
         parts.append(pd.DataFrame(columns))
     tables = [split_table(study, studies, methods), task_table(study, studies, methods)]
     frame = pd.concat(parts, ignore_index=True)
-    return Answer.of(frame, tables, lambda: backtest_figure(study, studies, methods))
+    return Answer.of(frame, tables, lambda: backtest_plot(study, studies, methods).figure)
 
 
 def compare(
@@ -185,7 +186,7 @@ def compare(
     rows, rung = compare_ladders(a, b, wanted, tasks)
     table = comparison_table(rows, (a.source, b.source), wanted, rung)
     frame = pd.DataFrame([asdict(row) for row in rows]).set_index("task")
-    return Answer.of(frame, [table], lambda: comparison_figure(rows, wanted, rung))
+    return Answer.of(frame, [table], lambda: comparison_plot(rows, wanted, rung).figure)
 
 
 def _target(ladder: Measured, name: str | None, n: float | None, d: float | None) -> Target:
@@ -195,15 +196,15 @@ def _target(ladder: Measured, name: str | None, n: float | None, d: float | None
         raise UserError("a target is either its name, or both n (parameters) and d (training tokens)")
     if not (0 < n < float("inf") and 0 < d < float("inf")):
         raise UserError(f"n={n}, d={d}: both must be numbers above 0")
-    return Target(name=f"N={n:.3g}, D={d:.3g}", n=float(n), d=float(d))
+    return Target(name=f"{short_number(n)} on {short_number(d)} tokens", n=float(n), d=float(d))
 
 
 def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:
     """A line per task: its accuracy with both intervals, and what was measured."""
-    from predict.show.plots import BLUE, panels
+    from predict.show.plots import BLUE, Plot, widen_left
 
-    figure, (axis,) = panels(1, title, height=4.0)
-    figure.set_size_inches(7.0, 0.42 * len(found) + 1.7)
+    plot = Plot(1, title, height=0.42 * len(found) + 1.6, wide=2.0)
+    (axis,) = plot.axes
     places = np.arange(len(found))
     for place, one in zip(places, found, strict=True):
         for interval, width in ((one.accuracy.interval95, 1.5), (one.accuracy.interval80, 5)):
@@ -216,8 +217,9 @@ def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:
     axis.set_yticks(places, [one.title for one in found])
     axis.set_ylim(len(found) - 0.5, -0.5)
     axis.set_xlabel("accuracy, %, with 80% and 95% intervals")
-    axis.legend(fontsize=8)
-    return figure
+    widen_left(axis)
+    axis.legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
+    return plot.figure
 
 
 def _png(figure: Figure) -> bytes:

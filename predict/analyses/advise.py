@@ -7,7 +7,7 @@ carry the default method's prior, and the variance of ln L at the target follows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,22 @@ import numpy as np
 from ladder.errors import UserError
 from ladder.rung import Target, rung_name
 from predict.fitting.forms import PowerLaw
-from predict.fitting.ridge import fit_ridge
+from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
 from predict.measured.mapping import size_name
-from predict.measured.points import task_points
+from predict.measured.points import TaskPoints, task_points
 from predict.measured.same import levels, same_point
 from predict.measured.tasks import Task
-from predict.methods.members import LOSS_PRIOR
+from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, direct
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.plots import BLUE, GREY, Plot, label, place_names
 from predict.show.tables import Table, fixed, share, significant, whole, words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
+TASK_LOSS, LM_LOSS, ACCURACY = "task loss", "LM loss", "accuracy"
 WORTH_IT = 0.01  # smaller reductions are no reason to train a run
 RELATIVE_PRIOR = np.log(10.0)  # of A, B and E around their fit: within a factor of 10
 
@@ -52,9 +53,34 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Advice:
+    """The candidates, best per FLOP first, and for each task the quantity whose law they were weighed by."""
+
+    candidates: tuple[Candidate, ...]
+    bases: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the advice rests on where that is no task loss, and why nothing is chosen where nothing is."""
+        found = []
+        others = sorted({basis for basis in self.bases if basis != TASK_LOSS})
+        if others:
+            count = sum(basis != TASK_LOSS for basis in self.bases)
+            found.append(f"{count} of {len(self.bases)} tasks by {' or '.join(others)}: no task loss in every rung")
+        if all(one.chosen is None for one in self.candidates):
+            best = self.candidates[0]
+            found.append(
+                f"none chosen: {best.name}, the best per FLOP, would take {best.reduction:.1%} off the uncertainty, "
+                f"and less than {WORTH_IT:.0%} is no reason to train a run"
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity:
     """A task's law around its fit: information (5, 5) of the present runs, and the target's gradient (5,)."""
 
+    basis: str
     law: PowerLaw
     noise: float
     information: np.ndarray
@@ -77,42 +103,51 @@ def gradient(law: PowerLaw, n: float, d: float) -> np.ndarray:
 
 
 def sensitivities(data: Measured, target: Target, tasks: Sequence[Task]) -> list[Sensitivity]:
-    """For each task whose loss was measured. Raises UserError where that is none."""
+    """One a task, of the best quantity that was measured in every rung: task loss, LM loss or accuracy."""
     runs = list(data.rungs)
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
-    n0, d0 = float(np.exp(np.log(n).mean())), float(np.exp(np.log(d).mean()))
+    n0, d0 = _middle(n), _middle(d)
     found = []
     for task in tasks:
-        loss = task_points(runs, task, data.smoothing).loss
-        if loss is None:
-            continue
-        terms = fit_ridge(n, d, loss, 1 / loss[None, :] ** 2, LOSS_PRIOR, offset=True, log=True)
+        basis, y, terms, prior = _fitted(task_points(runs, task, data.smoothing))
         fitted = terms.law(0)
         # In units of the ladder's middle, A and alpha are hardly correlated.
         A, B = float(terms.A[0]), float(terms.B[0])
         law = PowerLaw(A=max(A, 1e-6), alpha=fitted.alpha, B=max(B, 1e-6), beta=fitted.beta, E=max(fitted.E, 1e-6))
-        residual = np.log(terms(n, d)[0] / loss)
+        residual = np.log(terms(n, d)[0] / y)
         noise = max(float(np.sqrt((residual**2).sum() / max(len(runs) - 3, 1))), SMALLEST_NOISE)
         rows = np.array([gradient(law, a / n0, b / d0) for a, b in zip(n, d, strict=True)])
-        prior = np.diag([1 / RELATIVE_PRIOR**2, 1 / LOSS_PRIOR.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
-        information = rows.T @ rows / noise**2 + prior
+        known = np.diag([1 / RELATIVE_PRIOR**2, 1 / prior.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
+        information = rows.T @ rows / noise**2 + known
         at = gradient(law, target.n / n0, target.d / d0)
-        found.append(Sensitivity(law=law, noise=noise, information=information, target=at))
-    if not found:
-        raise UserError(f"{data.source}: no task loss (rc_bpb) in every rung, which advice is computed from")
+        found.append(Sensitivity(basis=basis, law=law, noise=noise, information=information, target=at))
     return found
 
 
-def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float) -> list[Candidate]:
+def _fitted(points: TaskPoints) -> tuple[str, np.ndarray, PowerTerms, Prior]:
+    """What was measured, its values (runs,), the default method's law of them, and the prior of that law."""
+    for basis, y in ((TASK_LOSS, points.loss), (LM_LOSS, points.lm)):
+        if y is not None:
+            terms = fit_ridge(points.n, points.d, y, 1 / y[None, :] ** 2, LOSS_PRIOR, offset=True, log=True)
+            return basis, y, terms, LOSS_PRIOR
+    fits = direct(points, np.ones((1, len(points.n))))
+    chance = points.task.chance
+    z = -np.log(np.clip((points.accuracy - chance) / (1 - chance), 0.01, 0.99))
+    return ACCURACY, z, fits.step1, DIRECT_PRIOR
+
+
+def _middle(values: np.ndarray) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float) -> Advice:
     """Affordable candidates, best per FLOP first; `chosen` numbers those that the budget buys one after another.
 
     Raises:
         UserError: no candidate costs as little as the budget.
     """
     found = sensitivities(data, target, tasks)
-    runs = list(data.rungs)
-    n0 = float(np.exp(np.mean([np.log(run.n) for run in runs])))
-    d0 = float(np.exp(np.mean([np.log(run.d) for run in runs])))
+    n0, d0 = (_middle(np.array([getattr(run, name) for run in data.rungs])) for name in ("n", "d"))
     options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
     if not options:
         costs = [6 * n * d for _, n, d in candidates(data, target)]
@@ -125,14 +160,7 @@ def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float)
         return float(np.mean([1 - one.sd([*points, here]) / one.sd(points) for one in found]))
 
     cost = {name: 6 * n * d for name, (n, d) in options.items()}
-    chosen: list[str] = []
-    left = budget
-    while affordable := [name for name in options if name not in chosen and cost[name] <= left]:
-        best = max(affordable, key=lambda name: gain(name, chosen) / cost[name])
-        if gain(best, chosen) < WORTH_IT:
-            break
-        chosen.append(best)
-        left -= cost[best]
+    chosen = _greedy(cost, gain, budget)
     listed = [
         Candidate(
             name=name, n=n, d=d, flops=cost[name], reduction=gain(name, []),
@@ -140,7 +168,21 @@ def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float)
         )
         for name, (n, d) in options.items()
     ]  # fmt: skip
-    return sorted(listed, key=lambda candidate: -candidate.per_budget)
+    ranked = sorted(listed, key=lambda candidate: -candidate.per_budget)
+    return Advice(candidates=tuple(ranked), bases=tuple(one.basis for one in found))
+
+
+def _greedy(cost: Mapping[str, float], gain: Callable[[str, Sequence[str]], float], budget: float) -> list[str]:
+    """Names in the order in which to train them: always the one that gains most per FLOP, while it gains enough."""
+    chosen: list[str] = []
+    left = budget
+    while affordable := [name for name in cost if name not in chosen and cost[name] <= left]:
+        best = max(affordable, key=lambda name: gain(name, chosen) / cost[name])
+        if gain(best, chosen) < WORTH_IT:
+            break
+        chosen.append(best)
+        left -= cost[best]
+    return chosen
 
 
 def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]:
@@ -170,10 +212,10 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     ]
 
 
-def advice_table(found: Sequence[Candidate], target: Target, budget: float) -> Table:
+def advice_table(advice: Advice, target: Target, budget: float) -> Table:
     rows = tuple(
         (one.name, one.flops, one.flops / budget, -one.reduction, 100 * one.per_budget * budget, one.chosen)
-        for one in found
+        for one in advice.candidates
     )
     return Table(
         title=f"Runs to add for {target.name} within {budget:.3g} FLOPs, best per FLOP first",
@@ -189,24 +231,28 @@ def advice_table(found: Sequence[Candidate], target: Target, budget: float) -> T
         notes=(
             "uncertainty: change of the sd of the target's predicted loss, mean over tasks, if only this run is added",
             "order: what to train first, second, … until the budget is spent",
+            *advice.notes,
         ),
     )
 
 
-def advice_figure(found: Sequence[Candidate], target: Target) -> Figure:
-    """What each candidate costs and how much surer the target gets."""
-    figure, (axis,) = panels(1, f"Runs to add for {target.name}", height=4.0)
-    figure.set_size_inches(7.5, 4.8)
+def advice_plot(advice: Advice, target: Target) -> Plot:
+    """What each candidate costs and how much surer the target gets; names stand where they overlap nothing."""
+    plot = Plot(1, f"Runs to add for {target.name}", height=4.6, wide=2.0)
+    (axis,) = plot.axes
+    axis.set_xscale("log")
+    found = advice.candidates
     for one in found:
         chosen = one.chosen is not None
         axis.plot(one.flops, 100 * one.reduction, "o", color=BLUE if chosen else GREY, markersize=8 if chosen else 5)
-        label = f"{one.chosen}. {one.name}" if chosen else one.name
-        axis.annotate(label, (one.flops, 100 * one.reduction), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    axis.set_xscale("log")
-    axis.margins(x=0.15, y=0.15)
-    axis.set_xlabel("FLOPs of the run (6ND)")
-    axis.set_ylabel("less uncertainty of the target's loss, %")
-    return figure
+    axis.margins(x=0.15, y=0.12)
+    ranked = sorted(found, key=lambda one: (one.chosen is None, one.chosen or 0, -one.reduction))
+    names = [f"{one.chosen}. {one.name}" if one.chosen else one.name for one in ranked]
+    place_names(axis, [(one.flops, 100 * one.reduction) for one in ranked], names)
+    some = any(one.chosen for one in found)
+    hint = "numbered: what to train first, second, …" if some else "none is worth its compute"
+    label(axis, "Gain against cost", hint, "FLOPs of the run (6ND)", "less uncertainty of the target, %")
+    return plot
 
 
 def main(argv: list[str]) -> None:
@@ -225,4 +271,4 @@ def main(argv: list[str]) -> None:
     found = advise(data, target, data.tasks(known.tasks), known.budget)
     command_line.show(known.form, advice_table(found, target, known.budget))
     if known.plot:
-        save(advice_figure(found, target), known.plot)
+        advice_plot(found, target).save(known.plot)

@@ -18,12 +18,11 @@ from predict.methods.intervals import quantile
 from predict.methods.paper import PAPER
 from predict.methods.study import Study, TaskStudy
 from predict.show import command_line
-from predict.show.plots import BLUE, COLOURS, GREY, panels, save
+from predict.show.plots import BLUE, COLOURS, GREY, INK, MARKERS, Plot, dot, label, legend, widen_left
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,43 +157,45 @@ def _mean(parts: Sequence[np.ndarray]) -> float:
     return float(np.concatenate(parts).mean())
 
 
-def backtest_figure(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Figure:
-    """Left: mean error by method and split. Right: predicted against actual accuracy of every held-out run."""
-    figure, (left, right) = panels(2, "Back-tests: smaller ladders predict the larger runs", height=4.0)
-    figure.set_size_inches(11, 4.8)
+def backtest_plot(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Plot:
+    """Mean error by split and method; predicted against actual accuracy of every held-out run; what the marks mean."""
     names = [split.name for split in study.splits]
-    width = 0.8 / len(methods)
-    for m, method in enumerate(methods):
+    plot = Plot(3, "Back-tests: smaller ladders predict the larger runs", height=max(3.4, 0.3 * len(names) + 1.4))
+    errors, against, key = plot.axes
+    looks = {
+        method.name: (("X", GREY) if method.name == "last rung" else (MARKERS[i], COLOURS[i % len(COLOURS)]))
+        for i, method in enumerate(methods)
+    }
+    for method in reversed(methods):  # the first is the method that predicts: on top
         means = [
             np.concatenate([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(method.errors, tasks, strict=True)]).mean()
             for i in range(len(names))
         ]
-        colour = BLUE if m == 0 else (GREY if method.name == "last rung" else COLOURS[(m - 1) % len(COLOURS)])
-        left.bar(
-            np.arange(len(names)) + (m - (len(methods) - 1) / 2) * width, means, width, color=colour, label=method.name
-        )
-    left.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=7.5)
-    left.set_ylabel("mean error, points")
-    left.grid(axis="x", visible=False)
-    left.legend(fontsize=8, ncols=2)
-    _predicted_against_actual(right, study, tasks)
-    return figure
+        marker, colour = looks[method.name]
+        size = 8 if method is methods[0] else 5
+        errors.plot(means, range(len(names)), marker, color=colour, markersize=size, mew=0, alpha=0.9)
+    errors.set_yticks(range(len(names)), names)
+    errors.set_ylim(len(names) - 0.5, -0.5)
+    errors.set_xlim(left=0)
+    moved = widen_left(errors)
+    label(errors, "Error by what was fitted", "mean over tasks and held-out runs", "mean error, points", "", moved)
+    _predicted_against_actual(against, study, tasks)
+    handles = [dot(marker, colour, name) for name, (marker, colour) in looks.items()]
+    legend(key, [*handles, dot("o", BLUE, "held-out run of a task,\nwith its 80% interval", markeredgecolor="white")])
+    return plot
 
 
 def _predicted_against_actual(axis: Axes, study: Study, tasks: Sequence[TaskStudy]) -> None:
     factor = study.calibration.accuracy80
-    for i, task in enumerate(tasks):
+    for task in tasks:
         actual, predicted = 100 * task.actual, 100 * (task.actual + study.errors(task))
-        colour = COLOURS[i % len(COLOURS)]
-        axis.errorbar(
-            actual, predicted, yerr=100 * factor * study.deviations(task), fmt="o", markersize=3, color=colour,
-            elinewidth=0.6, alpha=0.75, label=task.task.title,
-        )  # fmt: skip
+        bars = 100 * factor * study.deviations(task)
+        axis.errorbar(actual, predicted, yerr=bars, fmt="o", markersize=2.5, color=BLUE, elinewidth=0.6, alpha=0.5)
     low, high = axis.get_xlim()
-    axis.plot([low, high], [low, high], color="#222222", linewidth=0.8)
-    axis.set_xlabel("actual accuracy, %")
-    axis.set_ylabel("predicted, with 80% interval")
-    axis.legend(fontsize=7, ncols=2)
+    axis.plot([low, high], [low, high], color=INK, linewidth=0.8)
+    label(
+        axis, "Predicted against measured", "every held-out run of every task", "measured accuracy, %", "predicted, %"
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -208,4 +209,4 @@ def main(argv: list[str]) -> None:
     methods = method_errors(data, study, tasks)
     command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods))
     if known.plot:
-        save(backtest_figure(study, tasks, methods), known.plot)
+        backtest_plot(study, tasks, methods).save(known.plot)

@@ -19,11 +19,11 @@ from predict.measured.same import same_point
 from predict.measured.tasks import Task
 from predict.methods.fits import predict_target
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.plots import BLUE, GREY, INK, Plot, widen_left
 from predict.show.tables import Table, fixed, words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
 
@@ -137,22 +137,20 @@ def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target:
     )
 
 
-def comparison_figure(rows: Sequence[Comparison], target: Target, rung: str) -> Figure:
+def comparison_plot(rows: Sequence[Comparison], target: Target, rung: str) -> Plot:
     """Predicted differences beside the single-scale ones."""
-    figure, (axis,) = panels(1, f"A minus B: predicted at {target.name}, and measured at {rung}", height=4.0)
-    figure.set_size_inches(7.5, 0.45 * len(rows) + 1.8)
+    plot = Plot(1, f"A minus B at {target.name}", height=0.42 * len(rows) + 1.9, wide=2.0)
+    (axis,) = plot.axes
     places = np.arange(len(rows))
-    axis.barh(
-        places - 0.2, [100 * (row.a - row.b) for row in rows], 0.38, color=BLUE, label=f"predicted at {target.name}"
-    )
-    axis.barh(places + 0.2, [100 * row.single for row in rows], 0.38, color=GREY, label=f"measured at {rung}")
-    axis.axvline(0, color="#222222", linewidth=0.8)
-    axis.set_yticks(places, [f"{row.title} (P = {row.probability:.2f})" for row in rows])
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
-    axis.set_xlabel("points of accuracy")
-    axis.legend(fontsize=8)
-    return figure
+    axis.axvline(0, color=INK, linewidth=0.8)
+    axis.plot([100 * (row.a - row.b) for row in rows], places, "o", color=BLUE, markersize=7, label="predicted")
+    axis.plot([100 * row.single for row in rows], places, "D", color=GREY, markersize=5, label=f"measured at {rung}")
+    axis.set_yticks(places, [f"{row.title}, P = {row.probability:.2f}" for row in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    widen_left(axis)
+    axis.legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
+    axis.set_xlabel("points of accuracy; P is the probability that A is better")
+    return plot
 
 
 def main(argv: list[str]) -> None:
@@ -180,7 +178,7 @@ def main(argv: list[str]) -> None:
     table = comparison_table(rows, (a, b), target, rung)
     command_line.show(known.form, table)
     if known.plot:
-        save(comparison_figure(rows, target, rung), known.plot)
+        comparison_plot(rows, target, rung).save(known.plot)
 
 
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:

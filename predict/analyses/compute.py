@@ -16,11 +16,11 @@ from predict.measured.same import level_of, levels
 from predict.measured.tasks import Task
 from predict.methods.fits import method_named
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.plots import BLUE, GREY, SOFT, Plot, label
 from predict.show.tables import Row, Table, fixed, share, significant, words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
 
@@ -67,7 +67,7 @@ def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: 
         )
     truth = np.array(actual, dtype=float)
     steps = []
-    for label, runs in smaller_ladders(data, axis):
+    for name, runs in smaller_ladders(data, axis):
         if len(runs) < fast.minimum_rungs:
             continue
         smaller = replace(data, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d))))
@@ -75,7 +75,7 @@ def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: 
         costs = [run.compute for run in runs]
         steps.append(
             Step(
-                label=label,
+                label=name,
                 flops=sum(costs),
                 last=max(costs),
                 relative_errors=tuple(predicted / truth - 1),
@@ -111,30 +111,29 @@ def compute_table(steps: Sequence[Step], target: Target, tasks: Sequence[Task], 
     )
 
 
-def compute_figure(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, title: str) -> Figure:
+def compute_plot(steps: Sequence[Step], target: Target, tasks: Sequence[Task], axis: str, title: str) -> Plot:
     """Error against the ladder's total FLOPs (paper, figures 6 to 8), a panel per task; the mean error is dashed."""
-    figure, axes = panels(len(tasks), title, height=2.5)
+    plot = Plot(len(tasks), title)
     share = [100 * step.flops / target.flops_6nd for step in steps]
-    mean = [100 * np.mean(np.abs(step.relative_errors)) for step in steps]
-    for i, (panel, task) in enumerate(zip(axes, tasks, strict=True)):
-        panel.plot(share, mean, "--", color=GREY, linewidth=1, label="mean of the tasks")
-        panel.plot(
-            share, [100 * abs(s.relative_errors[i]) for s in steps], "o-", color=BLUE, markersize=4, linewidth=1.2
-        )
-        if axis != "flops":
-            for x, step in zip(share, steps, strict=True):
-                at = (x, 100 * abs(step.relative_errors[i]))
-                panel.annotate(step.label, at, xytext=(0, 6), textcoords="offset points", fontsize=7.5, ha="center")
+    mean = [100 * float(np.mean(np.abs(step.relative_errors))) for step in steps]
+    for i, (panel, task) in enumerate(zip(plot.axes, tasks, strict=True)):
+        errors = [100 * abs(step.relative_errors[i]) for step in steps]
+        panel.plot(share, mean, "--", color=GREY, linewidth=1)
+        panel.plot(share, errors, "o-", color=BLUE, markersize=4, linewidth=1.2)
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")
-        panel.margins(x=0.1, y=0.2)
-        panel.set_ylim(bottom=0)
-        panel.set_title(task.title, fontsize=9.5)
-        panel.set_xlabel(f"ladder FLOPs, % of {target.name} ({AXES[axis]})", fontsize=8)
-        panel.set_ylabel("error, %", fontsize=8.5)
-    axes[0].legend(fontsize=7.5)
-    return figure
+        panel.margins(x=0.12)
+        panel.set_ylim(0, 1.25 * max([*errors, *mean, 0.1]))
+        if axis != "flops":
+            for x, step in zip(share, steps, strict=True):
+                panel.annotate(
+                    step.label, (x, 1), (0, -8), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", fontsize=8, color=SOFT,
+                )  # fmt: skip
+        words = f"{errors[-1]:.1f}% from the whole ladder; dashed: mean of the tasks"
+        label(panel, task.title, words, f"ladder FLOPs, % of {target.name}", "error, %")
+    return plot
 
 
 def main(argv: list[str]) -> None:
@@ -157,4 +156,4 @@ def main(argv: list[str]) -> None:
     table = compute_table(steps, target, tasks, known.by, known.method)
     command_line.show(known.form, table)
     if known.plot:
-        save(compute_figure(steps, target, tasks, known.by, table.title), known.plot)
+        compute_plot(steps, target, tasks, known.by, table.title).save(known.plot)

@@ -12,7 +12,6 @@ from predict.reproduction.printed import differing
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
 from predict.show import command_line
-from predict.show.plots import save
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +29,7 @@ def main(argv: list[str]) -> None:
     write_text(known.output / "tables.md", f"# The paper's tables, recomputed\n\n{text}\n")
     figures = all_figures(study)
     for name, draw in figures.items():
-        save(draw(), known.output / f"{name}.png")
+        draw().save(known.output / f"{name}.png")
     print(
         f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {known.output}; "
         f"{differing(tables.values())} numbers do not round to what the paper prints, marked and explained there"

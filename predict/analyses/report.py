@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import base64
+import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ladder.errors import UserError
 from ladder.provenance import git_revision, versions
 from ladder.rung import Target
 from ladder.writing import write_json, write_text
-from predict.analyses.backtest import backtest_figure, method_errors, split_table, task_table
+from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
 from predict.analyses.variance import ladder_noise, variance_table
 from predict.measured.ladder import Measured
 from predict.methods import DEFAULT
-from predict.methods.base import Method
+from predict.methods.base import mean_error
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits, method_named
-from predict.methods.paper import PAPER, FittedPaper, Paper, TaskLaw
+from predict.notes import Severity
 from predict.show import command_line
-from predict.show.plots import Shown, chained_figure, save, step1_figure, step2_figure
+from predict.show.curves import Chain, Shown, TaskCurves
+from predict.show.law_plots import accuracy_plot, step1_plot, step2_plot
+from predict.show.method_curves import curves_of, formulas
+from predict.show.numbers import short_number
+from predict.show.page import Section, render, section
 from predict.show.predictions import Answer, prediction_table
-from predict.show.tables import Table, code, flags, significant, whole, words
+from predict.show.tables import Table, significant, whole, words
 from predict.show.words import note_texts
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading with an image (base64 PNG), tables, and a sentence on how to read them."""
-
-    title: str
-    text: str
-    image: str = ""
-    tables: tuple[Table, ...] = ()
 
 
 def write_report(data: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
-    """Writes report.html, its plots (chained, step1, step2, backtest .png) and predictions.json into `directory`.
-
-    Curves are the paper's laws, whose features every reader can check; crosses and bands are the method's predictions.
-
-    Without task losses there are no curves to draw, and the plots of the steps are left out.
+    """Writes report.html, its plots (accuracy, the method's steps, back-tests) and predictions.json into `directory`.
 
     Raises:
         UserError: as `predict_target`, or a directory that cannot be written.
@@ -56,65 +42,94 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
     answer = Answer(
         target=target, method=method, predictions=fits.predict_beside_paper(method), notes=fits.notes(method)
     )
+    shown = Shown(target=target, predictions=answer.predictions)
+    curves = curves_of(fits.fitted(method), data)
     noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks))
     content = {
         "target": target,
-        "method": method,
+        "headline": f"{target.name}, predicted from {len(fits.below.rungs)} smaller models",
+        "lead": _lead(fits, answer),
+        "warnings": note_texts([note for note in answer.notes if note.severity is Severity.WARNING]),
         "data": fits.below,
-        "share": fits.share,
-        "table": prediction_table(answer.predictions, f"Predictions for {target.name}"),
-        "notes": answer.notes,
+        "table": prediction_table(answer.predictions, ""),
+        "notes": [note.text for note in answer.notes if note.severity is Severity.NOTE],
         "sections": [
-            *_plots(fits, answer, directory),
+            *_accuracy(fits, shown, curves, directory),
             *_backtests(fits, directory),
+            *_all_steps(fits, shown, method, curves, directory),
+            Section(title="Formulas", text=FORMULAS, tables=(formulas(fits.fitted(method)),)),
             Section(title="Noise", text=NOISE, tables=(noise,)),
         ],
         "runs": _runs_table(fits.below),
         "versions": _versions(),
     }
     write_json(directory / "predictions.json", answer.to_json())
+    write_json(directory / "predictions.json", answer.to_json())
     path = directory / "report.html"
-    write_text(path, _render(content))
+    write_text(path, render(content))
     return path
 
 
-CHAINED = (
-    "Curves: the paper's two steps chained, one per size; dashed: a model of the target's size. Bars: 80% and 95%."
+ACCURACY = (
+    "The curves are the method's: one per size, or one through rungs that were trained once each; dashed it goes on to "
+    "the target. The cross is the prediction, with its 80% and 95% intervals where it has them; fit is the mean "
+    "relative error of the curves at the rungs."
 )
-STEP1 = "Final loss of each run, and the fitted power law. The percentage is the error of the predicted loss."
-STEP2 = (
-    "Every checkpoint of every run, and the fitted sigmoid. The percentage is the error of step 2 given the true loss."
-)
+STEP1 = "The loss of each run's last checkpoints, and the power law that is fitted to it."
+STEP2 = "Every checkpoint of every run, and the curve that is fitted to them."
+MEMBER = " The prediction (cross) is the mean of all members; the open circle is what this one says."
 BACKTESTS = (
     "Smaller ladders inside this one predict its larger runs: the only test that a ladder can give before the target."
 )
 NOISE = "What a prediction could at best be compared with: how much values change between checkpoints and reruns."
-FORMULAS = "Loss in the unit of the task's feature (bits per byte), N parameters, D tokens, accuracy in [0, 1]."
+FORMULAS = (
+    "L is a loss (of a task in bits per byte, of language modelling in nats per token), z = -ln of the part of the "
+    "questions beyond chance that is answered, N parameters, D tokens; accuracy is in [0, 1]."
+)
 
 
-def _plots(fits: Fits, answer: Answer, directory: Path) -> list[Section]:
-    """The steps of the method where it is one of the paper's with two of them, else those of `paper`."""
-    name = answer.method if has_steps(method_named(answer.method)) else PAPER.name
-    if not all(method_named(name).can_fit(fits.below, task) for task in fits.tasks):
+def _lead(fits: Fits, answer: Answer) -> str:
+    target, sizes = fits.target, sorted({run.n for run in fits.below.rungs})
+    span = " to ".join(dict.fromkeys(short_number(n) for n in (sizes[0], sizes[-1])))
+    error = mean_error(answer.predictions)
+    measured = "" if error is None else f" Where it was measured since, the mean error is {error:.2f} points."
+    today = datetime.datetime.now(datetime.UTC)
+    return (
+        f"{today:%-d %B %Y}: method {answer.method} predicts a model of {short_number(target.n)} parameters trained on "
+        f"{short_number(target.d)} tokens from ladder {fits.below.name} ({span} parameters), which cost "
+        f"{fits.share:.2%} of its compute.{measured}"
+    )
+
+
+def _accuracy(fits: Fits, shown: Shown, curves: Sequence[TaskCurves], directory: Path) -> list[Section]:
+    if not curves:
         return []
-    fitted = fits.fitted(name)
-    if not isinstance(fitted, FittedPaper):
-        return []
-    target = fits.target
-    steps: Shown = [(target, fits.predict(name))]
-    chained = chained_figure(fitted, [(target, answer.predictions)], f"Accuracy from N and D ({target.name})")
-    step1 = step1_figure(fitted, steps, f"Step 1: loss from N and D ({target.name})")
-    step2 = step2_figure(fitted, steps, f"Step 2: accuracy from loss ({target.name})")
+    plot = accuracy_plot(fits.below.rungs, curves, [shown], f"Accuracy over the ladder, and {shown.target.name}")
+    return [section("Accuracy over the ladder", ACCURACY, plot, directory / "chained.png")]
+
+
+def _all_steps(fits: Fits, shown: Shown, method: str, curves: Sequence[TaskCurves], directory: Path) -> list[Section]:
+    """Each chain of two steps on the way to accuracy; none where accuracy is a function of N and D alone."""
+    found: list[Section] = []
+    for name in dict.fromkeys(chain.name for task in curves for chain in task.chains):
+        pairs = [(i, chain) for i, task in enumerate(curves) for chain in task.chains if chain.name == name]
+        found += _steps(fits.below, shown, name or f"method {method}", pairs, directory)
+    return found
+
+
+def _steps(
+    data: Measured, shown: Shown, name: str, pairs: Sequence[tuple[int, Chain]], directory: Path
+) -> list[Section]:
+    places, chains = [place for place, _ in pairs], [chain for _, chain in pairs]
+    first = [replace(chains[0], title="Every task")] if chains[0].shared else chains
+    suffix = f"-{chains[0].name.lower().replace(' ', '-')}" if chains[0].name else ""
+    heading, more = (f"member {name}", MEMBER) if chains[0].name else (name, "")
+    step1 = step1_plot(data.rungs, first, [shown], f"Step 1, {heading}: loss over the ladder")
+    step2 = step2_plot(data.rungs, chains, [shown], places, f"Step 2, {heading}: accuracy from loss")
     return [
-        _section("Accuracy from N and D", CHAINED, chained, directory / "chained.png"),
-        _section("Step 1: loss from N and D", f"By method {name}. {STEP1}", step1, directory / "step1.png"),
-        _section("Step 2: accuracy from loss", f"By method {name}. {STEP2}", step2, directory / "step2.png"),
-        Section(title=f"Formulas fitted by method {name}", text=FORMULAS, tables=(_formulas(fitted.laws),)),
+        section(f"Step 1 of {heading}", STEP1, step1, directory / f"step1{suffix}.png"),
+        section(f"Step 2 of {heading}", STEP2 + more, step2, directory / f"step2{suffix}.png"),
     ]
-
-
-def has_steps(method: Method) -> bool:
-    return isinstance(method, Paper) and method.feature is not None
 
 
 def _backtests(fits: Fits, directory: Path) -> list[Section]:
@@ -123,36 +138,8 @@ def _backtests(fits: Fits, directory: Path) -> list[Section]:
         return []
     study, tasks = fitted.study, fitted.asked
     methods = method_errors(fits.below, study, tasks)
-    figure = backtest_figure(study, tasks, methods)
     tables = (split_table(study, tasks, methods), task_table(study, tasks, methods))
-    return [_section("Back-tests", BACKTESTS, figure, directory / "backtest.png", tables)]
-
-
-def _section(title: str, text: str, figure: Figure, path: Path, tables: tuple[Table, ...] = ()) -> Section:
-    save(figure, path)
-    return Section(title=title, text=text, image=base64.b64encode(path.read_bytes()).decode(), tables=tables)
-
-
-def _formulas(laws: Sequence[TaskLaw]) -> Table:
-    rows = tuple(
-        (
-            law.task.title,
-            law.chain.step1.formula() if law.chain.step1 else None,
-            law.chain.step2.formula(),
-            note_texts(law.notes),
-        )
-        for law in laws
-    )
-    table = Table(title="", columns=(words("task"), code("step 1"), code("step 2"), flags()), rows=rows)
-    return table.without_empty_columns()
-
-
-def _render(content: dict[str, Any]) -> str:
-    import jinja2
-
-    folder = jinja2.FileSystemLoader(Path(__file__).parent.parent / "show" / "templates")
-    environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("report.html").render(**content)
+    return [section("Back-tests", BACKTESTS, backtest_plot(study, tasks, methods), directory / "backtest.png", tables)]
 
 
 def _runs_table(data: Measured) -> Table:
@@ -172,7 +159,7 @@ def main(argv: list[str]) -> None:
     options = command_line.parser("report", __doc__ or "")
     command_line.add_ladder(options)
     command_line.add_target(options)
-    options.add_argument("--method", default="default", help="default, paper, or a variant of it")
+    options.add_argument("--method", default=DEFAULT, help="default, paper, or a variant of it")
     options.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="where to write")
     known, overrides = command_line.parse(options, argv)
     method_named(known.method)

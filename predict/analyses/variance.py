@@ -13,11 +13,12 @@ from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.ensemble import all_tasks
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, panels, save
+from predict.show.numbers import short_number
+from predict.show.plots import BLUE, COLUMNS, GREY, Plot, label
 from predict.show.tables import Column, Table, fixed, words
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LAST = 10  # checkpoints: the paper's SD10
 
@@ -98,10 +99,14 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
     repeats = len(repeated(data))
     whole = "; these are all of the run, so that the SD is also of what it still learned" if measured <= LAST else ""
-    rows = tuple((noise.task.title, *noise_cells(noise.accuracy), *noise_cells(noise.loss)) for noise in noises)
+    losses = any(noise.loss for noise in noises)
+    rows = tuple(
+        (noise.task.title, *noise_cells(noise.accuracy), *(noise_cells(noise.loss) if losses else ()))
+        for noise in noises
+    )
     return Table(
         title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}",
-        columns=(words("task"), *_columns("accuracy"), *_columns("loss")),
+        columns=(words("task"), *_columns("accuracy"), *(_columns("loss") if losses else ())),
         rows=rows,
         notes=(
             f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
@@ -127,22 +132,23 @@ def noise_cells(noise: Noise | None) -> tuple[float | None, ...]:
     return noise.sd, relative, noise.rerun, noise.signal_to_noise
 
 
-def variance_figure(data: Measured, tasks: Sequence[Task], title: str) -> Figure:
-    """Loss and accuracy over the checkpoints of the largest run, a panel each per task (paper, figures 5 and 9)."""
+def variance_plot(data: Measured, tasks: Sequence[Task], title: str) -> Plot:
+    """Accuracy and loss over the checkpoints of the largest run, a panel each per task (paper, figures 5 and 9)."""
     top = largest(data.rungs)
-    shown = [(task, metric) for task in tasks for metric in ("rc_bpb", "rc_acc") if top.has(task, metric)]
-    figure, axes = panels(len(shown), title, height=2.3)
-    for axis, (task, metric) in zip(axes, shown, strict=True):
+    shown = [(task, metric) for task in tasks for metric in ("rc_acc", "rc_bpb") if top.has(task, metric)]
+    both = any(metric == "rc_bpb" for _, metric in shown)
+    plot = Plot(len(shown), title, columns=4 if both else COLUMNS, height=2.5)
+    for axis, (task, metric) in zip(plot.axes, shown, strict=True):
         curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
         scale = 100 if metric == "rc_acc" else 1
         axis.plot(curve.steps, scale * curve.values, color=GREY, linewidth=0.9)
         axis.plot(curve.steps[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
+        axis.locator_params(axis="x", nbins=5)
+        axis.xaxis.set_major_formatter(lambda value, _: short_number(value) if value else "0")
         sd = sd_of_last(curve)
-        noise = "" if sd is None else f", SD{LAST} {sd / curve.values[-LAST:].mean():.2%}"
-        axis.set_title(f"{task.title}{noise}", fontsize=9.5)
-        axis.set_xlabel("step", fontsize=8.5)
-        axis.set_ylabel("accuracy, %" if metric == "rc_acc" else "loss", fontsize=8.5)
-    return figure
+        noise = "one checkpoint" if sd is None else f"SD of the last {LAST} {sd / curve.values[-LAST:].mean():.2%}"
+        label(axis, task.title, noise, "step", "accuracy, %" if metric == "rc_acc" else "loss")
+    return plot
 
 
 def main(argv: list[str]) -> None:
@@ -157,4 +163,4 @@ def main(argv: list[str]) -> None:
     command_line.show(known.form, variance_table(data, noises))
     if known.plot:
         title = f"Checkpoints of {largest(data.rungs).name}"
-        save(variance_figure(data, [noise.task for noise in noises], title), known.plot)
+        variance_plot(data, [noise.task for noise in noises], title).save(known.plot)

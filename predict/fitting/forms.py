@@ -30,8 +30,8 @@ class PowerLaw:
             + self.E
         )
 
-    def formula(self) -> str:
-        return f"L(N,D) = {self.A:.4g}/N^{self.alpha:.3f} + {self.B:.4g}/D^{self.beta:.3f} + {self.E:.3f}"
+    def formula(self, symbol: str = "L") -> str:
+        return f"{symbol}(N,D) = {self.A:.4g}/N^{self.alpha:.3f} + {self.B:.4g}/D^{self.beta:.3f} + {self.E:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Sigmoid:
         return self.a * expit(self.k * (np.asarray(loss, dtype=float) - self.L0)) + self.b
 
     def formula(self) -> str:
-        return f"Acc(L) = {self.a:.3f}/(1+exp(-{self.k:.3f}(L-{self.L0:.3f}))) + {self.b:.3f}"
+        return f"Acc(L) = {self.a:.3f}/(1+exp({-self.k:.3f}(L-{self.L0:.3f}))) + {self.b:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,25 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predict.analyses.compute import compute_figure
-from predict.analyses.variance import variance_figure
+from predict.analyses.compute import compute_plot
+from predict.analyses.variance import variance_plot
 from predict.fitting.forms import ComputeLaw
 from predict.reproduction.study import MC_STEPS, PaperStudy, multiple_choice
-from predict.show.plots import TARGET_COLOURS, Look, chained_figure, mark_target, panels, step1_figure, step2_figure
+from predict.show.curves import Shown
+from predict.show.law_plots import accuracy_plot, mark_target, step1_plot, step2_plot
+from predict.show.method_curves import curves_of
+from predict.show.numbers import short_number
+from predict.show.plots import INK, TARGET_COLOURS, Look, Plot, dot, label, legend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from matplotlib.figure import Figure
 
-
-def all_figures(study: PaperStudy) -> dict[str, Callable[[], Figure]]:
+def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
     """File name -> what draws it."""
 
-    def steps(method: str, kind: str, count: int = 8) -> Callable[[], Figure]:
+    def steps(method: str, kind: str, count: int = 8) -> Callable[[], Plot]:
         return lambda: _steps(study, method, kind, count)
 
-    found: dict[str, Callable[[], Figure]] = {
+    found: dict[str, Callable[[], Plot]] = {
         "figure01-step1-mmlu": steps("paper", "step1", 1),
         "figure01-step2-mmlu": steps("paper", "step2", 1),
         "figure01-chained-mmlu": steps("paper", "chained", 1),
@@ -48,88 +50,78 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Figure]]:
     return dict(sorted(found.items()))
 
 
-def _steps(study: PaperStudy, method: str, kind: str, count: int) -> Figure:
+def _steps(study: PaperStudy, method: str, kind: str, count: int) -> Plot:
     """One of the three plots for the first `count` tasks."""
-    fitted = study.fitted[method].first(count)
-    shown = [(target, predictions[:count]) for target, predictions in study.shown(method)]
-    title = {
-        "step1": "Step 1: loss from N and D",
-        "step2": "Step 2: accuracy from loss",
-        "chained": "Accuracy from N and D",
-    }
-    heading = f"{title[kind]}, method {method}"
+    curves = curves_of(study.fitted[method].first(count), study.data)
+    shown = [Shown(target=target, predictions=found[:count]) for target, found in study.shown(method)]
+    runs = study.data.rungs
     if kind == "chained":
-        return chained_figure(fitted, shown, heading)
-    draw = step1_figure if kind == "step1" else step2_figure
-    return draw(fitted, shown, heading)
+        return accuracy_plot(runs, curves, shown, f"Accuracy from N and D, method {method}")
+    chains = [chain for task in curves for chain in task.chains]
+    if kind == "step1":
+        return step1_plot(runs, chains, shown, f"Step 1: loss from N and D, method {method}")
+    return step2_plot(runs, chains, shown, range(count), f"Step 2: accuracy from loss, method {method}")
 
 
-def _c4(study: PaperStudy) -> Figure:
+def _c4(study: PaperStudy) -> Plot:
     """The loss on C4 is one law for all tasks."""
-    figure = _steps(study, "paper-c4", "step1", 1)
-    figure.axes[0].set_title("C4 loss", fontsize=9.5)
-    return figure
+    return _steps(study, "paper-c4", "step1", 1)
 
 
-def _checkpoints(study: PaperStudy, names: list[str], figure: str) -> Figure:
+def _checkpoints(study: PaperStudy, names: list[str], figure: str) -> Plot:
     tasks = [task for task in study.ten_tasks if task.name in names]
-    return variance_figure(study.data, tasks, f"{figure}: checkpoints of the largest ladder model")
+    return variance_plot(study.data, tasks, f"{figure}: checkpoints of the largest ladder model")
 
 
-def _compute(study: PaperStudy, figure: int, axis: str) -> Figure:
+def _compute(study: PaperStudy, figure: int, axis: str) -> Plot:
     target = study.targets[0]
-    steps = study.compute(axis)
-    return compute_figure(
-        steps, target, study.tasks, axis, f"Figure {figure}: error at {target.name} as the ladder grows"
-    )
+    title = f"Figure {figure}: error at {target.name} as the ladder grows"
+    return compute_plot(study.compute(axis), target, study.tasks, axis, title)
 
 
-def _flops(study: PaperStudy) -> Figure:
+def _flops(study: PaperStudy) -> Plot:
     """Loss against training FLOPs (figure 11)."""
-    fitted = study.fitted["paper-flops"]
-    figure, axes = panels(len(fitted.laws), "Step 1: loss from training FLOPs")
-    data, look = study.data, Look(study.data.rungs)
-    runs = list(data.rungs)
-    flops = np.array([data.flops(run.n, run.d) for run in runs])
-    for i, (axis, law) in enumerate(zip(axes, fitted.laws, strict=True)):
+    fitted, data = study.fitted["paper-flops"], study.data
+    plot, look = Plot(len(fitted.laws) + 1, "Step 1: loss from training FLOPs"), Look(data.rungs)
+    flops = np.array([data.flops(run.n, run.d) for run in data.rungs])
+    ends = [data.flops(target.n, target.d) for target in study.targets]
+    grid = np.geomspace(flops.min(), max(ends), 100)
+    for i, (axis, law) in enumerate(zip(plot.axes, fitted.laws, strict=False)):
         losses = fitted.finals(law.task)
-        for run, compute, loss in zip(runs, flops, losses, strict=True):
-            axis.plot(compute, loss, look.marker(run), color=look.colour(run), markersize=6)
-        ends = [data.flops(target.n, target.d) for target in study.targets]
-        grid = np.geomspace(flops.min(), max(ends), 100)
+        for run, compute, loss in zip(data.rungs, flops, losses, strict=True):
+            axis.plot(compute, loss, look.marker(run), color=look.colour(run), markersize=6, mew=0)
         if isinstance(law.chain.step1, ComputeLaw):
-            axis.plot(grid, law.chain.step1(grid), color="#222222", linewidth=1.0)
-        for (_, predictions), end, colour in zip(study.shown("paper-flops"), ends, TARGET_COLOURS, strict=False):
-            mark_target(axis, end, predictions[i], colour)
+            axis.plot(grid, law.chain.step1(grid), color=INK, linewidth=1.0)
+        errors = []
+        for (target, predictions), end, colour in zip(study.shown("paper-flops"), ends, TARGET_COLOURS, strict=False):
+            loss = predictions[i].loss
+            mark_target(axis, end, loss.value if loss else None, predictions[i].actual_loss, colour)
+            errors.append(f"{target.name} {predictions[i].loss_error_percent:+.1f}%")
         axis.set_xscale("log")
-        axis.set_title(law.task.title, fontsize=9.5)
-        axis.set_xlabel("training FLOPs C", fontsize=8.5)
-        axis.set_ylabel("loss", fontsize=8.5)
-    look.legend(figure, study.shown("paper-flops"))
-    return figure
+        label(axis, law.task.title, f"error {', '.join(errors)}", "training FLOPs C", "task loss, bits per byte")
+    marks = [dot("x", c, f"{t.name}, predicted") for t, c in zip(study.targets, TARGET_COLOURS, strict=False)]
+    legend(plot.axes[-1], [*look.handles(), *marks])
+    return plot
 
 
-def _multiple_choice(study: PaperStudy) -> Figure:
+def _multiple_choice(study: PaperStudy) -> Plot:
     """Multiple-choice accuracy over training, and against task loss with the fits for MMLU (figure 10)."""
-    figure, (over, against) = panels(2, "Figure 10: accuracy in the multiple-choice format")
-    figure.set_size_inches(11, 4.6)
+    plot = Plot(2, "Figure 10: accuracy in the multiple-choice format", height=4.0, wide=1.4)
+    over, against = plot.axes
     runs = {run.name: run for run in study.data.runs}
     for mc, colour in zip(multiple_choice(study, study.tasks[:1]), TARGET_COLOURS, strict=False):
         run = runs[MC_STEPS[mc.target.name][0]]
         for i, task in enumerate(study.tasks):
             curve = run.curve(task, "mc_acc")
-            label = f"{mc.target.name}, one line per task" if i == 0 else None
-            over.plot(curve.steps, 100 * curve.values, color=colour, linewidth=0.8, alpha=0.7, label=label)
-        against.plot(
-            mc.loss, 100 * mc.accuracy, "o", color=colour, markersize=3, alpha=0.5, label=f"{mc.target.name}, MMLU"
-        )
+            name = mc.target.name if i == 0 else None
+            over.plot(curve.steps, 100 * curve.values, color=colour, linewidth=0.8, alpha=0.7, label=name)
+        against.plot(mc.loss, 100 * mc.accuracy, "o", color=colour, markersize=3, alpha=0.5, label=mc.target.name)
         grid = np.linspace(mc.actual_loss - 0.02, mc.loss.max(), 100)
         against.plot(grid, 100 * mc.law(grid), color=colour, linewidth=1.2)
         against.plot(mc.actual_loss, 100 * mc.actual, "*", color=colour, markersize=13)
-    over.set_xlabel("step")
-    over.set_ylabel("accuracy, %")
-    over.legend(fontsize=8)
-    against.set_xlabel("task loss of MMLU (star: the target at its end)")
-    against.set_ylabel("accuracy, %")
-    against.legend(fontsize=8)
-    return figure
+    label(over, "Over training", "one line per task", "step", "accuracy, %")
+    label(against, "MMLU from its loss", "star: the target at its end", "task loss, bits per byte", "accuracy, %")
+    over.xaxis.set_major_formatter(lambda value, _: short_number(value) if value else "0")
+    over.legend()
+    against.legend()
+    return plot

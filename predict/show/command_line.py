@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ladder.config import load_config, load_target, split_overrides
 from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
+from predict.show.numbers import short_number
 from predict.show.tables import Table
 from predict.show.text import as_text
 
@@ -101,7 +102,7 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
     if options.n is not None or options.d is not None:
         if options.n is None or options.d is None or options.target:
             raise UserError("a target is either --target NAME or both --n PARAMETERS and --d TOKENS")
-        return Target(name=f"N={options.n:.3g}, D={options.d:.3g}", n=options.n, d=options.d)
+        return Target(name=f"{short_number(options.n)} on {short_number(options.d)} tokens", n=options.n, d=options.d)
     if not options.target:
         raise UserError("which target? --target NAME (python -m predict --help), or --n and --d")
     from ladder.config import ladder_from_config

@@ -1,0 +1,39 @@
+"""A page that opens offline: sections with tables and plots, whose panels stand side by side or one below the other."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from predict.show.plots import Plot
+from predict.show.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading, a sentence on how to read what follows, panels (base64 PNGs), and tables."""
+
+    title: str
+    text: str
+    panels: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def section(title: str, text: str, plot: Plot, path: Path, tables: tuple[Table, ...] = ()) -> Section:
+    """A section with a plot, which is also written to `path`."""
+    plot.save(path)
+    panels = tuple(base64.b64encode(panel).decode() for panel in plot.cut(path))
+    return Section(title=title, text=text, panels=panels, tables=tables)
+
+
+def render(content: dict[str, Any]) -> str:
+    """The template `report.html` filled in; names are escaped."""
+    import jinja2
+
+    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(
+        loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html").render(**content)

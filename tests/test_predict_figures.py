@@ -1,0 +1,126 @@
+"""What is drawn: curves of the method that predicted, on ladders of any shape, and names that cover nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_ladder import rows_of, simulated, write
+
+from ladder.rung import Target
+from predict.__main__ import main
+from predict.measured.ladder import Measured
+from predict.measured.load import load_ladder
+from predict.measured.table import table_of
+from predict.methods import METHODS
+from predict.methods.ensemble import FittedEnsemble
+from predict.methods.fits import predict_target
+from predict.show.curves import paths
+from predict.show.method_curves import curves_of
+from predict.show.plots import Plot, place_names
+
+TARGET = Target(name="far", n=7e9, d=2.8e12)
+WORDS = ["--n", "7e9", "--d", "2.8e12"]
+SMALL = ["--sizes", "190M,370M,760M,1.3B"]
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    return load_ladder(write(tmp_path_factory.mktemp("ladder") / "mine.csv", simulated(noise=0.003))).below(TARGET)
+
+
+def accuracies_alone(folder: Path, checkpoints: int) -> str:
+    frame = simulated(noise=0.003, checkpoints=checkpoints)
+    return str(write(folder / "mine.csv", frame[frame.metric == "rc_acc"]))
+
+
+def test_curves_are_those_of_the_method_that_predicted(ladder: Measured) -> None:
+    tasks = ladder.tasks()
+    fitted = {name: METHODS[name].fit(ladder, tasks) for name in ("default", "paper", "paper-flops", "paper-single")}
+    drawn = {name: curves_of(one, ladder) for name, one in fitted.items()}
+    ensemble = fitted["default"]
+    assert isinstance(ensemble, FittedEnsemble)
+    for method, (curves,) in drawn.items():
+        (p,) = predict_target(ladder, TARGET, method)
+        assert curves.accuracy is not None
+        assert float(curves.accuracy(TARGET.n, TARGET.d)) == pytest.approx(p.accuracy.value, abs=1e-12)
+        along = np.asarray(curves.accuracy(np.full(5, TARGET.n), np.geomspace(1e11, 1e13, 5)))
+        assert along.shape == (5,) and (np.diff(along) > 0).all()
+    names = [chain.name for chain in drawn["default"][0].chains]
+    assert names == [name for name in ensemble.study.members if name != "direct"] and names
+    for chain in drawn["default"][0].chains:
+        assert len(chain.clouds) == len(chain.finals) == len(ladder.rungs)
+        actual = chain.actual(TARGET)
+        assert actual is not None and float(chain.step1(TARGET.n, TARGET.d)) == pytest.approx(actual, rel=0.05)
+
+
+def test_where_each_size_was_trained_once_one_curve_leads_to_the_target(tmp_path: Path) -> None:
+    rows = [row for size, n in (("a", 1e8), ("b", 3e8), ("c", 1e9)) for row in rows_of(size, size, n, 20 * n)]
+    runs = load_ladder(write(tmp_path / "mine.csv", table_of(rows, "mine"))).rungs
+    through, ahead = paths(runs, [TARGET])
+    assert (through.n[0], through.n[-1]) == (pytest.approx(1e8), pytest.approx(1e9)) and not through.ahead
+    assert (ahead.n[-1], ahead.d[-1]) == (pytest.approx(TARGET.n), pytest.approx(TARGET.d)) and ahead.ahead
+    assert (ahead.n[0], ahead.d[0]) == (pytest.approx(1e9), pytest.approx(2e10))
+
+
+def test_a_ladder_of_accuracies_alone_has_curves_formula_and_noise(tmp_path: Path) -> None:
+    path, out = accuracies_alone(tmp_path, 12), tmp_path / "out"
+    main(["report", "--ladder", path, *SMALL, *WORDS, "--output", str(out)])
+    page = (out / "report.html").read_text()
+    assert (out / "chained.png").exists() and not list(out.glob("step*.png"))
+    assert "z(N,D) = " in page and "7B on 2.8T tokens, predicted from 16 smaller models" in page
+    assert (
+        "accuracy SNR" in page and "loss SNR" not in page and "inf" not in page.split("</style>")[1].split("<h2>")[-2]
+    )
+
+
+def test_noise_is_blank_where_there_is_one_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["variance", "--ladder", accuracies_alone(tmp_path, 1), "--json"])
+    (noise,) = json.loads(capsys.readouterr().out)
+    assert noise["rows"] == [{"task": "quiz", **dict.fromkeys(noise["rows"][0].keys() - {"task"})}]
+
+
+def test_advice_needs_no_losses_and_says_why_it_chose_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = accuracies_alone(tmp_path, 12)
+    words = ["advise", "--ladder", path, "--sizes", "190M,370M,760M", *WORDS, "--json"]
+    main([*words, "--budget", "1e21"])
+    (advice,) = json.loads(capsys.readouterr().out)
+    assert any(row["order"] == 1 for row in advice["rows"])
+    assert "1 of 1 tasks by accuracy: no task loss in every rung" in advice["notes"]
+    main([*words, "--budget", "1e20"])  # buys a longer run of the smallest size alone
+    (advice,) = json.loads(capsys.readouterr().out)
+    chosen = [row for row in advice["rows"] if row["order"]]
+    assert bool(chosen) != any(note.startswith("none chosen: ") for note in advice["notes"])
+
+
+def test_names_cover_neither_points_nor_names_nor_edges() -> None:
+    plot = Plot(1, "crowded")
+    (axis,) = plot.axes
+    points = [(1.0, 1.0), (1.02, 1.0), (1.0, 1.03), (2.0, 2.0)]
+    axis.plot(*zip(*points, strict=True), "o")
+    axis.margins(0.4)
+    place_names(axis, points, ["first", "second", "third", "at the edge"])
+    frame = axis.get_window_extent()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert axis.texts[0].get_text() == "first" and axis.texts[-1].get_text() == "at the edge"
+    for i, box in enumerate(boxes):
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_a_page_shows_each_panel_by_itself(tmp_path: Path) -> None:
+    from PIL import Image
+
+    plot = Plot(4, "four")
+    for shade, axis in enumerate(plot.axes):
+        axis.set_facecolor(str(0.2 * shade))
+    plot.save(tmp_path / "four.png")
+    panels = plot.cut(tmp_path / "four.png")
+    shades = []
+    for i, panel in enumerate(panels):
+        (tmp_path / f"{i}.png").write_bytes(panel)
+        picture = Image.open(tmp_path / f"{i}.png").convert("L")
+        shades.append(picture.getpixel((picture.width // 2, picture.height // 2)))
+    assert len({len(panels)}) == 1 and shades == pytest.approx([0, 51, 102, 153], abs=3)
