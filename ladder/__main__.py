@@ -1,4 +1,4 @@
-"""`python -m ladder plan|run|status|cancel|predict [ladder=NAME] [key=value …]`: a ladder from plan to prediction."""
+"""`python -m ladder new|plan|run|status|cancel|predict [ladder=NAME] [key=value …]`: from plan to prediction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from ladder.config import (
 )
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.launch import Launch
-from ladder.plan import plan_csv, plan_json, plan_tables, print_table
-from ladder.status import status_table
+from ladder.new import new_ladder
+from ladder.plan import plan_csv, plan_json
+from ladder.show import plan_tables, print_table, status_table
 
 COMMANDS = {
+    "new": "write commented files for a ladder of your own",
     "plan": "what the rungs are and what they cost",
     "run": "train and measure what is missing, then predict",
     "status": "where each run stands; exit code 0: all done, 1: under way, 3: stopped or failed",
@@ -51,6 +53,11 @@ def main(argv: list[str]) -> int:
     options, words = parser.parse_known_args(argv)
     if options.command not in COMMANDS:
         raise unknown("command", options.command, COMMANDS)
+    if options.command == "new":
+        if len(words) != 1:
+            raise UserError("say how the ladder is called: python -m ladder new NAME")
+        print(new_ladder(words[0]))
+        return 0
     for option, command in (("json", "plan"), ("csv", "plan"), ("dry_run", "run"), ("watch", "status")):
         if getattr(options, option) and options.command != command:
             raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {command}")

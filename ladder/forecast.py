@@ -34,9 +34,9 @@ class Forecast:
             return False
         try:
             value = read_json(self.path)
-        except UserError:
+            return isinstance(value, dict) and value.get("inputs_sha256") == self._inputs()
+        except UserError:  # a file that cannot be read says nothing
             return False
-        return isinstance(value, dict) and value.get("inputs_sha256") == self._inputs()
 
     def make(self) -> None:
         """Writes the numbers as JSON and the report, unless they are there already.
@@ -87,14 +87,21 @@ class Forecast:
         return f"{rung.name} ({len(steps)} of {len(rung.hparams.checkpoint_steps)} steps: {listed})" if steps else ""
 
     def _inputs(self) -> str:
-        runs = {rung.name: _stamps(self._directory.run(rung.name)) for rung in self._rungs}
+        runs = {rung.name: _contents(self._directory.run(rung.name)) for rung in self._rungs}
         return json_sha256([self._method, self._target.n, self._target.d, runs])
 
 
-def _stamps(run: RunDirectory) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each measurement: while these stay, so do the contents."""
-    stats = ((path.name, path.stat()) for path in run.metrics_files())
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+def _contents(run: RunDirectory) -> list[tuple[str, str]]:
+    """Name and hash of each measurement: a copied or moved ladder has the same.
+
+    Without what `evaluate` notes there of the weights' files, which a copy changes.
+    """
+    values = ((path.name, read_json(path)) for path in run.metrics_files())
+    plain = ((name, value if isinstance(value, dict) else {}) for name, value in values)
+    return [
+        (name, json_sha256({key: item for key, item in value.items() if key != "weight_files"}))
+        for name, value in plain
+    ]
 
 
 def _stage(*words: str) -> str:

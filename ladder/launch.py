@@ -32,11 +32,12 @@ from ladder.jobs import (
 )
 from ladder.local import LocalRun, check_affordable
 from ladder.locks import exclusive, lock_holder
-from ladder.plan import Plan, make_plan, size
+from ladder.plan import Plan, make_plan
 from ladder.processes import process_lives
 from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Ladder, Rung, Target
 from ladder.settings import Config
+from ladder.show import size
 from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder
 from ladder.status import LadderStatus, QueuedJob, ladder_status, measured_mfu
 

@@ -16,16 +16,15 @@ from ladder.cluster import Cluster
 from ladder.errors import UserError
 from ladder.history import at_work
 from ladder.jobs import ACCELERATE, FOLLOW, MEASURE, PREDICT, TERMINATE_SECONDS, Job, last_line, run_task
+from ladder.plan import CPU_FLOPS_LIMIT
 from ladder.rundir import LadderDirectory, find_runs
 from ladder.rung import Rung
-from ladder.status import RunStatus, duration, run_status
+from ladder.show import duration
+from ladder.status import RunStatus, run_status
 
 PROGRESS_SECONDS = 15
 _POLL_SECONDS = 0.2
 _FOREVER_MINUTES = 60 * 24 * 365
-
-CPU_FLOPS_LIMIT = 1e16
-"""Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take almost four days."""
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:

@@ -8,19 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-
 from ladder.cluster import Cluster, Gpu
 from ladder.errors import UserError
 from ladder.rung import Ladder, Rung, Target
 from ladder.settings import TrainSettings
-from ladder.status import duration
 
 ADAM_BYTES = 12
 """A resume state, per parameter: fp32 weight and two moments."""
+
+CPU_FLOPS_LIMIT = 1e16
+"""Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take almost four days."""
 
 _TRAINING_BYTES = ADAM_BYTES + 4 + 4  # on the device, per parameter: with the gradient and DDP's bucket of it
 _LOGIT_BYTES = 8 * 2**28  # `train/loss.py`: so many logits at once, in bf16 and fp32, and their gradient
@@ -69,6 +66,7 @@ class Plan:
     rungs: tuple[RungPlan, ...]
     one_by_one_hours: float | None
     followers: int
+    on_gpus: bool  # else GPU-hours and prices would be of a machine that is not used
 
     def total(self, key: str) -> float:
         return sum(getattr(rung, key) for rung in self.rungs)
@@ -149,9 +147,17 @@ def make_plan(
         )
 
     planned = tuple(plan(rung) for rung in rungs)
+    asked = any(cluster.gpus_of(rung, gpus_here) for rung in rungs)
+    on_gpus = asked or sum(rung.flops_6nd for rung in rungs) > CPU_FLOPS_LIMIT
     one_by_one = sum(rung.wall_hours for rung in planned) if cluster.slurm is None and gpus_here <= 1 else None
     return Plan(
-        ladder=ladder.name, target=target, gpu=gpu, rungs=planned, one_by_one_hours=one_by_one, followers=followers
+        ladder=ladder.name,
+        target=target,
+        gpu=gpu,
+        rungs=planned,
+        one_by_one_hours=one_by_one,
+        followers=followers,
+        on_gpus=on_gpus,
     )
 
 
@@ -169,109 +175,6 @@ def _micro_batch(rung: Rung, share: int, gpu: Gpu) -> int:
     while micro_batch > 1 and micro_batch * sequence > room:
         micro_batch = -(-micro_batch // 2)
     return micro_batch
-
-
-def describe(rung: Rung) -> str:
-    """Every derived number of one rung, a line each."""
-    hparams = rung.hparams
-    lines = {
-        "N": f"{rung.n:,} parameters without the input embedding ({rung.shape.total_parameters:,} in all)",
-        "D": f"{rung.d:,} tokens ({rung.multiple:g} x 20N)",
-        "batch": f"{hparams.batch_tokens:,} tokens ({hparams.batch_sequences} x {hparams.sequence_length:,})",
-        "peak LR": f"{hparams.peak_lr:.4e}",
-        "steps": (
-            f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, {hparams.schedule} to {hparams.decay_steps:,})"
-        ),
-        "checkpoints": f"{len(hparams.checkpoint_steps)} (every {hparams.checkpoint_every:,} steps and the last)",
-        "FLOPs": f"{rung.flops_6nd:.3e} (6ND), {rung.flops_with_attention:.3e} with attention",
-    }
-    return "\n".join([f"rung {rung.name}", *(f"  {key:<12} {value}" for key, value in lines.items())])
-
-
-def print_table(table: Table) -> None:
-    """Prints a table at its natural width: on a narrow terminal lines wrap, but no number is cut."""
-    console = Console()
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
-    console.print(table)
-
-
-def _rounded(value: float) -> str:
-    if value < 0.01:
-        return "<0.01" if value else "0"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def size(number: float) -> str:
-    """1234567890 -> "1.2 GB"."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if number >= scale:
-            return f"{number / scale:.{0 if number >= 10 * scale else 1}f} {unit}"
-    return f"{number / 1e3:.0f} kB"
-
-
-def plan_tables(plan: Plan) -> list[Table]:
-    """What is trained, and what that costs: the two tables that `python -m ladder plan` prints."""
-    recipe = _table(
-        f"ladder {plan.ladder}: {len(plan.rungs)} rungs",
-        ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention"),
-    )
-    gpu, measured = plan.gpu, any(rung.mfu_measured for rung in plan.rungs)
-    cost = _table(
-        f"on {gpu.name} ({gpu.memory_gb:g} GB, {gpu.peak_flops / 1e12:,.0f} TFLOP/s) at "
-        f"{'measured' if measured else f'{gpu.mfu:.0%}'} MFU, ${gpu.dollars_per_hour:g} an hour",
-        ("rung", "GPUs", "micro-batch", "GPU-h", "wall", "$", "weights", "resume", "evaluation GPU-h"),
-    )
-    for previous, rung in zip([None, *plan.rungs], plan.rungs, strict=False):
-        if previous and rung.n != previous.n:
-            recipe.add_section()
-            cost.add_section()
-        recipe.add_row(
-            rung.rung,
-            f"{rung.n:,}",
-            f"{rung.d:,}",
-            f"{rung.batch_sequences:,}",
-            f"{rung.peak_lr:.3g}",
-            f"{rung.warmup_steps:,}",
-            f"{rung.steps:,}",
-            f"{rung.checkpoints:,}",
-            f"{rung.flops_6nd:.2e}",
-            f"{rung.flops_with_attention:.2e}",
-        )
-        cost.add_row(
-            rung.rung,
-            str(rung.gpus),
-            f"{rung.micro_batch} x {rung.accumulation}",
-            _rounded(rung.gpu_hours),
-            duration(3600 * rung.wall_hours),
-            _rounded(rung.dollars),
-            size(rung.weights_bytes),
-            size(rung.resume_bytes),
-            _rounded(rung.evaluation_gpu_hours) if rung.evaluation_gpu_hours else "unknown",
-        )
-    recipe.caption = (
-        f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
-    )
-    evaluation = plan.total("evaluation_gpu_hours")
-    notes = [
-        f"in all {_rounded(plan.total('gpu_hours'))} GPU-hours of training and "
-        f"{_rounded(evaluation) if evaluation else 'an unknown number'} of evaluation "
-        f"({plan.total('checkpoints'):,.0f} checkpoints), ${_rounded(plan.dollars)} with both",
-        f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk",
-        f"longest run {duration(3600 * max(rung.wall_hours for rung in plan.rungs))}",
-    ]
-    if plan.one_by_one_hours:
-        notes.append(f"one after another {duration(3600 * plan.one_by_one_hours)}")
-    if plan.followers:
-        notes.append(f"{plan.followers} followers hold a GPU each meanwhile")
-    cost.caption = "; ".join(notes)
-    return [recipe, cost]
-
-
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title)
-    for column in columns:
-        table.add_column(column, justify="left" if column == "rung" else "right", no_wrap=True)
-    return table
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from ladder.history import finished, read_history
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Rung
@@ -159,52 +155,3 @@ class LadderStatus:
     @property
     def under_way(self) -> bool:
         return self.at_work or any(run.state in ("running", "queued") for run in self.runs)
-
-
-def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
-    """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
-    done = sum(run.state == "done" for run in status.runs)
-    title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
-    columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
-    for name in _DISPENSABLE:
-        if sum(max(map(len, (header, *cells))) + 3 for header, cells in columns.items()) > width:
-            columns.pop(name, None)
-    table = Table(box=SIMPLE_HEAD, title=title, caption=Text(status.note) if status.note else None)
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("run", "state", "last error") else "right", no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, row))
-    return table
-
-
-_ALWAYS = ("loss", "tokens/s", "ETA")
-_DISPENSABLE = ("last error", "tokens/s", "checkpoints", "restarts", "loss", "%")
-
-
-def _columns(runs: Sequence[RunStatus]) -> dict[str, list[str]]:
-    return {
-        "run": [run.rung.name for run in runs],
-        "state": [run.state for run in runs],
-        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in runs],
-        "%": [f"{run.fraction:.0%}" for run in runs],
-        "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in runs],
-        "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in runs],
-        "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in runs],
-        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in runs],
-        "evaluated": [f"{run.evaluated}/{run.expected}" for run in runs],
-        "restarts": [str(run.restarts or "") for run in runs],
-        "last error": [_short(run.error) for run in runs],
-    }
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def duration(seconds: float) -> str:
-    """75 -> "1m15s"; two units at most."""
-    whole = max(0, round(seconds))
-    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // lower_size}{lower}"
-    return f"{whole}s"

@@ -20,11 +20,11 @@ from rich.table import Table
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command
-from ladder.plan import print_table
 from ladder.reading import read_json
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
-from ladder.status import duration, ladder_status
+from ladder.show import duration, print_table
+from ladder.status import ladder_status
 from predict.measured.own_runs import read_runs
 
 prepare_cpu()

@@ -17,17 +17,16 @@ from ladder.config import ladder_from_config, load_config
 from ladder.history import read_history, recorded
 from ladder.processes import process_start
 from ladder.rundir import LadderDirectory, RunDirectory
+from ladder.show import duration, status_table
 from ladder.status import (
     EXIT_DONE,
     EXIT_STOPPED,
     EXIT_UNDER_WAY,
     LadderStatus,
     QueuedJob,
-    duration,
     ladder_status,
     last_row,
     run_status,
-    status_table,
 )
 
 RUNG = ladder_from_config(load_config(["ladder=nano"])).rung("n0-1xC")

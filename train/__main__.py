@@ -16,12 +16,12 @@ from ladder.hashing import json_sha256
 from ladder.history import finished, recorded
 from ladder.identity import check_identity, run_identity
 from ladder.locks import exclusive
-from ladder.plan import describe
 from ladder.provenance import git_revision
 from ladder.quiet import quiet_libraries
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
+from ladder.show import describe
 from ladder.writing import write_json, write_text
 
 prepare_cpu()
