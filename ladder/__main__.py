@@ -84,7 +84,7 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
 
 
 def show_plan(launch: Launch, options: argparse.Namespace) -> None:
-    plan = launch.plan()
+    plan = launch.plan(launch.files())
     if options.json:
         print(json.dumps(plan_json(plan), indent=1))
     elif options.csv:
@@ -99,7 +99,7 @@ def run(launch: Launch, dry_run: bool) -> None:
         print(launch.dry_run())
         return
     if not launch.directory.path.exists():
-        for table in plan_tables(launch.plan()):
+        for table in plan_tables(launch.plan(launch.files())):
             print_table(table)
     launch.run(report=lambda line: print(line, flush=True))
 

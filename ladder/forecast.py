@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from ladder.config import load_target
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
-from ladder.jobs import PREDICT, last_line
+from ladder.queue import JobKind
 from ladder.reading import read_json
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Ladder, Rung, Target
 from ladder.stages import stage
+from ladder.supervise import last_line
 from ladder.writing import write_json
 
 
@@ -73,7 +74,7 @@ class Forecast:
             return f"prediction for {self._target.name}: {self.path}, {report}/report.html"
         if self.path.exists():
             return f"{self.path} is not of these measurements; python -m ladder predict makes it again"
-        said = last_line(self._directory.jobs / f"{PREDICT}.txt")
+        said = last_line(self._directory.jobs / f"{JobKind.PREDICT}.txt")
         return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
 
     def missing(self, rung: Rung) -> str:

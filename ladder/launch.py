@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import platform
 import shlex
-import shutil
-import signal
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from ladder.cancel import cancel_here, cancel_queued
 from ladder.cluster import Cluster, visible_gpus
-from ladder.data import Mix, check_data, open_data
+from ladder.data import check_data, open_data
 from ladder.errors import UserError
 from ladder.forecast import Forecast
-from ladder.history import at_work
-from ladder.identity import check_identity, run_identity
-from ladder.jobs import (
-    PREDICT,
-    Job,
-    is_helper,
-    measuring_jobs,
-    patience_hours,
-    prediction_job,
-    to_train,
-    training_job,
-)
-from ladder.local import LocalRun, check_affordable
-from ladder.locks import exclusive, lock_holder
+from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, training_job
+from ladder.local import LocalRun
+from ladder.locks import exclusive
 from ladder.plan import Plan, make_plan
-from ladder.processes import process_lives
-from ladder.rundir import LadderDirectory, find_runs
+from ladder.preflight import check_affordable, check_devices, check_disk, check_identities
+from ladder.queue import JobKind
+from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung, Target
 from ladder.settings import Config
-from ladder.show import size
-from ladder.slurm import accelerate_line, cancel, queue_of, script, submit_ladder
-from ladder.status import LadderStatus, QueuedJob, ladder_status, measured_mfu
+from ladder.slurm import accelerate_line, script, submit_ladder
+from ladder.snapshot import Snapshot, take_snapshot
+from ladder.status import LadderStatus
 
 LAUNCHER = "python -m ladder run"
-CANCEL_SECONDS = 700  # a launcher waits 600 for its trainers to save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +59,26 @@ class Launch:
         """What `cluster.gpus=auto` gives a training: this machine's, but those kept for evaluators."""
         return max(0, len(self.devices) - self.cluster.evaluators)
 
-    def plan(self) -> Plan:
+    @functools.cached_property
+    def target(self) -> Target:
+        return self.config.chosen_target(self.ladder)
+
+    @functools.cached_property
+    def forecast(self) -> Forecast:
+        return Forecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
+
+    def snapshot(self) -> Snapshot:
+        """The ladder as it stands. Raises UserError where the cluster is SLURM and its queue does not answer."""
+        snapshot = self.files()
+        if snapshot.silent and self.cluster.slurm:
+            raise snapshot.silent
+        return snapshot
+
+    def files(self) -> Snapshot:
+        """The same without a queue that has to answer."""
+        return take_snapshot(self.directory, self.rungs)
+
+    def plan(self, snapshot: Snapshot) -> Plan:
         return make_plan(
             self.ladder,
             self.rungs,
@@ -85,17 +87,15 @@ class Launch:
             gpus_here=self.gpus_each,
             train=self.config.train,
             evaluation_tokens=self.config.suite_plan.forward_tokens or 0.0,
-            measured_mfu=measured_mfu(ladder_status(self.directory, self.rungs)).get,
+            measured_mfu=snapshot.measured_mfu,
         )
 
-    def jobs(self, queue: Mapping[str, QueuedJob] | None = None) -> list[Job]:
-        """What is missing, as jobs; each follows those it waits for. What the `queue` trains is measured too."""
-        statuses = ladder_status(self.directory, self.rungs)
-        queued = [name for name in queue or {} if not is_helper(name)]
-        names = list(dict.fromkeys([*(rung.name for rung in self.rungs), *queued]))
-        plan, rungs = self.plan(), to_train(statuses)
+    def jobs(self, snapshot: Snapshot) -> list[Job]:
+        """What is missing, as jobs; each follows those it waits for. What the queue trains is measured too."""
+        names = list(dict.fromkeys([*(rung.name for rung in self.rungs), *snapshot.queued_trainings]))
+        plan, rungs = self.plan(snapshot), snapshot.to_train
         jobs = [self._training(rung, rungs, plan) for rung in rungs]
-        if any(status.state != "done" for status in statuses):
+        if snapshot.done < len(self.rungs):
             jobs += measuring_jobs(
                 self.directory,
                 names,
@@ -104,7 +104,7 @@ class Launch:
                 count=self.cluster.evaluators if rungs else 0,
                 patience=patience_hours(plan),
             )
-        if (self.whole and (jobs or not self.forecast.made())) or (jobs and PREDICT in (queue or {})):
+        if (self.whole and (jobs or not self.forecast.made())) or (jobs and JobKind.PREDICT in snapshot.queue):
             jobs.append(prediction_job(self.directory, names, self.overrides))
         return jobs
 
@@ -123,7 +123,7 @@ class Launch:
 
     def dry_run(self) -> str:
         """The sbatch scripts, where the cluster is SLURM, and the lines that start the same jobs by hand."""
-        jobs = self.jobs()
+        jobs = self.jobs(self.files())
         if not jobs:
             return "nothing to do: everything is trained and measured"
         lines = [accelerate_line(job, self.cluster.nodes_of(job.gpus)) for job in jobs]
@@ -142,144 +142,57 @@ class Launch:
             UserError: a second launcher, runs begun with another configuration, no GPU for a ladder that needs one,
                 data or disk that do not suffice, jobs that failed or that SLURM rejects.
         """
-        if not self.cluster.slurm:
-            check_affordable(to_train(ladder_status(self.directory, self.rungs)), len(self.devices))
-            self._check_devices()
-        check_data(self.config.data, self.rungs)  # one clear error instead of one per rung
-        self._check_identities(open_data(self.config.data))
-        self._check_disk()
+        self._check(self.snapshot())
         with exclusive(self.directory.path, LAUNCHER):
-            queue = self._queue()
-            if queue and not self.cluster.slurm:
+            snapshot = self.snapshot()  # again: another launcher may have been at work meanwhile
+            if snapshot.queue and not self.cluster.slurm:
                 raise UserError(
-                    f"SLURM has {len(queue)} jobs of {self.directory.path} ({', '.join(queue)}): add cluster=slurm, or "
-                    "end them with python -m ladder cancel cluster=slurm"
+                    f"SLURM has {len(snapshot.queue)} jobs of {self.directory.path} ({', '.join(snapshot.queue)}): add "
+                    "cluster=slurm, or end them with python -m ladder cancel cluster=slurm"
                 )
-            jobs = self.jobs(queue)
-            done = sum(status.state == "done" for status in ladder_status(self.directory, self.rungs))
-            if done:
-                report(f"{done} of {len(self.rungs)} runs are already done")
+            jobs = self.jobs(snapshot)
+            if snapshot.done:
+                report(f"{snapshot.done} of {len(self.rungs)} runs are already done")
             if self.cluster.slurm and jobs:
-                submit_ladder(self.directory, self.cluster, jobs, queue, report)
+                submit_ladder(self.directory, self.cluster, jobs, snapshot.queue, report)
                 report("see where they stand: python -m ladder status --watch " + shlex.join(self.overrides))
                 return
-            LocalRun(self.directory, self.cluster, self.rungs, self.devices, report).run(jobs)
+            LocalRun(self.directory, self.cluster, self.rungs, self.devices, report, snapshot.done).run(jobs)
         if points := [point for rung in self.rungs if (point := self.forecast.missing(rung))]:
             raise UserError(f"{self.directory.path} is not complete, and what is missing cannot be made: {points[0]}")
         if self.whole:
             report(self.forecast.describe())
 
-    def _check_identities(self, mix: Mix | None) -> None:
-        """Raises UserError where a run that is there was begun with another configuration."""
-        for rung in self.rungs:
-            check_identity(self.directory.run(rung.name), run_identity(self.config, rung, mix))
-
-    def _queue(self) -> dict[str, QueuedJob]:
-        """SLURM's jobs of this ladder; where the cluster is not SLURM, a SLURM that does not answer has none."""
-        try:
-            return queue_of(self.directory)
-        except UserError:
-            if self.cluster.slurm:
-                raise
-            return {}
-
-    def _check_devices(self) -> None:
-        if not self.devices:
-            return
-        if self.cluster.evaluators >= len(self.devices):
-            raise UserError(
-                f"cluster.evaluators={self.cluster.evaluators} leaves no GPU of this machine's {len(self.devices)} "
-                "for training; set it to 0 and trainings measure their own checkpoints"
-            )
-        for rung in self.rungs:
-            wanted = self.cluster.gpus_of(rung, self.gpus_each)
-            if wanted > self.gpus_each:
-                raise UserError(
-                    f"cluster.gpus: {rung.name} is to have {wanted} GPUs, here are {self.gpus_each} for training"
-                )
-            if wanted > 1 and isinstance(self.cluster.parallel, int) and self.cluster.parallel > len(self.devices):
-                raise UserError(
-                    f"cluster.parallel={self.cluster.parallel} shares {len(self.devices)} GPUs, and {rung.name} is to "
-                    f"have {wanted} of its own: set cluster.gpus=1 or a lower cluster.parallel"
-                )
-
-    def _check_disk(self) -> None:
-        """Refuses a ladder whose checkpoints do not fit, before hours are spent on the part that does."""
-        missing = {rung.name for rung in to_train(ladder_status(self.directory, self.rungs))}
-        plan = self.plan()
-        needed = sum(rung.weights_bytes + rung.resume_bytes for rung in plan.rungs if rung.rung in missing)
-        written = sum(_bytes_in(self.directory.run(name).path) for name in missing)
-        place = self.directory.path.absolute()
-        free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
-        if needed - written > free:
-            raise UserError(
-                f"{self.directory.path} needs {size(needed - written)} for checkpoints and resume states, its disk has "
-                f"{size(free)} free; free space, choose another runs_dir, or set train.keep_checkpoints=2 or "
-                "train.weights=bf16"
-            )
+    def _check(self, snapshot: Snapshot) -> None:
+        """One clear error instead of one per rung, before anything is written."""
+        if not self.cluster.slurm:
+            check_affordable(snapshot.to_train, len(self.devices))
+            check_devices(self.cluster, self.rungs, len(self.devices))
+        check_data(self.config.data, self.rungs)
+        check_identities(self.config, self.directory, self.rungs, open_data(self.config.data))
+        check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
 
     def status(self) -> LadderStatus:
         """From files first; the queue, where the cluster has one, says what they cannot."""
-        note, incomplete = "", False
+        snapshot = self.files()
+        note = f"from files alone: {snapshot.silent}" if snapshot.silent and self.cluster.slurm else ""
+        incomplete = False
         try:
-            queue = self._queue()
-        except UserError as error:
-            queue, note = {}, f"from files alone: {error}"
-        try:
-            self._check_identities(None)
+            check_identities(self.config, self.directory, self.rungs, None)
         except UserError as error:
             note, incomplete = note or str(error), True
-        statuses = ladder_status(self.directory, self.rungs, queue)
-        if self.whole and all(status.state == "done" for status in statuses):
+        if self.whole and snapshot.done == len(self.rungs):
             note = note or self.forecast.describe()
             incomplete = incomplete or not self.forecast.made()
-        holder = lock_holder(self.directory.path)
-        here = holder is not None and holder[1] == platform.node()
-        return LadderStatus(runs=statuses, at_work=bool(queue) or here, note=note, incomplete=incomplete)
-
-    @functools.cached_property
-    def target(self) -> Target:
-        return self.config.chosen_target(self.ladder)
-
-    @functools.cached_property
-    def forecast(self) -> Forecast:
-        return Forecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
+        return LadderStatus(runs=snapshot.runs, at_work=snapshot.at_work, note=note, incomplete=incomplete)
 
     def cancel(self) -> None:
-        """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue.
-
-        Raises:
-            UserError: the launcher is on another machine, does not end, or only a part of it was meant.
-        """
-        if queue := self._queue():
-            names = {rung.name for rung in self.rungs}
-            others_left = any(name not in names and not is_helper(name) for name in queue)
-            chosen = {name for name in queue if name in names or (is_helper(name) and not others_left)}
-            cancel(queue[name].id for name in chosen)
-            print(f"cancelled {len(chosen)} of {len(queue)} jobs; those that ran save their state first")
-            return
-        holder = lock_holder(self.directory.path)
-        if holder and holder[1] != platform.node():
-            raise UserError(f"{self.directory.path}: the launcher is process {holder[0]} on {holder[1]}: cancel there")
-        runs = find_runs(self.directory.path) if self.directory.path.is_dir() else []
-        trainers = {run.name: pid for run in runs if (pid := at_work(run))}
-        if others := sorted(set(trainers) - {rung.name for rung in self.rungs}):
-            raise UserError(
-                f"cancel ends all that runs here, also {', '.join(others)}; leave out --sizes, --multiples and rung"
-            )
-        processes = [holder[0]] if holder else list(trainers.values())
-        for process in processes:
-            os.kill(process, signal.SIGTERM)
-        if not processes:
-            print(f"nothing runs in {self.directory.path}")
-            return
-        listed = ", ".join(map(str, processes))
-        print(f"process {listed} was asked to end; trainers finish their step and save", flush=True)
-        deadline = time.monotonic() + CANCEL_SECONDS
-        while any(map(process_lives, processes)):
-            if time.monotonic() > deadline:
-                raise UserError(f"process {listed} did not end in {CANCEL_SECONDS} s")
-            time.sleep(0.1)
+        """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue."""
+        snapshot = self.snapshot()
+        if snapshot.queue:
+            cancel_queued(snapshot, self.rungs)
+        else:
+            cancel_here(self.directory, snapshot, self.rungs)
 
     def predict(self) -> None:
         """Predicts the target from the ladder, if that has not been done.
@@ -287,14 +200,6 @@ class Launch:
         Raises:
             UserError: points are missing, or the runs are not of one configuration.
         """
-        self._check_identities(None)
+        check_identities(self.config, self.directory, self.rungs, None)
         self.forecast.make()
         print(self.forecast.describe())
-
-
-def _bytes_in(directory: Path) -> int:
-    total = 0
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # thinned out just now
-            total += path.stat().st_size
-    return total

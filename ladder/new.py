@@ -49,7 +49,7 @@ DATA = """\
 name: {name}
 directory: data/{name} # where those go
 source:
-  dataset: {{path: json, data_files: "texts/{name}/*.jsonl"}} # a text in "text" a line; path may also be text or parquet
+  dataset: {{path: json, data_files: "texts/{name}/*.jsonl"}} # "text" in each line; or path: text, parquet
 heldout_every: 20 # every 20th document is kept for the language-model loss
 max_epochs: 5 # a run that would read the text more often is refused
 tokenizer:
@@ -57,10 +57,10 @@ tokenizer:
 """
 
 SUITE = """\
-# What is measured on every checkpoint. A task is a JSONL file: {{"context": "…", "choices": ["…", "…"], "gold": 0}} a line.
+# What is measured on every checkpoint. A line of a task's file: {{"context": "…", "choices": ["…", "…"], "gold": 0}}
 name: {name}
 tasks:
-  quiz: {{rc: tasks/{name}.jsonl, split: test, primary: acc_per_byte}} # rc: ranked by the answer's text; mc: by its letter
+  quiz: {{rc: tasks/{name}.jsonl, split: test, primary: acc_per_byte}} # rc: ranked by the text; mc: by its letter
 lm_loss:
   heldout: {{shards: "${{data.directory}}", split: val, tokens: 32768}}
 """

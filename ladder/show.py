@@ -13,7 +13,7 @@ from rich.text import Text
 from ladder.plan import Plan, RungPlan
 from ladder.rundir import LadderDirectory
 from ladder.rung import Rung
-from ladder.status import LadderStatus, RunStatus
+from ladder.status import LadderStatus, RunState, RunStatus
 
 
 def describe(rung: Rung) -> str:
@@ -134,7 +134,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
     """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
-    done = sum(run.state == "done" for run in status.runs)
+    done = sum(run.state is RunState.DONE for run in status.runs)
     title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
     columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
     for name in _DISPENSABLE:

@@ -15,10 +15,11 @@ from typing import Any
 
 from ladder.cluster import Cluster, Slurm
 from ladder.errors import UserError
-from ladder.jobs import MEASURE, PREDICT, TERMINATE_SECONDS, Job, run_task
+from ladder.jobs import Job
+from ladder.queue import JobKind, QueuedJob
 from ladder.rundir import LadderDirectory
 from ladder.stages import launcher_shown, python_shown
-from ladder.status import QueuedJob
+from ladder.supervise import TERMINATE_SECONDS, run_task
 
 
 def queue_of(directory: LadderDirectory) -> dict[str, QueuedJob]:
@@ -31,12 +32,12 @@ def queue_of(directory: LadderDirectory) -> dict[str, QueuedJob]:
     """
     if shutil.which("squeue") is None:
         return {}
-    found = {}
+    jobs = {}
     for line in _slurm("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j|%k").splitlines():
         number, state, reason, name, comment = line.split("|", 4)
         if comment == _comment(directory):
-            found[name] = QueuedJob(id=number, state=state, reason=reason)
-    return found
+            jobs[name] = QueuedJob(id=number, name=name, state=state, reason=reason)
+    return jobs
 
 
 def submit_ladder(
@@ -53,11 +54,12 @@ def submit_ladder(
     """
     if shutil.which("sbatch") is None:
         raise UserError("cluster.slurm needs sbatch, which is not here; log in where it is, or use cluster=local")
-    ending = {name: job.id for name, job in queue.items() if job.state == "COMPLETING"}
+    ending = {name: job.id for name, job in queue.items() if job.ending}
     there = {name: job for name, job in queue.items() if name not in ending}
-    if any(job.name not in there for job in jobs if job.name not in (MEASURE, PREDICT)):
+    last = (JobKind.MEASURE, JobKind.PREDICT)
+    if any(job.name not in there for job in jobs if job.kind not in last):
         # These wait for all others, so also for what is submitted now.
-        cancel([there.pop(name).id for name in (MEASURE, PREDICT) if name in there])
+        cancel([there.pop(kind).id for kind in last if kind in there])
     ids = {name: job.id for name, job in there.items()}
     for job in jobs:
         if job.name in there:

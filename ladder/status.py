@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ladder.history import finished, read_history
+from ladder.history import History, finished, read_history
+from ladder.queue import QueuedJob
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Rung
 
@@ -19,24 +21,22 @@ QUIET_SECONDS = 300
 EXIT_DONE, EXIT_UNDER_WAY, EXIT_STOPPED = 0, 1, 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueuedJob:
-    """A job that the cluster's queue still has; `state` in SLURM's words, such as PENDING or RUNNING."""
-
-    id: str
-    state: str
-    reason: str
+class RunState(StrEnum):
+    MISSING = "missing"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"  # goes on when run again
+    FAILED = "failed"
+    TRAINED = "trained"  # not all of its checkpoints are measured
+    DONE = "done"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """`state`: missing, queued, running, stopped (goes on when run again), failed, trained (not all measured), done.
-
-    `unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out.
-    """
+    """`unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out."""
 
     rung: Rung
-    state: str
+    state: RunState
     step: int
     loss: float | None
     tokens_per_second: float | None
@@ -47,6 +47,10 @@ class RunStatus:
     unmeasured: int
     restarts: int
     error: str
+
+    @property
+    def trained(self) -> bool:
+        return self.state in (RunState.TRAINED, RunState.DONE)
 
     @property
     def fraction(self) -> float:
@@ -61,35 +65,38 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
     row, history = last_row(run.log_file), read_history(run)
     steps = run.checkpoint_steps()
     measured = set(run.measured_steps()) & set(rung.hparams.checkpoint_steps)
-    error = history.error
-    if finished(run, rung.hparams.total_steps) and run.run_file.exists():
-        state = "done" if len(measured) == len(rung.hparams.checkpoint_steps) else "trained"
-    elif history.alive or (history.alive is None and _grows(run)):
-        state = "running"
-    elif job is not None:
-        state = "running" if job.state in ("RUNNING", "COMPLETING") else "queued"
-        error = error or ("" if job.reason in ("", "None") else job.reason)
-    elif error:
-        state = "failed"
-    elif history.starts or run.run_file.exists():
-        state = "stopped"
-        error = "" if history.end else "it was killed" if history.starts else ""
-    else:
-        state = "missing"
+    state, error = _state(rung, run, history, len(measured), job)
     return RunStatus(
         rung=rung,
         state=state,
         step=max([int(_number(row, "step") or 0), *steps[-1:]]),
         loss=_number(row, "loss"),
         tokens_per_second=_number(row, "tokens_per_second"),
-        eta_seconds=_number(row, "eta_seconds") if state == "running" else None,
+        eta_seconds=_number(row, "eta_seconds") if state is RunState.RUNNING else None,
         mfu=_number(row, "mfu"),
         checkpoints=len(steps),
         evaluated=len(measured),
         unmeasured=len(set(steps) - measured),
         restarts=history.restarts,
-        error="" if state in ("done", "trained") else error,
+        error=error,
     )
+
+
+def _state(
+    rung: Rung, run: RunDirectory, history: History, measured: int, job: QueuedJob | None
+) -> tuple[RunState, str]:
+    """Where the run stands, and why it does not go on."""
+    if finished(run, rung.hparams.total_steps) and run.run_file.exists():
+        return RunState.DONE if measured == len(rung.hparams.checkpoint_steps) else RunState.TRAINED, ""
+    if history.alive or (history.alive is None and _grows(run)):
+        return RunState.RUNNING, history.error
+    if job is not None:
+        return RunState.RUNNING if job.running else RunState.QUEUED, history.error or job.waits_for
+    if history.error:
+        return RunState.FAILED, history.error
+    if history.starts or run.run_file.exists():
+        return RunState.STOPPED, "it was killed" if history.starts and not history.end else ""
+    return RunState.MISSING, ""
 
 
 def _number(row: Mapping[str, Any], key: str) -> float | None:
@@ -120,16 +127,9 @@ def last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
-def ladder_status(
-    directory: LadderDirectory, rungs: Sequence[Rung], queue: Mapping[str, QueuedJob] | None = None
-) -> list[RunStatus]:
-    """`queue`: jobs that a cluster has for runs of these names."""
-    return [run_status(rung, directory.run(rung.name), (queue or {}).get(rung.name)) for rung in rungs]
-
-
-def measured_mfu(statuses: Sequence[RunStatus]) -> dict[str, float]:
-    """MFU by size, from the last rows that have one."""
-    return {status.rung.size: status.mfu for status in statuses if status.mfu}
+def ladder_status(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[RunStatus]:
+    """From files alone."""
+    return [run_status(rung, directory.run(rung.name)) for rung in rungs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +148,10 @@ class LadderStatus:
     def exit_code(self) -> int:
         """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
         states = {run.state for run in self.runs}
-        if states <= {"done"} and not self.incomplete:
+        if states <= {RunState.DONE} and not self.incomplete:
             return EXIT_DONE
-        return EXIT_UNDER_WAY if self.under_way and "failed" not in states else EXIT_STOPPED
+        return EXIT_UNDER_WAY if self.under_way and RunState.FAILED not in states else EXIT_STOPPED
 
     @property
     def under_way(self) -> bool:
-        return self.at_work or any(run.state in ("running", "queued") for run in self.runs)
+        return self.at_work or any(run.state in (RunState.RUNNING, RunState.QUEUED) for run in self.runs)

@@ -17,11 +17,12 @@ from ladder import local
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.forecast import Forecast
-from ladder.jobs import Job, run_task
+from ladder.jobs import Job
 from ladder.launch import Launch
 from ladder.local import LocalRun
-from ladder.rundir import LadderDirectory
+from ladder.preflight import check_devices
 from ladder.rung import Target
+from ladder.supervise import End, EndState, run_task
 from ladder.writing import write_json
 
 
@@ -32,8 +33,12 @@ def launch(tmp_path: Path, *words: str) -> Launch:
     return Launch(config=config, overrides=overrides, ladder=ladder, rungs=tuple(ladder.rungs))
 
 
+def jobs_of(one: Launch) -> list[Job]:
+    return one.jobs(one.files())
+
+
 def test_longest_first_then_what_measures_and_predicts(tmp_path: Path) -> None:
-    jobs = launch(tmp_path).jobs()
+    jobs = jobs_of(launch(tmp_path))
     assert [job.name for job in jobs[:2]] == ["n3-8xC", "n3-4xC"]
     assert [job.name for job in jobs[16:]] == ["measure", "predict"]
     assert all("train.evaluate=true" in job.words for job in jobs[:16])
@@ -41,14 +46,14 @@ def test_longest_first_then_what_measures_and_predicts(tmp_path: Path) -> None:
 
 
 def test_followers_measure_in_place_of_the_trainings(tmp_path: Path) -> None:
-    jobs = launch(tmp_path, "cluster.evaluators=2").jobs()
+    jobs = jobs_of(launch(tmp_path, "cluster.evaluators=2"))
     assert not any("train.evaluate=true" in job.words for job in jobs)
     assert [job.name for job in jobs[16:]] == ["follow-1", "follow-2", "measure", "predict"]
     assert jobs[16].after_start and not jobs[16].after
 
 
 def test_shorter_wsd_runs_wait_for_the_longer_one_of_their_size(tmp_path: Path) -> None:
-    jobs = {job.name: job for job in launch(tmp_path, "ladder.recipe.schedule=wsd").jobs()}
+    jobs = {job.name: job for job in jobs_of(launch(tmp_path, "ladder.recipe.schedule=wsd"))}
     assert jobs["n3-8xC"].after == ()
     assert set(jobs["n3-2xC"].after) == {"n3-4xC", "n3-8xC"}
 
@@ -62,27 +67,28 @@ def started_on(
     started: list[tuple[str, str]] = []
     running: dict[str, set[str]] = {}
 
-    def submit(_: LadderDirectory, job: Job, words: Sequence[str], environment: dict[str, str]) -> Any:
-        mine = set(environment.get("CUDA_VISIBLE_DEVICES", "").split(",")) - {""}
+    def start(words: Sequence[str], output: Path, environment: dict[str, str]) -> Any:
+        name = output.parent.name if output.name == "output.txt" else output.stem
+        mine = set(environment["CUDA_VISIBLE_DEVICES"].split(",")) - {""}
         assert shared or not any(mine & taken for taken in running.values())
-        running[job.name] = mine
-        started.append((job.name, ",".join(sorted(mine))))
-        polls = iter(range(3 + 10**6 * job.name.startswith("follow")))
+        running[name] = mine
+        started.append((name, ",".join(sorted(mine))))
+        polls = iter(range(3 + 10**6 * name.startswith("follow")))
 
         def done() -> bool:
             if next(polls, None) is None:
-                running.pop(job.name, None)
-            return job.name not in running
+                running.pop(name, None)
+            return name not in running
 
-        return SimpleNamespace(done=done, _process=SimpleNamespace(terminate=lambda: running.pop(job.name)))
+        failed = End(state=EndState.FAILED, reason="not really run")
+        return SimpleNamespace(done=done, send=lambda number: running.pop(name, None), end=lambda: failed)
 
-    monkeypatch.setattr(local, "_submit", submit)
-    monkeypatch.setattr(local, "_error_of", lambda handle, output: "not really run")
+    monkeypatch.setattr(local, "start_stage", start)
     monkeypatch.setattr(local, "_POLL_SECONDS", 0.001)
     object.__setattr__(one, "devices", list(devices))
     run = LocalRun(one.directory, one.cluster, one.rungs, devices, report=lambda line: None)
     with pytest.raises(UserError, match="failed: n"):
-        run.run(one.jobs())
+        run.run(jobs_of(one))
     return started
 
 
@@ -96,9 +102,8 @@ def test_more_trainings_than_gpus_share_them(tmp_path: Path, monkeypatch: pytest
     started = started_on(tmp_path, monkeypatch, ["0", "1"], "cluster.gpus=1", "cluster.parallel=4")
     assert sorted(devices for _, devices in started[:4]) == ["0", "0", "1", "1"]
     shared = launch(tmp_path, "cluster.gpus=2", "cluster.parallel=4")
-    object.__setattr__(shared, "devices", ["0", "1"])
     with pytest.raises(UserError, match=r"cluster.parallel=4 shares 2 GPUs, and n0-1xC is to have 2 of its own"):
-        shared._check_devices()
+        check_devices(shared.cluster, shared.rungs, 2)
 
 
 def test_larger_sizes_get_more_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +157,11 @@ def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
     assert not forecast(method="default").made()
     assert not forecast(n=1e9).made()
     assert not forecast(rungs=one.rungs[:-1]).made()
-    one.directory.run("n0-1xC").metrics_files()[0].write_text("{ }")
+    first = one.directory.run("n0-1xC").metrics_files()[0]
+    os.utime(first, (1, 1))  # as a copy has
+    first.write_text(' { "weight_files": {"a": [1, 2]} }')  # what evaluate noted when it looked last
+    assert forecast().made()
+    first.write_text('{"results": []}')
     assert not forecast().made()
     one.directory.run("n0-1xC").metrics_files()[0].unlink()
     with pytest.raises(UserError, match=r"missing: n0-1xC \(1 of 5 steps"):

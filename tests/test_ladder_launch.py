@@ -15,8 +15,8 @@ from conftest import assert_user_error
 from ladder.__main__ import main
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.local import check_affordable
 from ladder.locks import exclusive
+from ladder.preflight import check_affordable
 from ladder.rundir import RunDirectory
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]

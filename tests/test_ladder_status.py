@@ -16,6 +16,7 @@ import pytest
 from ladder.config import ladder_from_config, load_config
 from ladder.history import read_history, recorded
 from ladder.processes import process_start
+from ladder.queue import JobKind, QueuedJob
 from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.show import duration, status_table
 from ladder.status import (
@@ -23,7 +24,6 @@ from ladder.status import (
     EXIT_STOPPED,
     EXIT_UNDER_WAY,
     LadderStatus,
-    QueuedJob,
     ladder_status,
     last_row,
     run_status,
@@ -108,7 +108,7 @@ def test_a_run_on_another_machine_runs_while_its_files_grow(tmp_path: Path) -> N
     old = time.time() - 1000
     os.utime(run.events_file, (old, old))
     assert run_status(RUNG, run).state == "stopped"
-    assert run_status(RUNG, run, QueuedJob(id="7", state="RUNNING", reason="None")).state == "running"
+    assert run_status(RUNG, run, QueuedJob(id="7", name="n0-1xC", state="RUNNING", reason="None")).state == "running"
 
 
 def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, corpus: Path) -> None:
@@ -133,8 +133,15 @@ def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, 
     assert not run.checkpoints.exists() and run.run_info()["run"] == RUNG.name
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("n0-1xC", "train"), ("1.3B-0.5xC", "train"), ("follow-2", "follow"), ("measure", "measure")]
+)
+def test_the_kind_of_a_job_follows_from_its_name_in_the_queue(name: str, kind: str) -> None:
+    assert JobKind.of(name) is JobKind(kind)
+
+
 def test_the_queue_comes_second(tmp_path: Path) -> None:
-    job = QueuedJob(id="7", state="PENDING", reason="Resources")
+    job = QueuedJob(id="7", name="n0-1xC", state="PENDING", reason="Resources")
     status = run_status(RUNG, RunDirectory(tmp_path), job)
     assert (status.state, status.error) == ("queued", "Resources")
     run = RunDirectory(tmp_path)
