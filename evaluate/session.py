@@ -114,7 +114,7 @@ class Session:
     def _shown_to_end(self, run: RunDirectory) -> bool:
         if not run.run_file.exists():
             return False
-        return Checkpoint(run.checkpoint(int(run.run_info()["total_steps"]))) in self._shown
+        return Checkpoint(run.checkpoint(run.outline().total_steps or 0)) in self._shown
 
     def _visit(self, checkpoint: Checkpoint, following: Sequence[Checkpoint]) -> None:
         """Shows what is measured already; measures it first, unless another worker is at it."""

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ladder.bind import bind
 from ladder.errors import UserError, shortened, unknown
@@ -117,7 +118,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             raise UserError(f"{path} must hold keys and values")
     try:
         return _compose(words)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise _explain(error, words) from None
     except RecursionError:
         raise UserError("a value on the command line is nested too deeply") from None
@@ -195,7 +196,7 @@ def _explain(error: Exception, words: Sequence[str]) -> UserError:
     pairs = [word.partition("=")[::2] for word in words]
     try:
         keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in GROUPS])))
-    except (HydraException, OmegaConfBaseException):  # it lies in the files
+    except (HydraException, OmegaConfBaseException, YAMLError):  # it lies in the files
         return UserError(f"configs: {shortened(str(error), 240)}")
     for key, _ in pairs:
         if key not in keys and not key.startswith(("+", "~")):

@@ -14,7 +14,7 @@ from ladder import completion
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
-LONGEST = 600  # characters of a message: what is quoted in it may be anything
+LONGEST = 290  # characters of a message: what is quoted in it may be anything
 
 
 TRAIN_EXTRA = (  # import names of what pyproject.toml's extra of that name brings

@@ -115,7 +115,18 @@ def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.1 with the floats of YAML 1.2: 1e-3 is a number, as in OmegaConf."""
+    """YAML 1.1 with the floats of YAML 1.2: 1e-3 is a number, as in OmegaConf. A key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'the key "{shortened(key.value, 40)}" stands twice', key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 _Loader.yaml_implicit_resolvers = {

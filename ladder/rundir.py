@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ladder.errors import UserError
-from ladder.reading import read_json
+from ladder.reading import read
+from ladder.records import RunOutline, RunRecord
 
 RUN_FILE = "run.json"
 RUNG_FILE = "rung.json"
@@ -96,8 +96,13 @@ class RunDirectory:
     def metrics_file(self, step: int) -> Path:
         return self.metrics / f"{step_name(step)}.json"
 
-    def run_info(self) -> dict[str, Any]:
-        return read_json(self.run_file)
+    def record(self) -> RunRecord:
+        """run.json. Raises UserError where it is absent or damaged."""
+        return RunRecord.load(self.run_file)
+
+    def outline(self) -> RunOutline:
+        """The same of a run that need not be ours."""
+        return read(RunOutline, self.run_file)
 
     def checkpoint_steps(self) -> list[int]:
         """Steps whose checkpoint is complete (a checkpoint is renamed into place, so present means whole)."""

@@ -12,9 +12,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ladder.bind import Count, Text, Whole, bind, lenient
 from ladder.errors import UserError, unknown
@@ -39,7 +40,7 @@ class Shard:
 @dataclass(frozen=True, kw_only=True)
 class Split:
     bytes: Whole  # of its text in UTF-8
-    shards: tuple[Shard, ...]
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
 
 
 @lenient

@@ -149,7 +149,7 @@ def add_runs(archive: tarfile.TarFile, directory: Path) -> list[str]:
     """Everything but weights and single likelihoods of the finished runs; their names."""
     names = []
     for run in find_runs(directory) if directory.is_dir() else []:
-        if finished(run, int(run.run_info()["total_steps"])):
+        if finished(run, run.record().total_steps):
             names.append(run.name)
             for path in sorted(run.path.rglob("*")):
                 part = path.relative_to(run.path)

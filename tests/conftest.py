@@ -166,15 +166,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_trainer(corpus: Path, directory: Path, *more: str):
     """A trainer of the smallest nano rung, in this process; run directory `directory`/nano/n0-1xC."""
-    from ladder.config import ladder_from_config, load_config
+    from ladder.config import compose, config_of, ladder_from_config
     from ladder.data import open_data
+    from ladder.identity import run_identity
     from ladder.rundir import RunDirectory
-    from ladder.writing import write_json
-    from train.setup import RUNG_KEYS, build_trainer
+    from train.__main__ import begin
+    from train.setup import build_trainer
 
     words = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", f"data.directory={corpus}"]
-    config = load_config([*words, "ladder.recipe.batch_multiple_of=2", f"runs_dir={directory}", *more])
+    node = compose([*words, "ladder.recipe.batch_multiple_of=2", f"runs_dir={directory}", *more])
+    config = config_of(node)
     rung = ladder_from_config(config).rung("n0-1xC")
     run = RunDirectory(directory / "nano" / rung.name)
-    write_json(run.run_file, dict.fromkeys((*RUNG_KEYS, "shape", "recipe", "seed"), 0))
+    begin(node, rung, run, run_identity(config, rung, open_data(config.data)))
     return build_trainer(config, rung, open_data(config.data), run)

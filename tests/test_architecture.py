@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,12 @@ def test_loads_without_torch(package: str) -> None:
     code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_parts_of_ladder_import_one_way() -> None:
+    """A part never imports, by whatever way round, one that imports it."""
+    imports = {}
+    for path in (ROOT / "ladder").glob("*.py"):
+        names = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        imports[path.stem] = {name.removeprefix("ladder.") for name in names if name and name.startswith("ladder.")}
+    assert list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError

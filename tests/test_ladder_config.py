@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ladder.__main__ import main
 from ladder.config import ladder_from_config, load_config, load_target, options, sizes_of_all_ladders
 from ladder.errors import UserError
 
@@ -89,3 +90,25 @@ def test_a_bad_ladder_file_is_named_with_its_key(own: Path, text: str, words: st
     with pytest.raises(UserError) as error:
         load_config(["ladder=mine"])
     assert words in str(error.value)
+
+
+def test_a_new_ladder_is_planned_as_it_is_and_never_written_over(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert "python scripts/prepare_data.py ladder=mine" in out and "python -m ladder plan ladder=mine" in out
+    written = {path.relative_to(own): path.read_bytes() for path in own.rglob("*.yaml")}
+    assert set(map(str, written)) == {"ladder/mine.yaml", "data/mine.yaml", "suite/mine.yaml"}
+    assert main(["plan", "ladder=mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "16 rungs" in shown and "on this machine's CPU" in shown and "$" not in shown and "H100" not in shown
+    for name, words in (
+        ("mine", "there already"),
+        ("nano", "there already"),
+        ("../x", "must be a name"),
+        ("a b", "letters"),
+    ):
+        with pytest.raises(UserError, match=words):
+            main(["new", name])
+    with pytest.raises(UserError, match="python -m ladder new NAME"):
+        main(["new"])
+    assert {path.relative_to(own): path.read_bytes() for path in own.rglob("*.yaml")} == written

@@ -62,7 +62,7 @@ def test_interrupt_ends_the_children_and_the_same_command_continues(
     kept = written_at(weights(run))
     done = command("-m", "ladder", "run", *words)
     assert done.returncode == 0, done.stderr
-    assert run.checkpoint_steps() == run.measured_steps() == run.run_info()["checkpoint_steps"] == [80, 160, 239]
+    assert run.checkpoint_steps() == run.measured_steps() == list(run.record().checkpoint_steps) == [80, 160, 239]
     assert written_at(list(kept)) == kept
 
 
@@ -138,7 +138,7 @@ def test_what_a_killed_launcher_left_is_waited_for(corpus: Path, tmp_path: Path,
     _, errors = second.communicate(timeout=HANG_SECONDS)
     assert second.returncode == 0, errors
     assert read_history(run).starts == 1
-    assert run.measured_steps() == run.run_info()["checkpoint_steps"]
+    assert run.measured_steps() == list(run.record().checkpoint_steps)
 
 
 def test_a_run_that_vanishes_is_not_called_done(corpus: Path, tmp_path: Path, hold: Hold) -> None:

@@ -124,17 +124,17 @@ def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypa
     started: list[str] = []
     ended: list[str] = []
 
-    def submit(_: LadderDirectory, job: Job, *others: Any) -> Any:
-        started.append(job.name)
+    def start(words: Sequence[str], output: Path, environment: dict[str, str]) -> Any:
+        name = str(output)
+        started.append(name)
         if len(started) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        process = SimpleNamespace(terminate=lambda: ended.append(job.name))
-        return SimpleNamespace(done=lambda: job.name in ended, _process=process)
+        return SimpleNamespace(done=lambda: name in ended, send=lambda number: ended.append(name))
 
-    monkeypatch.setattr(local, "_submit", submit)
+    monkeypatch.setattr(local, "start_stage", start)
     run = LocalRun(one.directory, one.cluster, one.rungs, [], report=lambda line: None)
     with pytest.raises(KeyboardInterrupt):
-        run.run(one.jobs())
+        run.run(jobs_of(one))
     assert started and ended == started
 
 

@@ -108,6 +108,7 @@ def test_what_is_no_json(text: str, words: str) -> None:
         ("- " * 3000, "nest"),
         ("a: &x [*x]", "nest"),
         ("a: " + "9" * 5000, "digits"),
+        ("a: 1\nb: 2\na: 3", 'the key "a" stands twice (line 3, column 1)'),
     ],
 )
 def test_what_is_no_yaml(text: str, words: str) -> None:

@@ -130,7 +130,7 @@ def test_measured_to_the_end_without_weights(tmp_path: Path, command: Callable, 
     words = (f"runs_dir={tmp_path}", f"rung={RUNG.name}", f"data.directory={corpus}")
     done = command("-m", "train", "ladder=nano", *words)
     assert done.returncode == 0 and "is complete" in done.stdout, done.stderr
-    assert not run.checkpoints.exists() and run.run_info()["run"] == RUNG.name
+    assert not run.checkpoints.exists() and run.record().run == RUNG.name
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_wsd_branch_equals_the_run_from_step_1(corpus: Path, tmp_path: Path) -
         done = run_module(*words(corpus, tmp_path / runs, *wsd))
         assert done.returncode == 0, done.stderr
     branch, alone = (RunDirectory(tmp_path / runs / "nano" / "n0-1xC") for runs in ("a", "b"))
-    start = branch.run_info()["hparams"]["decay_start"]
+    start = branch.record().hparams["decay_start"]
     assert log_rows(branch)[0]["step"] > start
     assert log_rows(branch)[1:] == log_rows(alone)[-len(log_rows(branch)) + 1 :]
     assert branch.checkpoint_steps() == alone.checkpoint_steps()
@@ -240,12 +240,12 @@ def test_weights_are_thinned_out_only_once_measured(corpus: Path, tmp_path: Path
     done = run_module(*words(corpus, tmp_path, "train.keep_checkpoints=1"))
     assert done.returncode == 0, done.stderr
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
-    assert run.checkpoint_steps() == run.run_info()["checkpoint_steps"]  # nothing is measured: all stay
+    assert run.checkpoint_steps() == list(run.record().checkpoint_steps)  # nothing is measured: all stay
     done = run_module(*words(corpus, tmp_path / "b", "train.keep_checkpoints=1", "train.evaluate=true"))
     assert done.returncode == 0, done.stderr
     run = RunDirectory(tmp_path / "b" / "nano" / "n0-1xC")
-    assert run.checkpoint_steps() == run.run_info()["checkpoint_steps"][-1:]
-    assert run.measured_steps() == run.run_info()["checkpoint_steps"]
+    assert run.checkpoint_steps() == list(run.record().checkpoint_steps[-1:])
+    assert run.measured_steps() == list(run.record().checkpoint_steps)
 
 
 def test_profile_and_wandb_offline(corpus: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,17 +11,17 @@ from ladder.config import compose, config_of, split_overrides
 from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
 from ladder.errors import EXIT_PREEMPTED, Parser, run_command
-from ladder.hashing import json_sha256
 from ladder.history import finished, recorded
 from ladder.identity import check_identity, run_identity
 from ladder.locks import exclusive
 from ladder.provenance import git_revision
 from ladder.quiet import quiet_libraries
+from ladder.records import Identity, RunRecord
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
 from ladder.show import describe
-from ladder.writing import write_json, write_text
+from ladder.writing import write_text
 
 prepare_cpu()
 quiet_libraries()
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> int:
         return train(config, node, rung, mix, run, identity)
 
 
-def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: dict[str, Any]) -> int:
+def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: Identity) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
     with importing():
         from train.setup import build_trainer, devices
@@ -77,18 +76,20 @@ def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirect
         return 0 if trainer.train() else EXIT_PREEMPTED
 
 
-def begin(node: DictConfig, rung: Rung, run: RunDirectory, identity: dict[str, Any]) -> None:
+def begin(node: DictConfig, rung: Rung, run: RunDirectory, identity: Identity) -> None:
     """Writes what the run is, before its first step; a restart leaves it as it was, or writes what was lost."""
     if run.run_file.exists():
         return
     write_text(run.config_file, OmegaConf.to_yaml(node))
-    derived = {
-        "config_hash": json_sha256(identity),
-        "git_revision": git_revision(),
-        "total_steps": rung.hparams.total_steps,
-        "checkpoint_steps": rung.hparams.checkpoint_steps,
-    }
-    write_json(run.run_file, {"run": rung.name} | identity | derived)
+    record = RunRecord(
+        **vars(identity),
+        run=rung.name,
+        config_hash=identity.sha256(),
+        git_revision=git_revision(),
+        total_steps=rung.hparams.total_steps,
+        checkpoint_steps=tuple(rung.hparams.checkpoint_steps),
+    )
+    record.dump(run.run_file)
 
 
 def is_main_process() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from datetime import timedelta
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer
 from ladder.config import ladder_from_config
 from ladder.data import Mix
 from ladder.errors import UserError
+from ladder.records import RunRecord
 from ladder.rundir import RunDirectory, find_runs
 from ladder.rung import Ladder, Rung
 from ladder.settings import Config
@@ -52,7 +54,7 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
     micro_batch = config.train.micro_batch or (
         _largest_micro_batch(model, accelerator, share, recipe.sequence_length) if probe else 1
     )
-    info = run.run_info()
+    record = run.record()
     if accelerator.is_main_process:
         processes, precision = accelerator.num_processes, {"no": "fp32"}.get(accelerator.mixed_precision, "bf16")
         print(
@@ -72,7 +74,7 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
         tokenizer=tokenizer,
         order=BatchOrder(mix, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
-        rung_info={key: info[key] for key in RUNG_KEYS},
+        rung_info={key: getattr(record, key) for key in RUNG_KEYS},
         settings=Settings(
             micro_batch=int(micro_batch),
             log_every=int(config.train.log_every),
@@ -85,8 +87,8 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
         ),
         document_end=tokenizer.eos_token_id if config.train.document_mask else None,
         branch_steps=branches,
-        start_from=find_branch(rung, run, info),
-        wandb_run=_start_wandb(config, rung, run, info) if accelerator.is_main_process else None,
+        start_from=find_branch(rung, run, record),
+        wandb_run=_start_wandb(config, rung, run, record) if accelerator.is_main_process else None,
     )
 
 
@@ -102,14 +104,14 @@ def branch_steps(rung: Rung, ladder: Ladder) -> tuple[int, ...]:
     return tuple(other.hparams.decay_start for other in ladder.branches_of(rung))
 
 
-def find_branch(rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Path | None:
+def find_branch(rung: Rung, run: RunDirectory, record: RunRecord) -> Path | None:
     """The state of a longer run that is, up to this rung's first decaying step, the same run."""
     if rung.hparams.schedule != "wsd":
         return None
     same = ("shape", "recipe", "seed", "data_fingerprint", "document_mask")
     for other in find_runs(run.path.parent):
         state = other.branch(rung.hparams.decay_start)
-        if state.is_dir() and all(other.run_info().get(key) == info.get(key) for key in same):
+        if state.is_dir() and all(getattr(other.record(), key) == getattr(record, key) for key in same):
             return state
     return None
 
@@ -155,23 +157,23 @@ def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_lengt
         torch.cuda.empty_cache()
 
 
-def _start_wandb(config: Config, rung: Rung, run: RunDirectory, info: dict[str, Any]) -> Any:
+def _start_wandb(config: Config, rung: Rung, run: RunDirectory, record: RunRecord) -> Any:
     """A W&B run grouped by ladder; its id follows from the run, so a resumed run continues its curve."""
     if config.wandb == "off":
         return None
     import wandb
 
-    identity = f"{run.path.resolve()}:{info['config_hash']}"
+    identity = f"{run.path.resolve()}:{record.config_hash}"
     try:
         return wandb.init(
             project=config.wandb_project,
-            group=str(info["ladder"]),
+            group=record.ladder,
             name=rung.name,
             id=hashlib.sha256(identity.encode()).hexdigest()[:16],
             resume="allow",
             mode=config.wandb,
             dir=run.path,
-            config=info,
+            config=dataclasses.asdict(record),
         )
     except wandb.Error as error:
         raise UserError(f"wandb={config.wandb}: {error}; log in with `wandb login`, or set wandb=offline") from None

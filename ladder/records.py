@@ -1,0 +1,89 @@
+"""What is written down of a run before its first step (run.json): typed, versioned, checked.
+
+Files of version 0.1.0 have no schema number; they are of schema 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ladder.bind import Count, Name, Number, Text, Whole, lenient
+from ladder.hashing import json_sha256
+from ladder.reading import read
+from ladder.recipe import Schedule
+from ladder.writing import write_json
+
+Values = dict[str, Number | str]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What makes two runs the same run. Without `data_fingerprint` the data is left out of the comparison."""
+
+    ladder: Name
+    size: Name
+    multiple: Number
+    n: Count
+    d: Count
+    shape: dict[str, Count]
+    hparams: Values
+    recipe: Values
+    seed: Whole
+    document_mask: bool = False
+    data_fingerprint: Text | None = None
+
+    def values(self) -> dict[str, object]:
+        """As JSON; what is hashed."""
+        names = [item.name for item in dataclasses.fields(Identity)]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def sha256(self) -> str:
+        return json_sha256(self.values())
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Identity):
+    """run.json, written before the first step."""
+
+    schema: Literal[1] = 1
+    run: Name
+    config_hash: Text  # of its identity when it was begun
+    git_revision: Text
+    total_steps: Count
+    checkpoint_steps: tuple[Count, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Raises UserError that names file and key."""
+        return read(cls, path)
+
+    def dump(self, path: Path) -> None:
+        write_json(path, dataclasses.asdict(self))
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Hashed:
+    """What a checkpoint's rung.json says of the configuration that it is of."""
+
+    config_hash: Text
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Scheduled:
+    schedule: Schedule = "cosine"
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class RunOutline:
+    """What other stages read of run.json, which then may be of another program."""
+
+    hparams: Scheduled = field(default_factory=Scheduled)
+    total_steps: Count | None = None
