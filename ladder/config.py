@@ -10,6 +10,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -26,6 +27,7 @@ from ladder.settings import Config, LadderFile, LadderSettings, TargetSettings, 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
 GROUPS = ("data", "suite", "cluster", "target", "ladder")
+UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
 DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local"}  # of configs/model_ladder.yaml
 
@@ -118,7 +120,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             raise UserError(f"{path} must hold keys and values")
     try:
         return _compose(words)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except UNREADABLE as error:
         raise _explain(error, words) from None
     except RecursionError:
         raise UserError("a value on the command line is nested too deeply") from None
@@ -127,6 +129,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 def _choices(words: Sequence[str]) -> dict[str, str]:
     """The option of each group: of `words` the last, else the default. Raises UserError for one that is not there."""
     chosen = dict(DEFAULTS)
+    for word in words:
+        if (key := word.partition("=")[0].lstrip("~")) in GROUPS and word.startswith("~"):
+            raise UserError(f"{shortened(word)}: a configuration always has a {key}; choose another with {key}=NAME")
     for key, _, value in (word.partition("=") for word in words):
         if key.lstrip("+") in GROUPS:
             if value not in options(key.lstrip("+")):
@@ -194,15 +199,24 @@ def _for_hydra(word: str) -> str:
 def _explain(error: Exception, words: Sequence[str]) -> UserError:
     """Hydra's error as one line that names the override and the nearest known key."""
     pairs = [word.partition("=")[::2] for word in words]
+    for word in words:
+        try:
+            OverridesParser.create().parse_override(_for_hydra(word))
+        except UNREADABLE:
+            key, _, value = word.partition("=")
+            return UserError(
+                f"{shortened(key, 80)} = {shortened(value)}: no value that can be read; put it into quotes"
+            )
     try:
         keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in GROUPS])))
-    except (HydraException, OmegaConfBaseException, YAMLError):  # it lies in the files
+    except UNREADABLE:  # it lies in the files
         return UserError(f"configs: {shortened(str(error), 240)}")
     for key, _ in pairs:
         if key not in keys and not key.startswith(("+", "~")):
             near = [known for known in keys if known.rpartition(".")[0] == key.rpartition(".")[0]] or keys
             return unknown("configuration key", key, near)
-    return UserError(shortened(str(error), 240))
+    listed = ", ".join(shortened(key, 40) for key, _ in pairs)
+    return UserError(f"{shortened(listed, 100)}: {shortened(str(error), 160)}")
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
