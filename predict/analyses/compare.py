@@ -108,15 +108,9 @@ def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target:
         )
         for row in rows
     ]
-    mean = (
-        "mean",
-        100 * float(np.mean([row.a for row in rows])),
-        100 * float(np.mean([row.b for row in rows])),
-        100 * float(np.mean([row.a - row.b for row in rows])),
-        None,
-        100 * float(np.mean([row.single for row in rows])),
-        None,
-    )
+    predicted = np.array([(row.a, row.b, row.a - row.b, row.single) for row in rows])
+    a, b, difference, single = (100 * float(value) for value in predicted.mean(axis=0))
+    mean = ("mean", a, b, difference, None, single, None)
     return Table(
         title=f"A against B at {target.name}, predicted accuracy",
         columns=(

@@ -20,7 +20,7 @@ from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits, method_named
 from predict.notes import Severity
 from predict.show import command_line
-from predict.show.curves import Chain, Shown, TaskCurves
+from predict.show.curves import DrawnChain, Shown, TaskCurves
 from predict.show.law_plots import accuracy_plot, step1_plot, step2_plot
 from predict.show.method_curves import curves_of, formulas
 from predict.show.numbers import short_number
@@ -63,7 +63,6 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
         "runs": _runs_table(fits.below),
         "versions": _versions(),
     }
-    write_json(directory / "predictions.json", answer.to_json())
     write_json(directory / "predictions.json", answer.to_json())
     path = directory / "report.html"
     write_text(path, render(content))
@@ -118,7 +117,7 @@ def _all_steps(fits: Fits, shown: Shown, method: str, curves: Sequence[TaskCurve
 
 
 def _steps(
-    data: Measured, shown: Shown, name: str, pairs: Sequence[tuple[int, Chain]], directory: Path
+    data: Measured, shown: Shown, name: str, pairs: Sequence[tuple[int, DrawnChain]], directory: Path
 ) -> list[Section]:
     places, chains = [place for place, _ in pairs], [chain for _, chain in pairs]
     first = [replace(chains[0], title="Every task")] if chains[0].shared else chains

@@ -16,7 +16,7 @@ OfSize = Callable[[Any, Any], Any]  # of arrays N and D
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain:
+class DrawnChain:
     """Two steps of one task. `finals` (runs,) are the points of step 1, `clouds` those of step 2, run by run.
 
     `name` is that of the member of an average, empty where the chain is the whole method.
@@ -40,7 +40,7 @@ class TaskCurves:
     title: str
     accuracy: OfSize | None
     finals: np.ndarray
-    chains: tuple[Chain, ...] = ()
+    chains: tuple[DrawnChain, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from predict.measured.runs import Run
 from predict.methods.base import Prediction
-from predict.show.curves import Chain, Horizontal, OfSize, Shown, TaskCurves, horizontal, paths
+from predict.show.curves import DrawnChain, Horizontal, OfSize, Shown, TaskCurves, horizontal, paths
 from predict.show.plots import GREY, INK, TARGET_COLOURS, Look, Plot, dot, label, legend, number_axis
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def accuracy_plot(runs: Sequence[Run], curves: Sequence[TaskCurves], shown: Sequ
     return plot
 
 
-def step1_plot(runs: Sequence[Run], chains: Sequence[Chain], shown: Sequence[Shown], title: str) -> Plot:
+def step1_plot(runs: Sequence[Run], chains: Sequence[DrawnChain], shown: Sequence[Shown], title: str) -> Plot:
     """The feature of the rungs' last checkpoints, and step 1's curves (paper, figure 3)."""
     plot, look, axis = Plot(len(chains) + 1, title), Look(runs), horizontal(runs)
     for panel, chain in zip(plot.axes, chains, strict=False):
@@ -56,7 +56,7 @@ def step1_plot(runs: Sequence[Run], chains: Sequence[Chain], shown: Sequence[Sho
 
 
 def step2_plot(
-    runs: Sequence[Run], chains: Sequence[Chain], shown: Sequence[Shown], tasks: Sequence[int], title: str
+    runs: Sequence[Run], chains: Sequence[DrawnChain], shown: Sequence[Shown], tasks: Sequence[int], title: str
 ) -> Plot:
     """Accuracy against the feature over all checkpoints, and step 2 (paper, figure 4).
 
@@ -81,7 +81,7 @@ def step2_plot(
     return plot
 
 
-def _step2_target(panel: Axes, chain: Chain, one: Shown, place: int, colour: str) -> list[float]:
+def _step2_target(panel: Axes, chain: DrawnChain, one: Shown, place: int, colour: str) -> list[float]:
     """Marks a target, and returns where it lies along the feature."""
     p, loss, actual = one.predictions[place], float(chain.step1(one.target.n, one.target.d)), chain.actual(one.target)
     own = float(chain.step2(loss))
@@ -94,7 +94,7 @@ def _step2_target(panel: Axes, chain: Chain, one: Shown, place: int, colour: str
     return [loss] if actual is None else [loss, actual]
 
 
-def _step2_words(chain: Chain, shown: Sequence[Shown], place: int, x: np.ndarray, y: np.ndarray) -> str:
+def _step2_words(chain: DrawnChain, shown: Sequence[Shown], place: int, x: np.ndarray, y: np.ndarray) -> str:
     errors = []
     for one in shown:
         actual, accuracy = chain.actual(one.target), one.predictions[place].actual

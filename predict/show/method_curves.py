@@ -17,7 +17,7 @@ from predict.methods.base import Fitted
 from predict.methods.ensemble import EnsembleLaw, FittedEnsemble
 from predict.methods.paper import TASK_LOSS, FittedPaper, TaskLaw
 from predict.methods.study import TaskStudy
-from predict.show.curves import Chain, OfSize, TaskCurves
+from predict.show.curves import DrawnChain, OfSize, TaskCurves
 from predict.show.tables import Row, Table, code, flags, words
 from predict.show.words import note_texts
 
@@ -45,8 +45,8 @@ def _paper_curves(fitted: FittedPaper, measured: Measured) -> list[TaskCurves]:
     ]
 
 
-def _paper_chain(fitted: FittedPaper, law: TaskLaw, measured: Measured) -> Chain:
-    return Chain(
+def _paper_chain(fitted: FittedPaper, law: TaskLaw, measured: Measured) -> DrawnChain:
+    return DrawnChain(
         name="",
         feature=fitted.label,
         title=law.task.title,
@@ -81,7 +81,7 @@ def _mean(law: EnsembleLaw, n: Any, d: Any) -> Any:
     return np.mean([chain.accuracy(n, d) for chain in law.members.values()], axis=0)
 
 
-def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> list[Chain]:
+def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> list[DrawnChain]:
     points = study.points
     known = {"task loss": (points.loss, points.loss_cloud), "LM loss": (points.lm, points.lm_cloud)}
     found = []
@@ -89,7 +89,7 @@ def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> li
         finals, cloud = known.get(name, (None, None))
         if finals is None or cloud is None:
             continue
-        drawn = Chain(
+        drawn = DrawnChain(
             name=name,
             feature=TASK_LOSS.label if name == "task loss" else LM_LOSS,
             title=law.task.title,
