@@ -45,13 +45,13 @@ def _complete(action: argparse.Action, names: list[str]) -> None:
 
 
 def _options(group: str) -> list[str]:
-    from ladder.config import options
+    from ladder.config_files import options
 
     return options(group)
 
 
 def _overrides(prefix: str) -> list[str]:
-    from ladder.config import GROUPS, options
+    from ladder.config_files import GROUPS, options
 
     group, equals, _ = prefix.partition("=")
     if equals:

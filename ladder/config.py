@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -19,14 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ladder.bind import bind
+from ladder.config_files import CONFIGS, GROUPS, ROOT_CONFIG, config_files, config_folders, options
 from ladder.errors import UserError, shortened, unknown
 from ladder.reading import read, read_yaml
-from ladder.rung import Ladder, Target, parse_run_name
-from ladder.settings import Config, LadderFile, LadderSettings, TargetSettings, check_sizes, run_as_target
+from ladder.rung import Ladder, parse_run_name
+from ladder.settings import Config, LadderFile, LadderSettings, check_sizes
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
-GROUPS = ("data", "suite", "cluster", "target", "ladder")
 UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
 DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local"}  # of configs/model_ladder.yaml
@@ -36,44 +33,6 @@ _SIZE_OVERRIDE = re.compile(
     r"\+{0,2}(?P<node>ladder\.(?:larger_)?sizes|cluster\.gpus)"
     r"(?:\.(?P<size>\d.*?)(?:\.(?P<key>d_model|n_layers|n_heads|ffn_hidden))?)?=(?P<value>.*)"
 )
-
-
-def split_overrides(words: Sequence[str]) -> list[str]:
-    """Checks that every word a parser left over is a Hydra override `key=value`, or `~key`, which removes one."""
-    for word in words:
-        if not word.startswith("~") and ("=" not in word or word.startswith("-")):
-            raise UserError(f'"{word}" is neither an option nor key=value; see --help')
-    return list(words)
-
-
-def split_list(words: str | None) -> list[str]:
-    """`190M,370M` -> ["190M", "370M"]; None -> []."""
-    return [word.strip() for word in (words or "").split(",") if word.strip()]
-
-
-def parse_multiples(words: str | None) -> list[float]:
-    """`1,2,0.5` -> [1.0, 2.0, 0.5]. Raises UserError where one is not a number."""
-    try:
-        return [float(word.removesuffix("xC")) for word in split_list(words)]
-    except ValueError:
-        raise UserError(f"--multiples {words}: expected numbers separated by commas, such as 1,2,5") from None
-
-
-def config_folders() -> list[Path]:
-    """Where configurations lie: the user's `configs/` in the current directory, before the ones of this project."""
-    own = Path("configs").resolve()
-    return [own, CONFIGS] if own.is_dir() and own != CONFIGS else [CONFIGS]
-
-
-def config_files(group: str) -> dict[str, Path]:
-    """The files of a config group by name; the user's own where both folders have one of that name."""
-    folders = reversed(config_folders())
-    return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
-
-
-def options(group: str) -> list[str]:
-    """The names in a config group, such as the ladders or the targets."""
-    return sorted(config_files(group))
 
 
 class OwnConfigs(SearchPathPlugin):
@@ -234,16 +193,3 @@ def ladder_from_config(config: Config) -> Ladder:
 def ladder_of(node: DictConfig) -> Ladder:
     """The ladder of a stored configuration's `ladder` group. Raises UserError as `load_config`."""
     return bind(LadderSettings, OmegaConf.to_container(node, resolve=True), "ladder").build()
-
-
-def load_target(name: str, ladder: Ladder | None = None) -> Target:
-    """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
-    known = options("target")
-    if name not in known:
-        if ladder is None:
-            raise unknown("target", name, known)
-        return run_as_target(name, ladder, tuple(known))
-    target = read(TargetSettings, path := config_files("target")[name])
-    if target.name is None or target.n is None or target.d is None:
-        raise UserError(f"{path} must have name, n and d")
-    return Target(name=target.name, n=float(target.n), d=float(target.d))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from ladder.config import load_target
+from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.queue import JobKind

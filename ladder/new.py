@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ladder.bind import Name, bind
-from ladder.config import options
+from ladder.config_files import options
 from ladder.errors import UserError
 from ladder.writing import write_text
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ladder.config import ladder_from_config, load_config, load_target
+from ladder.config import ladder_from_config, load_config
+from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, studied, task_table

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ladder.config import load_target
+from ladder.config_files import load_target
 from ladder.errors import UserError, run_command
 from predict.measured.ai2 import read_ai2
 from predict.measured.load import load_ladder

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import SHARED
 
-from ladder.config import ladder_from_config, load_config, load_target
+from ladder.config import ladder_from_config, load_config
+from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.rung import Ladder, parse_run_name
 

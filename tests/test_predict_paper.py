@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ladder.benchmarks import BENCHMARKS
-from ladder.config import load_target
+from ladder.config_files import load_target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid

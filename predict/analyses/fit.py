@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ladder.config import load_target
-from ladder.config import options as config_options
+from ladder.config_files import load_target
+from ladder.config_files import options as config_options
 from ladder.hashing import json_sha256
 from ladder.rung import Target
 from ladder.writing import write_json

@@ -125,7 +125,7 @@ def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dic
     Raises:
         UserError: an override that is wrong.
     """
-    from ladder.config import options
+    from ladder.config_files import options
 
     if carried is None:
         return _composed(overrides)

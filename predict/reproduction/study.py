@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ladder.config import load_target
+from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict.analyses.compute import AXES, Step, compute_errors

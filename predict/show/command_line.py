@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladder.config import load_config, load_target, split_overrides
+from ladder.config_files import load_target
+from ladder.config_files import options as config_options
 from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
+from ladder.words import split_overrides
 from predict.show.numbers import short_number
 from predict.show.tables import Table
 from predict.show.text import as_text
@@ -105,10 +107,12 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
         return Target(name=f"{short_number(options.n)} on {short_number(options.d)} tokens", n=options.n, d=options.d)
     if not options.target:
         raise UserError("which target? --target NAME (python -m predict --help), or --n and --d")
-    from ladder.config import ladder_from_config
-
     if data is not None and data.ladder is not None:
         return load_target(options.target, data.ladder)
+    if options.target in config_options("target"):  # without Hydra, which takes longer to start than a prediction
+        return load_target(options.target)
+    from ladder.config import ladder_from_config, load_config
+
     return load_target(options.target, ladder_from_config(load_config()))
 
 
