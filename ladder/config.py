@@ -163,9 +163,7 @@ def _explain(error: Exception, words: Sequence[str]) -> UserError:
             OverridesParser.create().parse_override(_for_hydra(word))
         except UNREADABLE:
             key, _, value = word.partition("=")
-            return UserError(
-                f"{shortened(key, 80)} = {shortened(value)}: no value that can be read; put it into quotes"
-            )
+            return UserError(f"{shortened(key, 80)} = {shortened(value)}: cannot be read; put it into quotes")
     try:
         keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in GROUPS])))
     except UNREADABLE:  # it lies in the files

@@ -6,14 +6,13 @@ Files of version 0.1.0 have no schema number; they are of schema 1.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ladder.bind import Count, Name, Number, Text, Whole, lenient
 from ladder.hashing import json_sha256
 from ladder.reading import read
-from ladder.recipe import Schedule
 from ladder.writing import write_json
 
 Values = dict[str, Number | str]
@@ -76,14 +75,7 @@ class Hashed:
 
 @lenient
 @dataclass(frozen=True, kw_only=True)
-class Scheduled:
-    schedule: Schedule = "cosine"
-
-
-@lenient
-@dataclass(frozen=True, kw_only=True)
 class RunOutline:
     """What other stages read of run.json, which then may be of another program."""
 
-    hparams: Scheduled = field(default_factory=Scheduled)
     total_steps: Count | None = None
