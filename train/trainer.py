@@ -206,12 +206,12 @@ class Trainer:
             step = int(sums["last_skipped"])
             sources, starts = self.order.starts(step)
             batch = ", ".join(
-                f"{part.directory} at tokens {', '.join(map(str, starts[sources == number][:8].tolist()))}, …"
+                f"{part.directory} at tokens {', '.join(map(str, starts[sources == number][:4].tolist()))}, …"
                 for number, part in enumerate(self.order.mix.sources)
                 if (sources == number).any()
             )
             raise UserError(
-                f"{self.run.path}: loss or gradient not finite for {int(sums['longest_streak'])} updates in a row, "
+                f"{self.run.name}: loss or gradient not finite for {int(sums['longest_streak'])} updates in a row, "
                 f"the last at step {step}; look at its sequences ({batch}), or lower the learning rate in another "
                 "runs_dir"
             )
