@@ -10,10 +10,10 @@ from simulated_ladder import rows_of, simulated, write
 
 from ladder.errors import UserError
 from predict.measured.ai2 import read_ai2
+from predict.measured.flat_files import write_parquet
 from predict.measured.load import read_measurements
 from predict.measured.reader import Reading
 from predict.measured.table import check, table_of
-from predict.measured.tables import write_parquet
 
 
 def test_a_table_survives_files(tmp_path: Path) -> None:

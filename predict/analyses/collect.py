@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ladder.errors import UserError
+from predict.measured.flat_files import write_parquet
 from predict.measured.load import read_measurements
-from predict.measured.tables import write_parquet
 from predict.show import command_line
 
 

@@ -16,10 +16,10 @@ import pandas as pd
 
 from ladder.config import compose, ladder_of
 from ladder.errors import UserError
+from predict.measured.flat_files import read_frame
 from predict.measured.mapping import Mapping
 from predict.measured.reader import About, Reader, Reading
 from predict.measured.table import COLUMNS, Metric, check
-from predict.measured.tables import read_frame
 from predict.measured.tasks import CHANCE, ITEMS
 
 LADDER = "olmo2"  # the ladder of configs/ladder that they are of

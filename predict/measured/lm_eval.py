@@ -22,8 +22,8 @@ from ladder.bind import Positive, Share, Whole, bind, lenient
 from ladder.errors import UserError, did_you_mean, shortened
 from ladder.reading import parse_json, read
 from predict.measured import mapping as mappings
+from predict.measured.flat_files import read_frame
 from predict.measured.reader import About, Reader, Reading
-from predict.measured.tables import read_frame
 from predict.measured.tasks import CHANCE, ITEMS, MMLU_WEIGHTS
 from predict.notes import note
 

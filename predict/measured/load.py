@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ladder.bind import bind
 from ladder.errors import UserError, unknown
 from ladder.settings import LadderSettings
-from predict.measured import ai2, lm_eval, own_runs, tables, wandb_runs
+from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.ladder import Measured
 from predict.measured.mapping import read_mapping, tidy
 from predict.measured.reader import Reader, Reading
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # The first that matches reads.
 READERS: tuple[Reader, ...] = (
     wandb_runs.PROJECT,
-    tables.PARQUET,
-    tables.CSV,
+    flat_files.PARQUET,
+    flat_files.CSV,
     ai2.READER,
     own_runs.READER,
     lm_eval.READER,
