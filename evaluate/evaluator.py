@@ -19,7 +19,7 @@ from evaluate.suite import Suite
 from evaluate.tasks import Task
 from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile, Origin, Provenance, TaskResult
+from ladder.metrics_file import LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
 from ladder.provenance import git_revision, versions
 
 LONGEST_RUNNING_TEXT = 4096  # tokens a sequence of running text has at most: the paper's training length
@@ -77,11 +77,12 @@ def _software() -> dict[str, Any]:
 class Evaluator:
     """Keeps plans in memory between checkpoints. Several processes each score every so many batches.
 
-    `report` is told what is being done: (task key, tokens done, tokens in all).
+    `report` is told what is being done: (task key, tokens done, tokens in all); `tried`, which way a model is run.
     """
 
     processes: Processes = field(default_factory=Processes)
     report: Callable[[str, int, int], None] = lambda task, done, total: None
+    tried: Callable[[Trial], None] = lambda trial: None
     _plans: dict[tuple[str, bool], Plan] = field(default_factory=dict, init=False)
 
     def evaluate(
@@ -102,6 +103,7 @@ class Evaluator:
         Raises:
             UserError: the model's vocabulary is too small for the tokenizer, or its likelihoods are not numbers.
         """
+        self._try(scorer, job)
         arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files and not again else {})
         results: list[TaskResult] = []
         for task in job.suite.tasks:
@@ -111,23 +113,35 @@ class Evaluator:
                 if files and self.processes.main:
                     files.save_loglikelihoods(provenance, arrays)
             results.extend(task_results(task, choices_of(plan, arrays[task.key])))
-        losses = []
-        for loss in job.suite.lm_losses:
-            self.report(loss.name, 0, loss.tokens)
-            length = min(job.max_length, LONGEST_RUNNING_TEXT)
-            losses.append(lm_loss(scorer, self.processes, loss, job.texts[loss.name], length))
         metrics = MetricsFile(
             **vars(origin),
             weight_files=weight_files,
             results=tuple(results),
-            lm_loss=tuple(losses),
+            lm_loss=self._lm_losses(scorer, job),
             suite=job.suite.name,
             max_length=job.max_length,
             tries=scorer.tries,
+            trial=scorer.trial,
             **_software(),
             provenance=provenance,
         )
         return metrics if files is None else self.processes.agree(lambda: files.save_metrics(metrics))
+
+    def _try(self, scorer: Scorer, job: Job) -> None:
+        """Finds out how the model takes rows as long and as wide as the suite's."""
+        if scorer.tries:
+            plans = [self.plan(task, job, tries=True) for task in job.suite.tasks]
+            longest = max((plan.longest_path for plan in plans), default=0)
+            scorer.try_at(longest, max((plan.widest_row for plan in plans), default=0))
+        self.tried(scorer.trial)
+
+    def _lm_losses(self, scorer: Scorer, job: Job) -> tuple[LmLossResult, ...]:
+        length = min(job.max_length, LONGEST_RUNNING_TEXT)
+        losses = []
+        for loss in job.suite.lm_losses:
+            self.report(loss.name, 0, loss.tokens)
+            losses.append(lm_loss(scorer, self.processes, loss, job.texts[loss.name], length))
+        return tuple(losses)
 
     def plan(self, task: Task, job: Job, tries: bool) -> Plan:
         key = (job.plans[task.key], tries)

@@ -65,6 +65,17 @@ class Plan:
         return len(self.characters)
 
     @property
+    def longest_path(self) -> int:
+        """Tokens from the first of the prefix to the deepest node."""
+        return int(self.positions.max(initial=0)) + 1
+
+    @property
+    def widest_row(self) -> int:
+        """Nodes of a row and of the prefix before it: as far as attention reaches."""
+        prefixes, rows = np.diff(self.prefix_offsets), np.diff(self.row_offsets)
+        return int((rows + prefixes[self.row_section]).max(initial=1))
+
+    @property
     def largest_token(self) -> int:
         return max(int(ids.max(initial=0)) for ids in (self.tokens, self.prefix_tokens, self.pair_token))
 
@@ -136,17 +147,11 @@ def _shared_prompt(contexts: Sequence[str]) -> str:
     return first[: end + len(BLANK_LINE)] if end >= 0 else ""
 
 
-def trial_plan(vocabulary: int, tries: bool) -> Plan:
-    """A small made-up plan that branches at several depths behind a prefix; finds out what a model takes."""
-    ids = np.random.default_rng(0).integers(0, vocabulary, size=(4, 12), dtype=np.int32)
-    prompt, questions = ids[0], ids[1:]
-    contexts = [np.concatenate([prompt, question[:length]]) for question in questions for length in (3, 7)]
-    requests = [
-        Request(index=index, inputs=np.concatenate([context, ids[index % 4, :2]]), targets=ids[index % 4, :3])
-        for index, context in enumerate(contexts)
-    ]
-    documents = [Document(id="trial", contexts=("",) * len(requests), choices=("x",) * len(requests), gold=0)]
-    return _flatten(documents, [_section(requests, tries, share=True)], 0, tries)
+def plan_of_requests(requests: Sequence[Request], tries: bool, row_nodes: int) -> Plan:
+    """The plan of requests that begin with the same tokens and belong to no document, in rows of so many nodes."""
+    choices = ("x",) * (1 + max(request.index for request in requests))
+    document = Document(id="requests", contexts=("",) * len(choices), choices=choices, gold=0)
+    return _flatten([document], [_section(list(requests), tries, share=True, row_nodes=row_nodes)], 0, tries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +161,7 @@ class _Section:
     limit: int
 
 
-def _section(requests: list[Request], tries: bool, share: bool) -> _Section:
+def _section(requests: list[Request], tries: bool, share: bool, row_nodes: int | None = None) -> _Section:
     """Requests that begin with the same tokens; the prefix ends before the first token that predicts a choice."""
     ordered, shared = sort_requests(requests)
     limit = sum(len(request.inputs) for request in ordered) - int(shared.sum())
@@ -164,13 +169,13 @@ def _section(requests: list[Request], tries: bool, share: bool) -> _Section:
         return _Section(prefix=np.empty(0, dtype=np.int32), rows=chain_rows(ordered, shared), limit=limit)
     prefix = common_prefix(ordered[0].inputs, ordered[-1].inputs) if share else 0  # sorted: first and last differ most
     prefix = min(prefix, min(len(request.inputs) - len(request.targets) for request in ordered))
-    rest = [
+    behind = [
         Request(index=request.index, inputs=request.inputs[prefix:], targets=request.targets) for request in ordered
     ]
-    shared = np.maximum(shared - prefix, 0)
+    row_nodes = row_nodes or row_tokens(prefix, max(len(request.inputs) for request in behind))
     return _Section(
         prefix=ordered[0].inputs[:prefix],
-        rows=trie_rows(rest, shared, row_tokens(prefix, max(len(request.inputs) for request in rest))),
+        rows=trie_rows(behind, np.maximum(shared - prefix, 0), row_nodes),
         limit=limit,
     )
 

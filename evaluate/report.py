@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile
+from ladder.metrics_file import MetricsFile, Trial
 
 WANDB_MODES = ("off", "offline", "online")
 COLUMNS = ("bpb", "acc_per_char", "acc_per_byte", "acc_raw", "task_ce", "prob_correct")
@@ -32,6 +32,10 @@ class Progressing:
                 self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
                 self._bar.start()
 
+    def tried(self, trial: Trial) -> None:
+        if not self._quiet:
+            print(f"  {way_text(trial)}", file=sys.stderr, flush=True)
+
     def end(self) -> None:
         """Takes the bars away, so that what is printed next stands alone."""
         if self._bar:
@@ -45,6 +49,23 @@ class Progressing:
             self._bar.update(self._tasks[task], completed=done)
         elif done == 0 and not self._quiet:
             print(f"  {task}: {total:,} tokens", file=sys.stderr, flush=True)
+
+
+def way_text(trial: Trial) -> str:
+    """Which way a model is run, and why."""
+    difference = "" if trial.difference is None else f" by {trial.difference:.1g} nats"
+    match trial.outcome:
+        case "same":
+            return f"as tries: the same as plain sequences on {trial.tokens:,} tokens, to {trial.difference:.1g} nats"
+        case "differs":
+            why = f"a trie of {trial.tokens:,} tokens gives another result{difference}"
+        case "partial_attention":
+            why = "some of its layers do not see every token"
+        case "refused":
+            why = f"it refuses a trie of {trial.tokens:,} tokens ({trial.error})"
+        case "no_mask":
+            why = "it takes no attention mask or no positions"
+    return f"as plain sequences, which is slower: {why}"
 
 
 def table(metrics: MetricsFile) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from evaluate.plan import Plan, trial_plan
+from evaluate.plan import Plan
+from evaluate.trial import SHORT, try_tries
 from ladder.errors import UserError
 
 # What a batch may hold, by device type. A batch of the CPU's size fits its caches; a GPU wants to be filled.
@@ -69,7 +70,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 class Scorer:
-    """A model and the way it can be run: `tries` says whether it takes rows that branch."""
+    """A model and the way it can be run: `trial` says whether it takes rows that branch, and how that was found."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -80,7 +81,18 @@ class Scorer:
         self.logit_elements = LOGIT_ELEMENTS[kind]
         taken = inspect.signature(model.base_model.forward).parameters
         self.cache_argument = "cache" if "cache" in taken else "past_key_values"  # the older name, up to 5.39
-        self.tries = takes_tries(self)
+        short = min(SHORT, context_length(model.config) or SHORT)
+        self.trial, self._tried = try_tries(self, short, short), (short, short)
+
+    @property
+    def tries(self) -> bool:
+        return self.trial.tries
+
+    def try_at(self, longest_path: int, widest_row: int) -> None:
+        """Tries the model at the size of what is to be scored, unless it was tried there or is run plainly anyway."""
+        size = (max(longest_path, self._tried[0]), max(widest_row, self._tried[1]))
+        if self.tries and size != self._tried:
+            self.trial, self._tried = try_tries(self, *size), size
 
     def loglikelihoods(
         self, plan: Plan, rank: int = 0, ranks: int = 1, progress: Callable[[int], None] = lambda tokens: None
@@ -195,6 +207,8 @@ class Scorer:
             use_cache=cache is not None,
             **{self.cache_argument: cache},
         )
+        if "last_hidden_state" not in output:
+            raise ValueError(f"{type(self.model.base_model).__name__} returns no hidden states")
         return output.last_hidden_state
 
     def _pair_scores(
@@ -219,24 +233,3 @@ class Scorer:
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(self.device, non_blocking=True)
-
-
-def takes_tries(scorer: Scorer) -> bool:
-    """Whether the model gives the same on a small trie as on its sequences one by one; tried, not looked up.
-
-    Models that ignore positions or masks, or treat their logits after the output embedding, are found out here;
-    layers that see a window only (it may be longer than the trial) by their configuration.
-    """
-    config = scorer.model.config.get_text_config()
-    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or []):
-        return False
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return False
-    plain = scorer.loglikelihoods(trial_plan(scorer.vocabulary, tries=False))
-    exact = next(scorer.model.parameters()).dtype == torch.float32
-    tolerance = 1e-3 if exact else 0.1 + 0.02 * np.abs(plain).max()  # a logit of 20 has steps of 0.125 in bf16
-    try:
-        branching = scorer.loglikelihoods(trial_plan(scorer.vocabulary, tries=True))
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError, UserError):
-        return False
-    return bool(np.abs(plain - branching).max() < tolerance)

@@ -55,7 +55,7 @@ class Session:
         self.processes = Processes.launched()
         self.dtype = resolve_dtype(options.dtype, self.processes.device.type)
         self.progress = Progressing(quiet=not self.processes.main)
-        self.evaluator = Evaluator(processes=self.processes, report=self.progress.advance)
+        self.evaluator = Evaluator(processes=self.processes, report=self.progress.advance, tried=self.progress.tried)
         self.resident = ResidentModel(
             self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
         )

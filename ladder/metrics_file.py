@@ -97,6 +97,24 @@ class Origin:
     tokens: Number | None  # at that step
 
 
+Outcome = Literal["same", "differs", "partial_attention", "refused", "no_mask"]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What was found when a model was tried on a trie (evaluate/trial.py): why its rows may branch, or may not."""
+
+    outcome: Outcome  # "same": tries; all others: plain sequences
+    tokens: Count  # of the longest path that was tried
+    difference: Number | None = None  # the largest between a trie and plain sequences, in nats
+    error: str | None = None  # that the model raised, where it refused
+
+    @property
+    def tries(self) -> bool:
+        return self.outcome == "same"
+
+
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class MetricsFile(Origin):
@@ -106,6 +124,7 @@ class MetricsFile(Origin):
     suite: str
     max_length: Count  # input tokens
     tries: bool  # whether the model took tries (evaluate/trie.py)
+    trial: Trial | None = None  # how that was found; version 0.1.0 did not say
     git_revision: str
     versions: dict[str, str]
     provenance: Provenance
@@ -128,8 +147,9 @@ class MetricsFile(Origin):
     def plain(self) -> dict[str, Any]:
         """As it stands in the file; what is optional and absent is left out."""
         value = {"schema": SCHEMA} | dataclasses.asdict(self)
-        if self.weight_files is None:
-            del value["weight_files"]
+        for key in ("weight_files", "trial"):
+            if value[key] is None:
+                del value[key]
         for row in value["results"]:
             if row["macro"] is None:
                 del row["macro"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import ROOT, run_module, write_shards
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
 from held import HANG_SECONDS
@@ -27,6 +28,7 @@ from evaluate.tokenizer import Encoder
 from ladder.config import load_config
 from ladder.errors import UserError
 from ladder.hashing import sha256_of
+from ladder.metrics_file import MetricsFile
 from ladder.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
@@ -101,6 +103,26 @@ def test_a_ladder_becomes_measurements(run: RunDirectory, capsys: pytest.Capture
     assert table[table.metric == "lm_loss"].value.iloc[0] == first["lm_loss"][0]["nats_per_token"]
     arrays = np.load(run.metrics_file(10).with_suffix(".npz"))
     assert arrays["pets.rc"].shape == (sum(len(d.choices) for d in documents("rc")),)
+
+
+def test_the_way_that_a_model_is_run_is_said_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = transformers.GPTNeoConfig(
+        vocab_size=400, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+        window_size=36, max_position_embeddings=256, eos_token_id=0, bos_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    path = write_checkpoint(tmp_path / "model", transformers.GPTNeoForCausalLM(config))
+    write_jsonl(tmp_path / "names.jsonl", documents("rc", 40))
+    OmegaConf.save(OmegaConf.create({"tasks": {"names": {"rc": str(tmp_path / "names.jsonl")}}}), tmp_path / "s.yaml")
+    main([str(path), f"suite={tmp_path / 's.yaml'}", "--output", str(tmp_path), "--json"])
+    said = capsys.readouterr()
+    stored = MetricsFile.load(tmp_path / f"{tmp_path.name}_model.json")
+    assert stored.trial is not None and stored.trial.outcome == "differs" and not stored.tries
+    assert stored.trial.difference > 1e-3
+    assert f"as plain sequences, which is slower: a trie of {stored.trial.tokens} tokens gives another" in said.err
+    assert json.loads(said.out)["trial"]["outcome"] == "differs"
 
 
 def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,7 +272,7 @@ def test_a_changed_definition_is_derived_anew_without_scoring(
     assert after["provenance"]["definitions"] != before["provenance"]["definitions"]
 
 
-def test_a_name_keeps_its_definition(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_is_kept(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another suite's task of the same name would stand among the ladder's own measurements."""
     node = suite(tmp_path / "data")
     other = write_jsonl(tmp_path / "other.jsonl", documents("winogrande", 9))
@@ -373,7 +395,9 @@ def test_nothing_is_printed_but_our_own_lines(run: RunDirectory) -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0
     names = make_plan(documents("winogrande"), Encoder(tiny_tokenizer()), 256, True)
-    assert done.stderr.splitlines() == [str(path), f"  names.rc: {len(names.tokens):,} tokens"]
+    first, way, *others = done.stderr.splitlines()
+    assert [first, *others] == [str(path), f"  names.rc: {len(names.tokens):,} tokens"]
+    assert way.startswith(f"  as tries: the same as plain sequences on {names.longest_path} tokens, to ")
     assert done.stdout.splitlines()[0] == str(path) and len(done.stdout.splitlines()) == 4
 
 

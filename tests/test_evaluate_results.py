@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile
+from ladder.metrics_file import MetricsFile, Trial
 
 VALUES = {
     "bpb": 1.2345678901234567,
@@ -55,7 +56,20 @@ def test_a_file_of_version_0_1_0_is_read_and_written_back_as_it_was(tmp_path: Pa
     del foreign["weight_files"]  # the in-loop hook knows none
     path.write_text(json.dumps(foreign))
     read = MetricsFile.load(path)
-    assert read.d is None and "weight_files" not in read.plain() and '"d": null' in json.dumps(read.plain())
+    assert (
+        read.trial is None
+        and read.d is None
+        and "weight_files" not in read.plain()
+        and '"d": null' in json.dumps(read.plain())
+    )
+
+
+def test_the_way_that_a_model_was_run_is_kept(tmp_path: Path) -> None:
+    trial = Trial(outcome="differs", tokens=300, difference=3.9)
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(WRITTEN_BY_0_1_0))
+    dataclasses.replace(MetricsFile.load(path), trial=trial).dump(path)
+    assert MetricsFile.load(path).trial == trial
 
 
 def test_numbers_are_read_to_the_last_bit(tmp_path: Path) -> None:
@@ -73,6 +87,7 @@ def test_numbers_are_read_to_the_last_bit(tmp_path: Path) -> None:
         ({"results": [ROW | {"acc": None}]}, "results.0.acc = null: must be a number"),
         ({"results": [{key: value for key, value in ROW.items() if key != "bpb"}]}, "results.0.bpb is missing"),
         ({"results": [ROW | {"format": "rcc"}]}, 'unknown results.0.format "rcc"; did you mean "rc"'),
+        ({"trial": {"outcome": "difers", "tokens": 9}}, 'unknown trial.outcome "difers"; did you mean "differs"'),
         ({"provenance": []}, "provenance = a list"),
     ],
 )

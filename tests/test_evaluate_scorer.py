@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import warnings
 
@@ -13,10 +14,11 @@ from evaluate_models import ARCHITECTURES, documents, one_by_one, tiny_model, ti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.plan import Plan, make_plan
+from evaluate.plan import Plan, make_plan, plan_of_requests
 from evaluate.scorer import Scorer
 from evaluate.tasks import Document
 from evaluate.tokenizer import Encoder
+from evaluate.trial import trial_requests
 from evaluate.trie import Request, chain_rows, sort_requests, trie_rows
 from ladder.errors import UserError
 
@@ -187,6 +189,72 @@ def test_other_architectures_are_run_the_way_they_take(name: str) -> None:
     assert scorer.tries == tries
     plan = make_plan(made, ENCODER, 256, scorer.tries)
     np.testing.assert_allclose(scorer.loglikelihoods(plan), one_by_one(model, ENCODER, made, 256), atol=TOLERANCE)
+
+
+def gpt_neo(window: int) -> object:
+    torch.manual_seed(0)
+    config = transformers.GPTNeoConfig(
+        vocab_size=400, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+        window_size=window, max_position_embeddings=512, eos_token_id=0, bos_token_id=None,
+    )  # fmt: skip
+    model = transformers.GPTNeoForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6 if parameter.ndim > 1 else 1)
+    return model
+
+
+def test_a_window_that_stands_in_no_key_is_found_at_the_length_of_the_plan() -> None:
+    """GPT-Neo counts the tokens of a row, siblings included: what lies in the row matters, not only how long it is."""
+    made = documents("rc", 40)
+    tries = make_plan(made, ENCODER, 256, True)
+    for window, outcome in ((80, "differs"), (500, "same")):
+        scorer = Scorer(gpt_neo(window))
+        expected = one_by_one(scorer.model, ENCODER, made, 256)
+        assert scorer.tries  # on a short trie
+        wrong = np.abs(scorer.loglikelihoods(tries) - expected).max()
+        assert (wrong > 0.1) == (outcome == "differs") and tries.longest_path < 80
+        scorer.try_at(tries.longest_path, tries.widest_row)
+        assert (scorer.trial.outcome, scorer.trial.tokens) == (outcome, tries.longest_path)
+        plan = make_plan(made, ENCODER, 256, scorer.tries)
+        np.testing.assert_allclose(scorer.loglikelihoods(plan), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("a mask of two dimensions"), "refused"),
+        (RuntimeError("The size of tensor a (40) must match"), "refused"),
+        (torch.OutOfMemoryError("CUDA out of memory"), None),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), None),
+        (TypeError("forward() got an unexpected keyword argument 'past_key_values'"), None),
+        (AttributeError("a mistake"), None),
+    ],
+)
+def test_a_refusal_is_said_and_other_errors_are_not_swallowed(error: Exception, outcome: str | None) -> None:
+    model = tiny_model()
+    forward = model.model.forward
+
+    def raising(input_ids=None, attention_mask=None, position_ids=None, **kwargs):  # type: ignore[no-untyped-def]
+        if attention_mask is not None:
+            raise error
+        return forward(input_ids, position_ids=position_ids, **kwargs)
+
+    model.model.forward = raising
+    if outcome is None:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            Scorer(model)
+    else:
+        trial = Scorer(model).trial
+        assert (trial.outcome, trial.tries) == (outcome, False) and str(error) in str(trial.error)
+
+
+@pytest.mark.parametrize(("longest", "widest"), [(1, 1), (2, 2), (3, 9), (32, 32), (100, 1024), (200, 90)])
+def test_a_trial_is_as_long_and_as_wide_as_asked(longest: int, widest: int) -> None:
+    requests = trial_requests(400, longest, widest)
+    plan = plan_of_requests(requests, True, widest)
+    assert plan.longest_path == longest
+    assert widest <= plan.widest_row + longest // 4 and plan.widest_row <= max(widest, longest) + longest // 2
 
 
 def test_training_mode_and_gradients_are_left_alone() -> None:
