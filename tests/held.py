@@ -96,8 +96,8 @@ def hold_measurements(hold: Hold) -> None:
     measure = Session._measure
 
     def held(session: Session, order: Any, following: Sequence[Any]) -> Any:
-        info = order.checkpoint.rung_info()
-        hold.pause(info["run"], info["step"])
+        origin = order.checkpoint.origin()
+        hold.pause(origin.run, origin.step)
         return measure(session, order, following)
 
     Session._measure = held  # type: ignore[method-assign]
