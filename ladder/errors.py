@@ -15,7 +15,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 LONGEST = 290  # characters of a message: what is quoted in it may be anything
-
+LONGEST_WORD = 70  # where the message is too long
 
 TRAIN_EXTRA = (  # import names of what pyproject.toml's extra of that name brings
     "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "zstandard", "wandb", "tqdm",
@@ -28,7 +28,10 @@ class UserError(Exception):
     """Something the user can mend. Its message is one line and is all that is shown."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__(), LONGEST)
+        text = " ".join(super().__str__().split())
+        if len(text) > LONGEST:  # long paths give way first, which are known by their ends
+            text = " ".join(_ending(word) if len(word) > LONGEST_WORD else word for word in text.split())
+        return shortened(text, LONGEST)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +52,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _ending(word: str) -> str:
+    return f"{word[:10]}…{word[len(word) - LONGEST_WORD + 11 :]}"
 
 
 def shortened(text: str, most: int = 60) -> str:

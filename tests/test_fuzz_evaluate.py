@@ -54,7 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # said of a file by whatever name it was given
-NO_FILE = ("does not exist", "cannot be read", "is no name of a file", "no prepared data in")
+NO_FILE = ("does not exist", "cannot be read", "is no name of a file", "no prepared data in", "split of shards")
 FILES = {  # the files of a run -> words of which a refusal holds one
     "ladder/n1-1xC/config.yaml": ("config.yaml", "suite", "lm_loss", *NO_FILE),
     "ladder/n1-1xC/metrics/step-0000010.json": ("step-0000010.json",),
