@@ -146,18 +146,17 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
     study, studies = studied(ladder, ladder.tasks(tasks))
     methods = method_errors(ladder, study, studies)
     parts = []
-    for one in studies:
-        predicted = one.actual + study.errors(one)
-        half = study.calibration.accuracy80 * study.deviations(one)
+    for one, errors, halves in zip(studies, methods[0].errors, methods[0].halves, strict=True):
+        predicted = one.actual + errors / 100
         columns = {
             "fitted": [study.splits[split].name for split in one.cells[:, 0]],
             "task": one.task.name,
             "run": [ladder.rungs[run].name for run in one.cells[:, 1]],
             "actual": one.actual,
             "predicted": predicted,
-            "low80": predicted - half,
-            "high80": predicted + half,
-            "error_points": 100 * (predicted - one.actual),
+            "low80": np.maximum(predicted - halves[:, 0] / 100, 0.0),
+            "high80": np.minimum(predicted + halves[:, 0] / 100, 1.0),
+            "error_points": errors,
         }
         parts.append(pd.DataFrame(columns))
     tables = [split_table(study, studies, methods), task_table(study, studies, methods)]

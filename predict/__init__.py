@@ -17,7 +17,7 @@ and with measurements, where `folder` is a directory of runs, a CSV or Parquet f
 >>> p.actual in p.accuracy.interval80
 True
 >>> sorted(name for name, accuracy in p.members)
-['LM loss', 'direct', 'task loss']
+['LM loss', 'curves', 'direct', 'task loss']
 """
 
 import os

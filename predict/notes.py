@@ -43,8 +43,13 @@ TEXTS = {
     "members": "members: {names} (mean error on {splits} back-tests {error:.2f} points; alone: {alone})",
     "members-untested": "members: {names} (no back-tests: too few rungs)",
     "members-apart": "members: {names} (their features are not measured for all tasks)",
-    "intervals-calibrated": "intervals: calibrated on {cells} back-test predictions",
-    "intervals-borrowed": "too few back-tests to calibrate the intervals; factors of the paper's ladder are used",
+    "intervals-learned": "intervals: accuracy's are as wide as errors on {families} other model families were",
+    "ladder-unlike": (
+        "the largest rung (N = {largest:.3g}) is smaller than all models of the families that intervals were learned "
+        "from (N >= {smallest:.3g}): intervals made {factor:g} times as wide"
+    ),
+    "loss-calibrated": "intervals of the loss: calibrated on {cells} back-test predictions of this ladder",
+    "loss-borrowed": "too few back-tests to calibrate intervals of the loss; factors of the paper's ladder are used",
     "target-inside": "a run as large as the target was fitted, perhaps the target itself: no prediction",
     "beyond-back-tests": (
         "the target lies {decades:.1f} decades of N·D beyond the ladder; "

@@ -32,7 +32,7 @@ def test_a_prediction_is_a_data_frame_that_shows_itself(ladder: ml.Measured) -> 
     row = found.loc["quiz"]
     truth = float(ACCURACY(float(LOSS(7e9, 2.8e12))))
     assert row.low95 < truth < row.high95
-    assert row.accuracy == pytest.approx(truth, abs=0.03)
+    assert row.accuracy == pytest.approx(truth, abs=0.05)
     assert row.actual == pytest.approx(truth, abs=0.01)  # the mean of the last checkpoints
     page = found._repr_html_()
     assert f"{100 * row.accuracy:.2f}" in page and page.count("<tr>") == 2

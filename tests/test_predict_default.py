@@ -1,4 +1,4 @@
-"""The default method: its fits, its choices, its intervals and its refusals."""
+"""The default method: its fits, its choices, its intervals and its verdicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from predict.methods.ensemble import Ensemble
 from predict.methods.fits import predict_target
 from predict.methods.gate import verdict
 from predict.methods.intervals import quantile
-from predict.methods.paper import Paper
+from predict.methods.paper import PAPER, Paper
 from predict.methods.splits import splits
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -52,7 +52,8 @@ def numbers(estimate: Estimate) -> list[float]:
 
 
 def errors(data: Measured, target: str) -> tuple[float, list[Prediction]]:
-    predictions = predict_target(data, load_target(target))
+    """Over the paper's eight tasks."""
+    predictions = predict_target(data, load_target(target), tasks=[task.name for task in PAPER.tasks(data)])
     error = mean_error(predictions)
     assert error is not None
     return error, predictions
@@ -60,30 +61,32 @@ def errors(data: Measured, target: str) -> tuple[float, list[Prediction]]:
 
 def test_it_halves_the_papers_error_and_its_intervals_hold(olmo: Measured) -> None:
     cells: list[Prediction] = []
-    for target, limit in (("7B-4T", 2.0), ("13B-5T", 2.5)):
+    for target, limit in (("7B-4T", 1.7), ("13B-5T", 2.4)):
         error, predictions = errors(olmo, target)
         assert error < limit
         cells += predictions
     inside80 = [p.actual in p.accuracy.interval80 for p in cells]  # type: ignore[operator]
     inside95 = [p.actual in p.accuracy.interval95 for p in cells]  # type: ignore[operator]
     assert np.mean(inside80) >= 0.75 and np.mean(inside95) >= 0.9
-    assert np.mean([p.accuracy.interval80.width for p in cells]) / 2 < 0.038  # type: ignore[union-attr]
-    assert np.mean([p.accuracy.interval95.width for p in cells]) / 2 < 0.082  # type: ignore[union-attr]
+    assert np.mean([p.accuracy.interval80.width for p in cells]) / 2 < 0.045  # type: ignore[union-attr]
+    assert np.mean([p.accuracy.interval95.width for p in cells]) / 2 < 0.085  # type: ignore[union-attr]
 
 
 def test_a_ladder_up_to_760m_is_nearly_as_good(shared: Path) -> None:
     data = load_ladder(shared / "olmo-ladder" / "runs", sizes=["190M", "370M", "760M"])
-    assert errors(data, "7B-4T")[0] < 2.7 and errors(data, "13B-5T")[0] < 2.9
+    assert errors(data, "7B-4T")[0] < 2.1 and errors(data, "13B-5T")[0] < 2.7
 
 
-def test_boolq_is_refused_winogrande_warned_about_and_the_eight_pass(olmo: Measured) -> None:
-    names = [task.name for task in olmo.tasks()]
-    found = {p.task: p for p in predict_target(olmo, load_target("7B-4T"), tasks=[*names, "boolq", "winogrande"])}
-    assert all(found[name].verdict.standing == "follows" and not found[name].notes for name in names)
-    assert found["boolq"].verdict.refused and found["boolq"].stands_in
-    last = olmo.rungs[-1].curve(olmo.tasks(["boolq"])[0], "rc_acc").final(5)
-    assert found["boolq"].accuracy == Estimate(value=pytest.approx(last))
-    assert found["winogrande"].verdict.standing == "loose" and not found["winogrande"].stands_in
+def test_boolq_shows_no_trend_winogrande_a_loose_one_and_the_eight_follow(olmo: Measured) -> None:
+    predictions = predict_target(olmo, load_target("7B-4T"))
+    found = {p.task: p for p in predictions}
+    standings = {name: p.verdict.standing for name, p in found.items()}
+    assert (standings.pop("boolq"), standings.pop("winogrande")) == ("none", "loose")
+    assert len(standings) == 8 and set(standings.values()) == {"follows"}
+    widths = {name: p.accuracy.interval80.width for name, p in found.items() if p.accuracy.interval80}
+    assert widths.pop("boolq") > 1.25 * max(widths.values())
+    assert mean_error(predictions) == mean_error([p for p in predictions if p.task != "boolq"])
+    assert mean_error(predictions) != mean_error([p for p in predictions if p.task != "winogrande"])
 
 
 def test_shipped_laws_are_what_this_code_fits(olmo: Measured) -> None:
@@ -141,7 +144,7 @@ def test_members_drop_out_with_their_features() -> None:
     ):
         kept = frame[~frame.metric.isin([missing] if isinstance(missing, str) else missing)]
         (p,) = predict_target(data_of(kept), TARGET)
-        assert {name for name, _ in p.members} == members
+        assert {name for name, _ in p.members} == {"curves", *members}
         assert p.accuracy.interval95 and p.actual is not None and p.actual in p.accuracy.interval95
 
 
@@ -158,9 +161,10 @@ def test_a_task_at_chance_level_zero_works() -> None:
     assert 0.3 < p.accuracy.value < 1
 
 
-def test_refusal_needs_a_bad_task_and_enough_runs() -> None:
-    cases = [(0.99, 16), (0.88, 16), (0.5, 16), (0.5, 6)]
-    assert [verdict(*case).standing for case in cases] == ["follows", "loose", "refused", "loose"]
+def test_a_rank_correlation_counts_for_more_over_more_runs() -> None:
+    cases = [(0.99, 16), (0.88, 16), (0.5, 16), (0.5, 60), (0.65, 6), (0.5, 6), (-1.0, 3)]
+    standings = ["follows", "loose", "none", "loose", "loose", "none", "none"]
+    assert [verdict(*case).standing for case in cases] == standings
 
 
 def test_splits_hold_out_what_lies_beyond() -> None:
@@ -178,7 +182,7 @@ def test_ladders_without_a_grid_are_split_by_compute() -> None:
     data = data_of(table_of(rows, "diagonal"))
     assert [len(split.train) for split in splits(data.rungs)] == [5, 6, 7, 8]
     (law,) = Ensemble().fit(data, data.tasks()).laws
-    assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.verdict.refused
+    assert law.members.keys() <= {"task loss", "LM loss", "direct"} and not law.verdict.trendless
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

@@ -37,7 +37,7 @@ def olmo(shared: Path) -> Measured:
 
 @pytest.fixture(scope="module")
 def fitted(olmo: Measured) -> FittedPaper:
-    return PAPER.fit(olmo, olmo.tasks())
+    return PAPER.fit(olmo, PAPER.tasks(olmo))
 
 
 @pytest.fixture(scope="module")

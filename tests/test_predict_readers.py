@@ -54,7 +54,7 @@ def test_a_wide_file_of_final_checkpoints_is_predicted(tmp_path: Path, capsys: p
     main([*words, "--n", "2.5e12", "--d", "5e14", "--json"])  # N · D = 1.25e27 does not fit an int64
     answer = json.loads(capsys.readouterr().out)
     (p,) = answer["predictions"]
-    assert set(p["members"]) <= {"LM loss", "direct"} and 0.5 < p["accuracy"] <= 1
+    assert set(p["members"]) <= {"curves", "LM loss", "direct"} and 0.5 < p["accuracy"] <= 1
     assert any(note["code"] == "members" for note in answer["notes"])
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +21,11 @@ from predict.measured.mapping import size_name
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.same import levels, same_point
 from predict.measured.tasks import Task
+from predict.methods.gate import following
 from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, direct
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, Plot, label, place_names
 from predict.show.tables import Table, fixed, share, significant, whole, words
-
-if TYPE_CHECKING:
-    pass
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
 TASK_LOSS, LM_LOSS, ACCURACY = "task loss", "LM loss", "accuracy"
@@ -268,7 +265,8 @@ def main(argv: list[str]) -> None:
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     data = data.below(target)
-    found = advise(data, target, data.tasks(known.tasks), known.budget)
+    tasks = data.tasks(known.tasks) if known.tasks else following(data, data.tasks())
+    found = advise(data, target, tasks, known.budget)
     command_line.show(known.form, advice_table(found, target, known.budget))
     if known.plot:
         advice_plot(found, target).save(known.plot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,8 @@ from ladder.errors import UserError
 from ladder.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
-from predict.methods.base import Method
+from predict.methods.base import Estimate, Method
 from predict.methods.ensemble import Ensemble
-from predict.methods.intervals import quantile
 from predict.methods.paper import PAPER
 from predict.methods.study import Study, TaskStudy
 from predict.show import command_line
@@ -27,10 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodErrors:
-    """Errors of one method in points, one array (cells,) per task of the study, in its order."""
+    """Errors of one method in points, one array (cells,) per task of the study, in its order.
+
+    `halves` are the half-widths of its 80% and 95% intervals in points, (cells, 2) per task; empty where it has none.
+    """
 
     name: str
     errors: tuple[np.ndarray, ...]
+    halves: tuple[np.ndarray, ...] = ()
+
+    def of(self, places: Sequence[int]) -> MethodErrors:
+        """On some of the tasks."""
+        halves = tuple(self.halves[i] for i in places) if self.halves else ()
+        return replace(self, errors=tuple(self.errors[i] for i in places), halves=halves)
 
 
 def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
@@ -49,30 +57,40 @@ def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStu
 
 def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
     """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
-    found = [MethodErrors(name="default", errors=tuple(100 * study.errors(task) for task in tasks))]
+    found = [_refitted(Ensemble(), data, study, tasks)]
     if all(PAPER.can_fit(data, task.task) for task in tasks):
-        errors = _refitted_errors(PAPER, data, study, tasks)
-        found.append(MethodErrors(name=PAPER.name, errors=tuple(100 * values for values in errors)))
+        found.append(_refitted(PAPER, data, study, tasks))
     names = [name for name in tasks[0].fits if all(name in task.fits for task in tasks)]
-    found += [
-        MethodErrors(name=name, errors=tuple(100 * study.errors(task, (name,)) for task in tasks)) for name in names
-    ]
+    found += [MethodErrors(name=name, errors=tuple(100 * task.errors((name,)) for task in tasks)) for name in names]
     return [*found, MethodErrors(name="last rung", errors=tuple(100 * _last_rung(study, task) for task in tasks))]
 
 
-def _refitted_errors(method: Method, data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[np.ndarray]:
-    """Of a method that is fitted anew to every back-test; one array (cells,) per task."""
-    errors = [np.zeros(len(task.cells)) for task in tasks]
+def _refitted(method: Method, data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> MethodErrors:
+    """Of a method that is fitted anew to every back-test."""
+    answers: dict[tuple[int, int], list[Estimate]] = {}
     for i, split in enumerate(study.splits):
         smaller = replace(data, rungs=tuple(data.rungs[run] for run in split.train))
         fitted = method.quick().fit(smaller, [task.task for task in tasks])
         for held_out in split.test:
             run = data.rungs[held_out]
-            predictions = fitted.predict(Target(name=run.name, n=run.n, d=run.d))
-            for p, task, cells in zip(predictions, tasks, errors, strict=True):
-                cell = (task.cells[:, 0] == i) & (task.cells[:, 1] == held_out)
-                cells[cell] = p.accuracy.value - task.actual[cell]
-    return errors
+            answers[i, held_out] = [p.accuracy for p in fitted.predict(Target(name=run.name, n=run.n, d=run.d))]
+    by_task = [[answers[i, run][t] for i, run in task.cells.tolist()] for t, task in enumerate(tasks)]
+    values = [np.array([one.value for one in estimates]) for estimates in by_task]
+    return MethodErrors(
+        name=method.name,
+        errors=tuple(100 * (value - task.actual) for value, task in zip(values, tasks, strict=True)),
+        halves=tuple(_halves(estimates) for estimates in by_task) if by_task[0][0].interval80 else (),
+    )
+
+
+def _halves(estimates: Sequence[Estimate]) -> np.ndarray:
+    """(cells, 2) in points, on the longer side where an interval ends at 0 or 1."""
+    return 100 * np.array(
+        [
+            [max(i.high - one.value, one.value - i.low) for i in (one.interval80, one.interval95) if i]
+            for one in estimates
+        ]
+    )
 
 
 def _last_rung(study: Study, task: TaskStudy) -> np.ndarray:
@@ -81,20 +99,27 @@ def _last_rung(study: Study, task: TaskStudy) -> np.ndarray:
     return task.points.accuracy[[last[split] for split in task.cells[:, 0]]] - task.actual
 
 
+def with_trend(
+    tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]
+) -> tuple[list[TaskStudy], list[MethodErrors]]:
+    """The tasks that follow scale, if any does: means over others say nothing of a method."""
+    kept = [i for i, task in enumerate(tasks) if not task.verdict.trendless] or list(range(len(tasks)))
+    return [tasks[i] for i in kept], [method.of(kept) for method in methods]
+
+
 def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
-    """A row per split: mean |error| by method, and coverage with factors calibrated on the other splits."""
-    covered = coverage(study, tasks)
+    """A row per split: mean |error| by method, and the coverage of the first one's intervals."""
+    tasks, methods = with_trend(tasks, methods)
     rows: list[Row] = []
     sums = []
     for i, split in enumerate(study.splits):
         means = [_mean([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(m.errors, tasks, strict=True)]) for m in methods]
-        cover = () if covered is None else tuple(covered[i])
-        sums.append((*means, *cover))
-        rows.append((split.name, len(split.train), len(split.test), *_cells(means, cover)))
+        sums.append((*means, *coverage(tasks, methods[0], i)))
+        rows.append((split.name, len(split.train), len(split.test), *sums[-1]))
     weights = [len(split.test) for split in study.splits]
     columns = np.array(sums).T
     total = np.average(columns[len(methods) :], axis=1, weights=weights)
-    rows.append(("mean", None, None, *_cells(columns[: len(methods)].mean(axis=1), list(total))))
+    rows.append(("mean", None, None, *columns[: len(methods)].mean(axis=1), *total))
     return Table(
         title=f"Back-tests: mean error in points over {len(tasks)} tasks, by what was fitted",
         columns=(
@@ -107,13 +132,10 @@ def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Meth
         ),
         rows=tuple(rows),
         notes=(
-            "in 80%, in 95%: held-out accuracies inside the default method's intervals, scaled on the other splits",
+            f"in 80%, in 95%: held-out accuracies inside the intervals of method {methods[0].name}, which is fitted to "
+            "each smaller ladder alone",
         ),
     )
-
-
-def _cells(means: Iterable[float], cover: Sequence[float]) -> Row:
-    return (*means, *(cover if len(cover) else (None, None)))
 
 
 def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Table:
@@ -140,17 +162,14 @@ def task_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Metho
     )
 
 
-def coverage(study: Study, tasks: Sequence[TaskStudy]) -> np.ndarray | None:
-    """(splits, 2): share of cells inside the 80% and 95% intervals whose factors come from the other splits."""
-    if len(study.splits) < 2:
-        return None
-    splits = np.concatenate([task.cells[:, 0] for task in tasks])
-    ratios = np.concatenate([np.abs(study.errors(task)) / study.deviations(task) for task in tasks])
-    found = []
-    for i in range(len(study.splits)):
-        inside, others = ratios[splits == i], ratios[splits != i]
-        found.append([(inside <= quantile(others, level)).mean() for level in (0.8, 0.95)])
-    return np.array(found)
+def coverage(tasks: Sequence[TaskStudy], method: MethodErrors, split: int) -> tuple[float, float]:
+    """Share of a split's cells inside the 80% and 95% intervals."""
+    inside = [
+        np.abs(errors)[task.cells[:, 0] == split, None] <= halves[task.cells[:, 0] == split]
+        for task, errors, halves in zip(tasks, method.errors, method.halves, strict=True)
+    ]
+    in80, in95 = np.concatenate(inside).mean(axis=0)
+    return float(in80), float(in95)
 
 
 def _mean(parts: Sequence[np.ndarray]) -> float:
@@ -159,6 +178,7 @@ def _mean(parts: Sequence[np.ndarray]) -> float:
 
 def backtest_plot(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[MethodErrors]) -> Plot:
     """Mean error by split and method; predicted against actual accuracy of every held-out run; what the marks mean."""
+    tasks, methods = with_trend(tasks, methods)
     names = [split.name for split in study.splits]
     plot = Plot(3, "Back-tests: smaller ladders predict the larger runs", height=max(3.4, 0.3 * len(names) + 1.4))
     errors, against, key = plot.axes
@@ -179,18 +199,18 @@ def backtest_plot(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Me
     errors.set_xlim(left=0)
     moved = widen_left(errors)
     label(errors, "Error by what was fitted", "mean over tasks and held-out runs", "mean error, points", "", moved)
-    _predicted_against_actual(against, study, tasks)
+    _predicted_against_actual(against, tasks, methods[0])
     handles = [dot(marker, colour, name) for name, (marker, colour) in looks.items()]
     legend(key, [*handles, dot("o", BLUE, "held-out run of a task,\nwith its 80% interval", markeredgecolor="white")])
     return plot
 
 
-def _predicted_against_actual(axis: Axes, study: Study, tasks: Sequence[TaskStudy]) -> None:
-    factor = study.calibration.accuracy80
-    for task in tasks:
-        actual, predicted = 100 * task.actual, 100 * (task.actual + study.errors(task))
-        bars = 100 * factor * study.deviations(task)
-        axis.errorbar(actual, predicted, yerr=bars, fmt="o", markersize=2.5, color=BLUE, elinewidth=0.6, alpha=0.5)
+def _predicted_against_actual(axis: Axes, tasks: Sequence[TaskStudy], method: MethodErrors) -> None:
+    for task, errors, halves in zip(tasks, method.errors, method.halves, strict=True):
+        actual, bars = 100 * task.actual, halves[:, 0]
+        axis.errorbar(
+            actual, actual + errors, yerr=bars, fmt="o", markersize=2.5, color=BLUE, elinewidth=0.6, alpha=0.5
+        )
     low, high = axis.get_xlim()
     axis.plot([low, high], [low, high], color=INK, linewidth=0.8)
     label(

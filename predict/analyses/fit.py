@@ -8,7 +8,7 @@ from ladder.config_files import load_target
 from ladder.config_files import options as config_options
 from ladder.hashing import json_sha256
 from ladder.rung import Target
-from ladder.writing import write_json
+from ladder.writing import write_text
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.ensemble import Ensemble, all_tasks
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JSON file to write")
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
-    write_json(known.output, laws_of(data, known.tasks).dump())
+    write_text(known.output, laws_of(data, known.tasks).text())
     print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
 
 

@@ -76,7 +76,7 @@ ACCURACY = (
 )
 STEP1 = "The loss of each run's last checkpoints, and the power law that is fitted to it."
 STEP2 = "Every checkpoint of every run, and the curve that is fitted to them."
-MEMBER = " The prediction (cross) is the mean of all members; the open circle is what this one says."
+MEMBER = " The prediction (cross) is a blend of curves and members; the open circle is what this one says."
 BACKTESTS = (
     "Smaller ladders inside this one predict its larger runs: the only test that a ladder can give before the target."
 )

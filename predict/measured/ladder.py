@@ -9,7 +9,7 @@ from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Ladder, Target
 from predict.measured.runs import Run, Smoothing, accuracy_curve
 from predict.measured.same import levels, same, same_point
-from predict.measured.tasks import LEFT_OUT, Measurements, Task, known_tasks
+from predict.measured.tasks import Measurements, Task, known_tasks
 from predict.notes import Note, note, warning
 
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
@@ -36,7 +36,7 @@ class Measured:
     notes: tuple[Note, ...] = ()
 
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
-        """The tasks called `names`, or every task worth predicting; without those that some rung lacks.
+        """The tasks called `names`, or every task; without those that some rung lacks.
 
         `warnings(names)` says which are left out.
 
@@ -62,10 +62,8 @@ class Measured:
         return complete
 
     def every_task(self) -> list[Task]:
-        """Also those that are predicted only when asked for; without those that cannot be."""
-        known = self._known()
-        names = [*[name for name in known if name not in LEFT_OUT], *[name for name in LEFT_OUT if name in known]]
-        return [known[name] for name in names if known[name].chance_known and self.everywhere(known[name], "rc_acc")]
+        """Without those that cannot be predicted."""
+        return [task for task in self._known().values() if task.chance_known and self.everywhere(task, "rc_acc")]
 
     def _known(self) -> dict[str, Task]:
         """By their plain names, without splits."""
@@ -76,7 +74,7 @@ class Measured:
         for name in names:
             if name not in known:
                 raise unknown(f"task of {self.source}", name, self._known())
-        return [known[name] for name in names or [name for name in self._known() if name not in LEFT_OUT]]
+        return [known[name] for name in names or self._known()]
 
     def flops(self, n: float, d: float) -> float:
         """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.
@@ -146,6 +144,7 @@ class Measured:
             notes.append(warning("few-rungs", count=len(self.rungs)))
         for what, values in (
             ("size", levels(run.n for run in self.rungs)),
+            ("number of tokens", levels(run.d for run in self.rungs)),
             ("multiple", levels(run.multiple for run in self.rungs)),
         ):
             if len(values) == 1:
@@ -156,11 +155,8 @@ class Measured:
         return notes + self._left_out(list(names))
 
     def _left_out(self, names: Sequence[str]) -> list[Note]:
-        notes = []
-        if not names and (absent := [name for name in LEFT_OUT if name in self._known()]):
-            notes.append(note("tasks-by-name", tasks=absent))
         asked = self._asked(names)
-        notes += [warning("task-incomplete", **facts) for facts in self._gaps(asked, "rc_acc")]
+        notes = [warning("task-incomplete", **facts) for facts in self._gaps(asked, "rc_acc")]
         tasks = [task for task in asked if self.everywhere(task, "rc_acc")]
         notes += [warning("task-loss-incomplete", **facts) for facts in self._gaps(tasks, "rc_bpb")]
         losses = [set(run.lm_losses()) for run in self.rungs]

@@ -15,7 +15,7 @@ MMLU_WEIGHTS = {name: round(items / sum(MMLU_ITEMS.values()), 3) for name, items
 CHANCE = {name: one.chance for name, one in BENCHMARKS.items()} | dict.fromkeys(MMLU_ITEMS, BENCHMARKS["mmlu"].chance)
 ITEMS = {name: one.items for name, one in BENCHMARKS.items()} | MMLU_ITEMS
 
-# Section 2.3: no monotone scaling on the paper's ladder, so they are predicted only when asked for.
+# Section 2.3: no monotone scaling on the paper's ladder, so its method predicts them only when asked for.
 LEFT_OUT = ("boolq", "winogrande")
 
 Measurements = Mapping[tuple[str, str], tuple[float, int]]  # (task, split) -> (chance, items)

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from predict.measured.ladder import Measured
     from predict.measured.tasks import Task
 
-Standing = Literal["follows", "loose", "refused"]
+Standing = Literal["follows", "loose", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether a task's final accuracy follows scale over the rungs, and what that was judged by.
 
-    `correlation` is Spearman's rank correlation of accuracy with scale over `runs` rungs.
+    `correlation` is Spearman's rank correlation of accuracy with scale over `runs` rungs. With "none" it shows no
+    trend: a prediction says little more than how far the accuracy may wander.
     """
 
     standing: Standing
@@ -29,8 +30,8 @@ class Verdict:
     runs: int
 
     @property
-    def refused(self) -> bool:
-        return self.standing == "refused"
+    def trendless(self) -> bool:
+        return self.standing == "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,8 @@ class Prediction:
     """What a method says about one task of a target, beside what was measured there, if it was.
 
     Accuracies lie in [0, 1]; `loss` is in the unit of the method's feature (bits per byte for the task loss) and None
-    where the method has none. `stands_in` says that `accuracy` is no prediction but the last rung's measured value.
-    `members` holds what each part of an average says, `paper_accuracy` the paper's method for comparison.
+    where the method has none. `members` holds what each part of an average says, `paper_accuracy` the paper's method
+    for comparison.
     """
 
     task: str
@@ -71,7 +72,6 @@ class Prediction:
     accuracy: Estimate
     loss: Estimate | None
     verdict: Verdict
-    stands_in: bool = False
     notes: tuple[Note, ...] = ()
     members: tuple[tuple[str, float], ...] = ()
     actual: float | None = None
@@ -92,8 +92,8 @@ class Prediction:
 
 
 def mean_error(predictions: Sequence[Prediction]) -> float | None:
-    """Mean absolute error in points over the tasks that were predicted and have an actual value."""
-    errors = [abs(p.error_points) for p in predictions if p.error_points is not None and not p.stands_in]
+    """Mean absolute error in points over the tasks that show a trend and have an actual value."""
+    errors = [abs(p.error_points) for p in predictions if p.error_points is not None and not p.verdict.trendless]
     return sum(errors) / len(errors) if errors else None
 
 
@@ -140,6 +140,12 @@ class Method(ABC):
     name: str
     summary: str  # for the help of the command line
     minimum_rungs: int
+    leaves_out: tuple[str, ...] = ()  # tasks that are predicted only when asked for by name
+
+    def tasks(self, measured: Measured, names: Sequence[str] = ()) -> list[Task]:
+        """The tasks called `names`, or every task but those that the method leaves out. Raises as `Measured.tasks`."""
+        found = measured.tasks(names)
+        return found if names else [task for task in found if task.name not in self.leaves_out] or found
 
     @abstractmethod
     def fit(self, measured: Measured, tasks: Sequence[Task]) -> Fitted:

@@ -1,50 +1,66 @@
-"""Method `default`: the mean of several ways to accuracy, chosen and calibrated by back-tests on the ladder at hand."""
+"""Method `default`: a posterior of curves in N and D, blended with the mean of several chains fitted to the ladder.
+
+The curves rest on priors that hold for many model families and so on few rungs; the chains, chosen by back-tests on the
+ladder at hand, also on its losses, and so on the ladder being large.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ladder.rung import Target
 from predict.fitting.chain import Chain
+from predict.fitting.curve_grid import CurveLaw
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
-from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
+from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
 from predict.methods.intervals import Calibration
 from predict.methods.members import MEMBERS, Member
 from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
 from predict.notes import Note, note
 
+MOST_OF_CURVES, LEAST_OF_CURVES = 0.8, 0.4  # their share at 3 rungs and below that of 7: chosen on other families
+TRUSTED = 0.80  # rank correlation of accuracy with scale below which chains are no help
+
+
+def curve_share(runs: int, correlation: float) -> float:
+    """The share of the curves in a prediction from that many rungs."""
+    return float(np.clip(1.1 - runs / 10, LEAST_OF_CURVES, MOST_OF_CURVES)) if correlation >= TRUSTED else 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleLaw:
-    """A task's members by name, and the accuracy of the ladder's last rung, which stands in where it is refused."""
+    """A task's curves, their share in a prediction, and the members that have the rest, by name."""
 
     task: Task
+    curve: CurveLaw
+    share: float
     members: dict[str, Chain]
-    last_rung: float
     verdict: Verdict
 
+    def accuracy(self, n: Any, d: Any) -> Any:
+        """At N, D, numbers or arrays."""
+        chains = np.mean([chain.accuracy(n, d) for chain in self.members.values()], axis=0)
+        return self.share * self.curve(n, d)[0] + (1 - self.share) * chains
+
     def predict(self, target: Target, calibration: Calibration) -> Prediction:
-        """With intervals, unless the task was refused."""
-        n, d, refused = target.n, target.d, self.verdict.refused
+        n, d = target.n, target.d
+        mean, spread = (float(value) for value in self.curve(n, d))
         values = {name: float(chain.accuracy(n, d)) for name, chain in self.members.items()}
+        value = float(self.accuracy(n, d))
         losses = [loss for chain in self.members.values() if (loss := chain.loss(n, d)) is not None]
-        loss = float(losses[0]) if losses else None
-        accuracies = np.array(list(values.values()))
         return Prediction(
             task=self.task.name,
             title=self.task.title,
-            accuracy=(
-                Estimate(value=self.last_rung) if refused else calibration.accuracy(accuracies, n, d, self.task.items)
-            ),
-            loss=None if loss is None else Estimate(value=loss) if refused else calibration.loss(loss, n, d),
+            accuracy=calibration.accuracy(value, spread, self.curve.noise, n, d, self.task.items),
+            loss=calibration.loss(float(losses[0]), n, d) if losses else None,
             verdict=self.verdict,
-            stands_in=refused,
-            members=tuple(values.items()),
+            members=(("curves", mean), *values.items()),
         )
 
 
@@ -63,12 +79,13 @@ class EnsembleLaws(Fitted):
         return [law.predict(target, self.calibration) for law in self.laws]
 
     def notes(self, target: Target) -> list[Note]:
-        return self.calibration.notes(target.n, target.d)
+        losses = any(chain.loss(target.n, target.d) is not None for law in self.laws for chain in law.members.values())
+        return self.calibration.notes(target.n, target.d, losses)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedEnsemble(EnsembleLaws):
-    """The laws and the back-tests by which their members were chosen and their intervals calibrated."""
+    """The laws and the back-tests by which their members were chosen and the loss's intervals calibrated."""
 
     study: Study
 
@@ -86,7 +103,7 @@ class FittedEnsemble(EnsembleLaws):
         members, splits = self.study.members, self.study.splits
         if not splits:
             return note("members-untested", names=members)
-        predictable = [one for one in self.asked if not one.verdict.refused and len(one.cells)]
+        predictable = [one for one in self.asked if not one.verdict.trendless and len(one.cells)]
         errors = {names: 100 * float(by_task.mean()) for names, by_task in subset_errors(predictable).items()}
         if members not in errors:
             return note("members-apart", names=members)
@@ -96,16 +113,16 @@ class FittedEnsemble(EnsembleLaws):
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(Method):
-    """`on_all_tasks`: members and intervals rest on every task of the ladder, not only on those asked for."""
+    """`on_all_tasks`: members are chosen on every task of the ladder, not only on those asked for."""
 
     name: str = "default"
-    summary: str = "mean of three ways to accuracy, with intervals, calibrated by back-tests"
+    summary: str = "curves that hold for many families, and three chains chosen by back-tests, with intervals"
     members: tuple[Member, ...] = MEMBERS
     on_all_tasks: bool = True
     minimum_rungs: int = 3
 
     def quick(self) -> Ensemble:
-        """Chosen and calibrated on the tasks asked for alone."""
+        """Members chosen on the tasks asked for alone."""
         return replace(self, on_all_tasks=False)
 
     def can_fit(self, measured: Measured, task: Task) -> bool:
@@ -136,10 +153,10 @@ def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:
 
 def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
     kept = [name for name in study.fits if name in members] or list(study.fits)
-    last = int(np.argmax(study.points.n * study.points.d))
     return EnsembleLaw(
         task=study.task,
+        curve=study.curve,
+        share=curve_share(len(study.points.n), study.verdict.correlation),
         members={name: study.fits[name].chain(0) for name in kept},
-        last_rung=float(study.points.accuracy[last]),
         verdict=study.verdict,
     )

@@ -37,7 +37,7 @@ def method_named(name: str) -> Method:
 
 
 class Fits:
-    """What every method makes of a ladder, for one target and some of its tasks (all worth predicting by default).
+    """What every method makes of a ladder, for one target and some of its tasks (all by default).
 
     `below` is what may be fitted: without the target itself. Raises UserError where that is too little, or a task is
     unknown.
@@ -58,12 +58,19 @@ class Fits:
     def fitted(self, method: str) -> Fitted:
         """The method fitted to all the tasks; where it can be fitted to some of them only, to those."""
         chosen = method_named(method)
-        return self._fit(chosen, [task for task in self.tasks if chosen.can_fit(self.below, task)] or self.tasks)
+        tasks = chosen.tasks(self.below, self._names)
+        return self._fit(chosen, [task for task in tasks if chosen.can_fit(self.below, task)] or tasks)
 
     def _unfit(self, method: str) -> list[Note]:
+        """Which tasks are left out, and why."""
         fitted = {task.name for task in self.fitted(method).tasks}
-        left_out = [task.name for task in self.tasks if task.name not in fitted]
-        return [warning("tasks-without-feature", tasks=left_out, method=method)] if left_out else []
+        wanted = [task.name for task in method_named(method).tasks(self.below, self._names)]
+        by_name = [task.name for task in self.tasks if task.name not in wanted]
+        left_out = [name for name in wanted if name not in fitted]
+        return [
+            *([note("tasks-by-name", tasks=by_name)] if by_name else []),
+            *([warning("tasks-without-feature", tasks=left_out, method=method)] if left_out else []),
+        ]
 
     def predict(self, method: str) -> list[Prediction]:
         """A prediction for each task, beside what was measured on the target."""

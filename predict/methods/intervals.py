@@ -1,8 +1,8 @@
 """How wide the intervals of the default method are, and what that rests on.
 
-The standard deviation of a prediction is put together from what is known: the noise of a finite test, the noise of a
-run, the spread of the members (the error of their forms), and the distance to what was measured. Errors on the ladder's
-own back-tests set its scale (split conformal prediction with normalised residuals).
+Accuracy: a ladder's own back-tests say next to nothing about how far off its later predictions will be (a correlation
+of .07 between ladders), so widths are learned from other model families. Loss: families that publish losses are too
+few, so the errors on the ladder's own back-tests set the scale (split conformal prediction with normalised residuals).
 """
 
 from __future__ import annotations
@@ -14,42 +14,76 @@ import numpy as np
 
 from ladder.bind import NotNegative, Positive, Whole
 from predict.methods.base import Estimate, Interval
-from predict.methods.noise import LOSS_NOISE, RUN_NOISE, item_variance
+from predict.methods.noise import LOSS_NOISE, item_variance
 from predict.notes import Note, note, warning
 
 ENOUGH_CELLS = 20
-DRIFT = 0.01  # accuracy per decade of N·D beyond the runs: what members that agree may still miss together
 LOSS_DRIFT = 0.01  # relative, per decade
-# The factors of the paper's 16 runs (`laws/olmo2.json`), for ladders too small to be back-tested: at 80% and at 95%.
-BORROWED = (0.98, 1.71)
-BORROWED_LOSS = (3.5, 6.6)
+BORROWED_LOSS = (3.5, 6.6)  # factors of the paper's 16 runs, for ladders too small to be back-tested: 80% and 95%
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """The constants of accuracy's intervals: half-width = factor · sd, where
+
+        sd² = p (1 - p) / items + spread s² + noise g² + drift (.01 · decades)² + rest (.01)²
+
+    with s the standard deviation of the curves at the target, g that of a run's accuracy, and decades of N·D beyond the
+    ladder. They are those of a Student t fitted to the errors of smaller ladders inside the ladders of `families` model
+    families (`scripts/choose_constants.py`), every class of rungs and every family weighing the same. The factors are
+    `unseen` times those of the fit: families left out of it needed that.
+    """
+
+    spread: float = 0.45
+    noise: float = 2.5
+    drift: float = 1.8
+    rest: float = 0.45
+    factor80: float = 1.04
+    factor95: float = 1.95
+    unseen: float = 1.08
+    families: int = 6
+    smallest_n: float = 7e7  # parameters of the smallest model of these families
+    unlike: float = 1.5  # times as wide for a ladder of smaller models only; a precaution, not learned
+
+    def sd(self, p: float, s: float, g: float, decades: float, items: int) -> float:
+        """Before the factor; `p` is the predicted accuracy."""
+        learned = self.spread * s**2 + self.noise * g**2 + self.drift * (0.01 * decades) ** 2 + self.rest * 0.01**2
+        return math.sqrt(float(item_variance(np.array(p), items)) + learned)
+
+
+WIDTHS = Widths()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Half-width = factor · standard deviation, at 80% and 95%, for accuracy and for loss.
+    """What the intervals of a ladder rest on: how far it reaches, and what its back-tests say of loss.
 
-    `top` is the largest N·D of the ladder, `decades` how far back-tests reached beyond theirs, `cells` the number of
-    their predictions: 0 where there were too few, so that the factors are borrowed.
+    `top` is the largest N·D of the ladder, `largest_n` its largest N. A loss's half-width is `loss80` or `loss95`
+    standard deviations; `decades` is how far back-tests reached beyond theirs, `cells` the number of their predictions
+    of a loss: 0 where there were too few, so that the factors are borrowed.
     """
 
-    accuracy80: NotNegative
-    accuracy95: NotNegative
+    top: Positive
+    largest_n: Positive
     loss80: NotNegative
     loss95: NotNegative
     decades: NotNegative
     cells: Whole
-    top: Positive
 
     def beyond(self, n: float, d: float) -> float:
         """Decades of N·D from the ladder to (n, d), at least 0."""
-        return float(np.maximum(np.log10(n * d / self.top), 0.0))
+        return max(math.log10(n * d / self.top), 0.0)
 
-    def accuracy(self, members: np.ndarray, n: float, d: float, items: int) -> Estimate:
-        """The mean of the members' accuracies (members,) at (n, d)."""
-        value, far = float(members.mean()), np.array(self.beyond(n, d))
-        sd = float(accuracy_sd(members.mean(), spread_of(members[:, None])[0], far, items))
-        half80, half95 = self.accuracy80 * sd, self.accuracy95 * sd
+    @property
+    def unlike(self) -> bool:
+        """Whether the ladder's models are smaller than all those that accuracy's widths were learned from."""
+        return self.largest_n < WIDTHS.smallest_n
+
+    def accuracy(self, value: float, spread: float, noise: float, n: float, d: float, items: int) -> Estimate:
+        """A prediction for (n, d) with its intervals; `spread` and `noise` are s and g of `Widths`."""
+        sd = WIDTHS.sd(value, spread, noise, self.beyond(n, d), items)
+        sd *= WIDTHS.unseen * (WIDTHS.unlike if self.unlike else 1.0)
+        half80, half95 = WIDTHS.factor80 * sd, WIDTHS.factor95 * sd
         return Estimate(
             value=value,
             interval80=Interval(low=max(value - half80, 0.0), high=min(value + half80, 1.0)),
@@ -65,35 +99,33 @@ class Calibration:
             interval95=Interval(low=value * max(1 - half95, 0.0), high=value * (1 + half95)),
         )
 
-    def notes(self, n: float, d: float) -> list[Note]:
-        """What the intervals at (n, d) rest on, with a warning where that is little."""
-        far = max(math.log10(n * d / self.top), 0.0)
-        inside = [warning("target-inside")] if n * d <= self.top else []
-        if not self.cells:
-            return [warning("intervals-borrowed"), *inside]
-        notes = [*inside, note("intervals-calibrated", cells=self.cells)]
-        if far > self.decades:
-            notes.append(warning("beyond-back-tests", decades=far, reached=self.decades))
+    def notes(self, n: float, d: float, losses: bool) -> list[Note]:
+        """What the intervals at (n, d) rest on, with a warning where that is little; `losses` adds those of loss."""
+        notes = [warning("target-inside")] if n * d <= self.top else []
+        notes.append(note("intervals-learned", families=WIDTHS.families))
+        if self.unlike:
+            notes.append(
+                warning("ladder-unlike", largest=self.largest_n, smallest=WIDTHS.smallest_n, factor=WIDTHS.unlike)
+            )
+        if losses:
+            notes.append(note("loss-calibrated", cells=self.cells) if self.cells else warning("loss-borrowed"))
+        if self.cells and self.beyond(n, d) > self.decades:
+            notes.append(warning("beyond-back-tests", decades=self.beyond(n, d), reached=self.decades))
         return notes
 
 
-def calibrate(ratios: np.ndarray, loss_ratios: np.ndarray, decades: float, top: float) -> Calibration:
+def calibrate(loss_ratios: np.ndarray, decades: float, top: float, largest_n: float) -> Calibration:
     """The factors from the normalised errors of all back-test cells; borrowed ones where there are too few."""
-    accuracy80, accuracy95 = _factors(ratios, BORROWED)
-    loss80, loss95 = _factors(loss_ratios, BORROWED_LOSS)
+    enough = len(loss_ratios) >= ENOUGH_CELLS
+    loss80, loss95 = (quantile(loss_ratios, 0.8), quantile(loss_ratios, 0.95)) if enough else BORROWED_LOSS
     return Calibration(
-        accuracy80=accuracy80,
-        accuracy95=accuracy95,
+        top=top,
+        largest_n=largest_n,
         loss80=loss80,
         loss95=loss95,
         decades=decades,
-        cells=len(ratios) if len(ratios) >= ENOUGH_CELLS else 0,
-        top=top,
+        cells=len(loss_ratios) if enough else 0,
     )
-
-
-def _factors(ratios: np.ndarray, borrowed: tuple[float, float]) -> tuple[float, float]:
-    return (quantile(ratios, 0.8), quantile(ratios, 0.95)) if len(ratios) >= ENOUGH_CELLS else borrowed
 
 
 def quantile(ratios: np.ndarray, level: float) -> float:
@@ -102,16 +134,6 @@ def quantile(ratios: np.ndarray, level: float) -> float:
     return float(ordered[min(int(np.ceil((len(ordered) + 1) * level)), len(ordered)) - 1])
 
 
-def accuracy_sd(accuracy: np.ndarray, spread: np.ndarray, decades: np.ndarray, items: int) -> np.ndarray:
-    """All arguments broadcast; `spread` is the standard deviation over the members."""
-    return np.sqrt(item_variance(accuracy, items) + RUN_NOISE**2 + spread**2 + (DRIFT * decades) ** 2)
-
-
 def loss_sd(decades: np.ndarray) -> np.ndarray:
     """Relative standard deviation of a predicted loss."""
     return np.sqrt(LOSS_NOISE**2 + (LOSS_DRIFT * decades) ** 2)
-
-
-def spread_of(values: np.ndarray) -> np.ndarray:
-    """Standard deviation over members (members, cells) -> (cells,); 0 for a single member."""
-    return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,17 +16,19 @@ from ladder.errors import UserError, unknown
 from ladder.reading import read_json
 from ladder.rung import Target
 from predict.fitting.chain import Chain
+from predict.fitting.curve_grid import CurveLaw
 from predict.measured.runs import Smoothing
-from predict.measured.tasks import LEFT_OUT, Task
+from predict.measured.tasks import Task
 from predict.methods.base import Fitted, Prediction, Verdict
 from predict.methods.ensemble import EnsembleLaw, EnsembleLaws
 from predict.methods.intervals import Calibration
-from predict.methods.paper import PaperLaws, TaskLaw
+from predict.methods.paper import PAPER, PaperLaws, TaskLaw
 from predict.notes import Note, note
 
-SCHEMA = 2
+SCHEMA = 3
 SHIPPED = Path(__file__).parent.parent / "laws" / "olmo2.json"
 AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
+_ROW = re.compile(r"\[[^][\"]*\]")  # an array of numbers
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -50,10 +54,11 @@ class StoredPaper(Chain):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredDefault:
-    """A task's chains by method `default`, and what stands in for a prediction where the task is refused."""
+    """A task's curves by method `default`, their share, and the chains that have the rest."""
 
+    curve: CurveLaw
+    share: Accuracy
     members: Annotated[dict[str, Chain], Field(min_length=1)]
-    last_rung: Accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class StoredActual:
 class LawFile:
     """Laws by task; `actuals` is what was measured: target -> task."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     provenance: Provenance
     calibration: Calibration
     tasks: dict[str, StoredTask]
@@ -96,10 +101,10 @@ class LawFile:
         """Of every task of `default`; `paper` may lack some, whose loss was not measured."""
         published = {law.task.name: law for law in paper.laws}
         tasks = {law.task.name: _stored(law, published.get(law.task.name)) for law in default.laws}
-        return cls(schema=2, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
+        return cls(schema=3, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
 
     def predict(self, target: Target, method: str, names: Sequence[str] = ()) -> list[Prediction]:
-        """Predictions at the target, for the tasks `names` or all but those the paper leaves out.
+        """Predictions at the target, for the tasks `names` or all but those that the method leaves out.
 
         Raises:
             UserError: a method or a task that the file does not hold.
@@ -133,16 +138,18 @@ class LawFile:
         return stored[method](names)
 
     def _default(self, names: Sequence[str]) -> EnsembleLaws:
-        laws = tuple(_ensemble_law(name, self.tasks[name]) for name in _chosen(self.tasks, names))
+        chosen = _chosen(self.tasks, names) or list(self.tasks)
+        laws = tuple(_ensemble_law(name, self.tasks[name]) for name in chosen)
         return EnsembleLaws(laws=laws, calibration=self.calibration)
 
     def _paper(self, names: Sequence[str]) -> PaperLaws:
         stored = {name: (task, task.paper) for name, task in self.tasks.items() if task.paper}
-        return PaperLaws(laws=tuple(_paper_law(name, *stored[name]) for name in _chosen(stored, names)))
+        chosen = _chosen(stored, names) or [name for name in stored if name not in PAPER.leaves_out]
+        return PaperLaws(laws=tuple(_paper_law(name, *stored[name]) for name in chosen))
 
-    def dump(self) -> dict[str, Any]:
-        """What `load` reads back, for `ladder.writing.write_json`."""
-        return asdict(self)
+    def text(self) -> str:
+        """What `load` reads back: JSON with a line for each key, or curve."""
+        return _ROW.sub(lambda row: " ".join(row.group().split()), json.dumps(asdict(self), indent=1)) + "\n"
 
 
 def load(path: Path) -> LawFile:
@@ -160,7 +167,7 @@ def _stored(law: EnsembleLaw, paper: TaskLaw | None) -> StoredTask:
         items=law.task.items,
         verdict=law.verdict,
         paper=StoredPaper(step1=chain.step1, step2=chain.step2, notes=paper.notes) if paper and chain else None,
-        default=StoredDefault(members=law.members, last_rung=law.last_rung),
+        default=StoredDefault(curve=law.curve, share=law.share, members=law.members),
     )
 
 
@@ -168,7 +175,7 @@ def _chosen(stored: Mapping[str, object], names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in stored:
             raise unknown("task of these laws", name, stored)
-    return list(names) or [name for name in stored if name not in LEFT_OUT]
+    return list(names)
 
 
 def _task(name: str, stored: StoredTask) -> Task:
@@ -182,5 +189,9 @@ def _paper_law(name: str, stored: StoredTask, paper: StoredPaper) -> TaskLaw:
 def _ensemble_law(name: str, stored: StoredTask) -> EnsembleLaw:
     default = stored.default
     return EnsembleLaw(
-        task=_task(name, stored), members=default.members, last_rung=default.last_rung, verdict=stored.verdict
+        task=_task(name, stored),
+        curve=default.curve,
+        share=default.share,
+        members=default.members,
+        verdict=stored.verdict,
     )

@@ -28,7 +28,7 @@ from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.points import task_points
 from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
-from predict.measured.tasks import Task
+from predict.measured.tasks import LEFT_OUT, Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.gate import judge
 from predict.notes import Note, warning
@@ -160,6 +160,7 @@ class Paper(Method):
     smoothing: dict[str, Any] = field(default_factory=dict)
     many_starts: bool = True  # of step 1, noted where they disagree with the published one
     minimum_rungs: int = 1
+    leaves_out: tuple[str, ...] = LEFT_OUT
 
     def quick(self) -> Paper:
         """From the published start alone."""

@@ -1,4 +1,4 @@
-"""Every member fitted to a ladder and to all its back-tests: which of them to average, and how wide intervals are."""
+"""The curves of a ladder, and every member fitted to it and to all its back-tests: which of them to average."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from itertools import combinations
 
 import numpy as np
 
+from predict.fitting.curve_grid import CurveLaw, fit_curves
 from predict.measured.ladder import Measured
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.tasks import Task
 from predict.methods.base import Verdict
 from predict.methods.gate import judge
-from predict.methods.intervals import Calibration, accuracy_sd, calibrate, loss_sd, spread_of
+from predict.methods.intervals import Calibration, calibrate, loss_sd
 from predict.methods.members import Member, MemberFits
 from predict.methods.splits import Split, decades, splits
 
@@ -24,12 +25,13 @@ LARGE_GAIN = 0.4  # or the share of the error that it must save, where tasks are
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStudy:
-    """A task's members fitted to the whole ladder (fit 0) and to each back-test (fit 1, 2, …).
+    """A task's curves, and its members fitted to the whole ladder (fit 0) and to each back-test (fit 1, 2, …).
 
     `cells` are (split, run) pairs, shape (cells, 2); `predicted` has shape (members, cells), `actual` (cells,).
     """
 
     points: TaskPoints
+    curve: CurveLaw
     fits: dict[str, MemberFits]
     verdict: Verdict
     cells: np.ndarray
@@ -50,52 +52,50 @@ class TaskStudy:
         """Predicted minus actual accuracy in each cell, of the mean of these members."""
         return self.chosen(members).mean(axis=0) - self.actual
 
-    def deviations(self, members: Sequence[str], decades: np.ndarray) -> np.ndarray:
-        """The standard deviation of each cell, which lies `decades` (cells,) beyond its split, before its factor."""
-        chosen = self.chosen(members)
-        return accuracy_sd(chosen.mean(axis=0), spread_of(chosen), decades, self.task.items)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a ladder's back-tests say: the members to average, and the scale of the intervals."""
+    """What a ladder's back-tests say: the members to average, and the scale of the loss's intervals."""
 
     tasks: tuple[TaskStudy, ...]
     splits: tuple[Split, ...]
-    split_decades: np.ndarray  # (splits, runs): distance of each run beyond the split's training runs
     members: tuple[str, ...]
     calibration: Calibration
 
-    def errors(self, study: TaskStudy, members: Sequence[str] = ()) -> np.ndarray:
-        """Predicted minus actual accuracy in each cell."""
-        return study.errors(members or self.members)
-
-    def deviations(self, study: TaskStudy) -> np.ndarray:
-        """The standard deviation of each cell, before its factor."""
-        return study.deviations(self.members, _decades_of(study, self.split_decades))
-
 
 def study_ladder(measured: Measured, tasks: Sequence[Task], members: Sequence[Member]) -> Study:
-    """Fits every member to the ladder and to all its back-tests, chooses the members, and calibrates the intervals."""
+    """Fits the curves to the ladder, and every member to it and to all its back-tests; chooses the members."""
     runs, back_tests = list(measured.rungs), splits(measured.rungs)
-    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
-    split_decades = np.array([decades(n, d, [runs[i] for i in split.train]) for split in back_tests])
-    split_decades = split_decades.reshape(len(back_tests), len(runs))
     weights = np.stack([np.ones(len(runs)), *(split.weights(len(runs)) for split in back_tests)])
-    studies = [study_task(task_points(runs, task, measured.smoothing), weights, back_tests, members) for task in tasks]
-    predictable = [study for study in studies if not study.verdict.refused]
-    chosen = choose_members(predictable, [member.name for member in members])
+    points = [task_points(runs, task, measured.smoothing) for task in tasks]
+    studies = [
+        study_task(one, curve, weights, back_tests, members) for one, curve in zip(points, _curves(points), strict=True)
+    ]
+    trends = [study for study in studies if not study.verdict.trendless]
     return Study(
         tasks=tuple(studies),
         splits=tuple(back_tests),
-        split_decades=split_decades,
-        members=chosen,
-        calibration=_calibration(studies, chosen, split_decades, float((n * d).max())),
+        members=choose_members(trends, [member.name for member in members]),
+        calibration=_calibration(measured, trends, back_tests),
+    )
+
+
+def _curves(points: Sequence[TaskPoints]) -> list[CurveLaw]:
+    return fit_curves(
+        points[0].n,
+        points[0].d,
+        np.array([one.accuracy for one in points]),
+        np.array([one.task.chance for one in points]),
+        np.array([one.task.items for one in points]),
     )
 
 
 def study_task(
-    points: TaskPoints, weights: np.ndarray, back_tests: Sequence[Split], members: Sequence[Member]
+    points: TaskPoints,
+    curve: CurveLaw,
+    weights: np.ndarray,
+    back_tests: Sequence[Split],
+    members: Sequence[Member],
 ) -> TaskStudy:
     """One task of `study_ladder`; `weights` (fits, runs) has the whole ladder in its first row."""
     fits = {member.name: fit for member in members if (fit := member.fit(points, weights)) is not None}
@@ -109,6 +109,7 @@ def study_task(
         loss_errors = fit.feature(points.n, points.d)[at] / loss[cells[:, 1]] - 1
     return TaskStudy(
         points=points,
+        curve=curve,
         fits=fits,
         verdict=judge(points),
         cells=cells,
@@ -150,25 +151,18 @@ def _clear(gains: np.ndarray) -> bool:
     return len(gains) >= ENOUGH_TASKS and gains.mean() > CLEAR_GAIN * gains.std(ddof=1) / np.sqrt(len(gains))
 
 
-def _calibration(
-    studies: Sequence[TaskStudy], members: Sequence[str], split_decades: np.ndarray, top: float
-) -> Calibration:
-    """From the errors on the tasks that the ladder can predict."""
-    ratios, loss_ratios = [np.zeros(0)], [np.zeros(0)]
+def _calibration(measured: Measured, studies: Sequence[TaskStudy], back_tests: Sequence[Split]) -> Calibration:
+    """From the errors of the loss on the tasks that follow scale."""
+    runs = measured.rungs
+    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    split_decades = np.array([decades(n, d, [runs[i] for i in split.train]) for split in back_tests])
+    reached, ratios = 0.0, [np.zeros(0)]
     for study in studies:
-        if study.verdict.refused:
-            continue
-        far = _decades_of(study, split_decades)
-        ratios.append(np.abs(study.errors(members)) / study.deviations(members, far))
+        far = split_decades[study.cells[:, 0], study.cells[:, 1]] if len(study.cells) else np.zeros(0)
+        reached = float(max(far, default=0.0))
         if len(study.loss_errors):
-            loss_ratios.append(np.abs(study.loss_errors) / loss_sd(far))
-    reached = _decades_of(studies[0], split_decades) if studies else np.zeros(0)
-    return calibrate(np.concatenate(ratios), np.concatenate(loss_ratios), float(max(reached, default=0.0)), top)
-
-
-def _decades_of(study: TaskStudy, split_decades: np.ndarray) -> np.ndarray:
-    """(cells,) how far each held-out run lies beyond what its split was fitted to."""
-    return split_decades[study.cells[:, 0], study.cells[:, 1]]
+            ratios.append(np.abs(study.loss_errors) / loss_sd(far))
+    return calibrate(np.concatenate(ratios), reached, float((n * d).max()), float(n.max()))
 
 
 def _mean_over_splits(study: TaskStudy, members: Sequence[str]) -> float:

@@ -18,7 +18,7 @@ from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, paired, trailing_mean
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.methods.base import Prediction, beside_actuals
-from predict.methods.paper import VARIANTS, FittedPaper, TaskLaw
+from predict.methods.paper import PAPER, VARIANTS, FittedPaper, TaskLaw
 
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.
 MC_STEPS = {"7B-4T": ("peteish7", 170_000, 450_000), "13B-5T": ("peteish13", 50_000, 150_000)}
@@ -44,7 +44,7 @@ class PaperStudy:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        return self.data.tasks()
+        return PAPER.tasks(self.data)
 
     @cached_property
     def ten_tasks(self) -> list[Task]:

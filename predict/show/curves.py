@@ -35,10 +35,10 @@ class DrawnChain:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCurves:
-    """`accuracy` is None where the task cannot be predicted; `finals` (runs,) are measured accuracies in [0, 1]."""
+    """`finals` (runs,) are measured accuracies in [0, 1]."""
 
     title: str
-    accuracy: OfSize | None
+    accuracy: OfSize
     finals: np.ndarray
     chains: tuple[DrawnChain, ...] = ()
 

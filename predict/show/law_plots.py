@@ -24,14 +24,13 @@ def accuracy_plot(runs: Sequence[Run], curves: Sequence[TaskCurves], shown: Sequ
     plot, look, axis = Plot(len(curves) + 1, title), Look(runs), horizontal(runs)
     for i, (panel, task) in enumerate(zip(plot.axes, curves, strict=False)):
         predictions = [one.predictions[i] for one in shown]
-        if task.accuracy is not None:
-            _curves(panel, runs, look, shown, task.accuracy, scale=100)
+        _curves(panel, runs, look, shown, task.accuracy, scale=100)
         _points(panel, runs, look, axis, 100 * task.finals)
         for one, p, colour in zip(shown, predictions, TARGET_COLOURS, strict=False):
             _interval(panel, axis.of(one.target), p, colour)
             mark_target(panel, axis.of(one.target), 100 * p.accuracy.value, _percent(p.actual), colour)
         number_axis(panel)
-        fit = None if task.accuracy is None else _fit_error(runs, task.accuracy, task.finals)
+        fit = _fit_error(runs, task.accuracy, task.finals)
         label(panel, task.title, _accuracy_words(shown, predictions, fit), axis.label, "accuracy, %")
     _legend(plot, look, shown, _line_name(axis))
     return plot
@@ -105,7 +104,7 @@ def _step2_words(chain: DrawnChain, shown: Sequence[Shown], place: int, x: np.nd
     return ", ".join([*words, f"fit {fit:.1%}"])
 
 
-def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], fit: float | None) -> str:
+def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], fit: float) -> str:
     if len(shown) > 1:
         errors = [
             f"{one.target.name} {p.error_points:+.1f}"
@@ -115,11 +114,9 @@ def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], f
         words = [f"error {', '.join(errors)} points"] if errors else []
     else:
         p = predictions[0]
-        if p.stands_in:
-            return "not predictable: the last rung's value is shown"
         words = [f"predicted {100 * p.accuracy.value:.1f}"]
         words += [] if p.actual is None else [f"measured {100 * p.actual:.1f}"]
-    return ", ".join([*words, *([] if fit is None else [f"fit {fit:.1%}"])])
+    return ", ".join([*words, f"fit {fit:.1%}"])
 
 
 def _name(one: Shown, shown: Sequence[Shown]) -> str:

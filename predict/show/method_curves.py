@@ -65,20 +65,16 @@ def _over_arrays(law: Callable[[Any, Any], Any]) -> OfSize:
 
 
 def _ensemble_curves(fitted: FittedEnsemble, measured: Measured) -> list[TaskCurves]:
-    """The mean over the members, and the steps of those that have a loss."""
+    """The blend of curves and members, and the steps of those members that have a loss."""
     return [
         TaskCurves(
             title=law.task.title,
-            accuracy=None if law.verdict.refused else partial(_mean, law),
+            accuracy=law.accuracy,
             finals=study.points.accuracy,
-            chains=() if law.verdict.refused else tuple(_member_chains(study, law, measured)),
+            chains=tuple(_member_chains(study, law, measured)),
         )
         for law, study in zip(fitted.laws, fitted.asked, strict=True)
     ]
-
-
-def _mean(law: EnsembleLaw, n: Any, d: Any) -> Any:
-    return np.mean([chain.accuracy(n, d) for chain in law.members.values()], axis=0)
 
 
 def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> list[DrawnChain]:
@@ -128,6 +124,7 @@ def formulas(fitted: Fitted) -> Table:
             rows.append((law.task.title, None, first, law.chain.step2.formula(), note_texts(law.notes)))
     if isinstance(fitted, FittedEnsemble):
         for one in fitted.laws:
+            rows.append((one.task.title, "curves", None, one.curve.formula(), ()))
             for name, chain in one.members.items():
                 first = _step1_formula(chain.step1, chain.step2)
                 rows.append((one.task.title, name, first, chain.step2.formula(), ()))

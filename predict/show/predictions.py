@@ -90,7 +90,7 @@ def _summary(predictions: Sequence[Prediction], error: float) -> str:
 
 
 def _paper_error(predictions: Sequence[Prediction]) -> str:
-    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.stands_in]
+    pairs = [(p.paper_accuracy, p.actual) for p in predictions if not p.verdict.trendless]
     errors = [100 * abs(paper - actual) for paper, actual in pairs if paper is not None and actual is not None]
     return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
 

@@ -9,14 +9,10 @@ from predict.methods.base import Interval, Prediction, Verdict
 from predict.notes import Note
 
 
-def verdict_text(verdict: Verdict, stands_in: bool) -> str:
-    """Empty where accuracy follows scale. `stands_in`: whether the last rung's value is shown for a prediction."""
-    if verdict.standing == "follows":
-        return ""
-    what = f"accuracy follows scale loosely (rank correlation {verdict.correlation:.2f})"
-    if verdict.standing == "loose":
-        return what
-    return f"not predictable from this ladder: {what}" + ("; the last rung's value is shown" if stands_in else "")
+def verdict_text(verdict: Verdict) -> str:
+    """Empty where accuracy follows scale."""
+    how = {"follows": "", "loose": "follows scale loosely", "none": "does not follow scale"}[verdict.standing]
+    return how and f"accuracy {how} (rank correlation {verdict.correlation:.2f} over {verdict.runs} rungs)"
 
 
 def note_texts(notes: Sequence[Note]) -> tuple[str, ...]:
@@ -26,7 +22,7 @@ def note_texts(notes: Sequence[Note]) -> tuple[str, ...]:
 
 def flag_texts(prediction: Prediction) -> tuple[str, ...]:
     """The verdict and the notes of one task, for a cell."""
-    verdict = verdict_text(prediction.verdict, prediction.stands_in)
+    verdict = verdict_text(prediction.verdict)
     return (*((verdict,) if verdict else ()), *note_texts(prediction.notes))
 
 
@@ -34,8 +30,7 @@ def prediction_json(p: Prediction) -> dict[str, Any]:
     """A prediction as plain values, its verdict and notes both as data and in words."""
     verdict = {"standing": p.verdict.standing, "correlation": p.verdict.correlation, "runs": p.verdict.runs}
     return prediction_numbers(p) | {
-        "verdict": verdict | {"text": verdict_text(p.verdict, p.stands_in)},
-        "stands_in": p.stands_in,
+        "verdict": verdict | {"text": verdict_text(p.verdict)},
         "notes": [note.to_json() for note in p.notes],
         "members": dict(p.members),
     }
