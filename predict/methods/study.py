@@ -71,7 +71,7 @@ def study_ladder(measured: Measured, tasks: Sequence[Task], members: Sequence[Me
     studies = [
         study_task(one, curve, weights, back_tests, members) for one, curve in zip(points, _curves(points), strict=True)
     ]
-    trends = [study for study in studies if not study.verdict.trendless]
+    trends = [study for study in studies if not study.verdict.trendless] or studies
     return Study(
         tasks=tuple(studies),
         splits=tuple(back_tests),
