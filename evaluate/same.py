@@ -60,7 +60,8 @@ def check_kept(asked: Suite, wanted: Provenance, path: Path, before: MetricsFile
                 )
     for loss in asked.lm_losses:
         if stored.texts.get(loss.name, wanted.texts[loss.name]) != wanted.texts[loss.name]:
-            raise UserError(f"{path} holds lm_loss {loss.name} of another text than {_text(loss)}; {hint}")
+            was = f"of another text than {_text(loss)}, or as an earlier version scored it"
+            raise UserError(f"{path} holds lm_loss {loss.name} {was}; {hint}")
 
 
 def _change(task: Task, own: Task) -> str:

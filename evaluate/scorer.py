@@ -126,18 +126,22 @@ class Scorer:
         requests = plan.pair_request[np.concatenate([np.arange(*span) for span in pairs])]
         return np.bincount(requests, weights=values, minlength=plan.requests)
 
-    def sequence_losses(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mean nats per predicted token of each sequence (sequences,); tokens (sequences, length) int64."""
+    def sequence_losses(self, tokens: torch.Tensor, context: int = 1) -> torch.Tensor:
+        """Mean nats per predicted token of each sequence (sequences,), all but the first `context`.
+
+        Args:
+            tokens: (sequences, length) int64.
+        """
         tokens = tokens.to(self.device)
         count, length = tokens.shape
         if self.tries:
             output = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
         else:
             output = self.model(input_ids=tokens, use_cache=False).logits
-        where = torch.arange(count * length, device=self.device).view(count, length)[:, :-1].reshape(-1)
+        where = torch.arange(count * length, device=self.device).view(count, length)[:, context - 1 : -1].reshape(-1)
         sources = torch.arange(len(where), device=self.device)
-        scores = self._pair_scores(output, where, sources, tokens[:, 1:].reshape(-1), self.tries)
-        return -scores.view(count, length - 1).mean(dim=1)
+        scores = self._pair_scores(output, where, sources, tokens[:, context:].reshape(-1), self.tries)
+        return -scores.view(count, length - context).mean(dim=1)
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Rows of equal section, longest first, as many as the token, mask and logit budgets hold (at least one)."""

@@ -50,7 +50,7 @@ def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
                 raise UserError(f"{path} is no file of a tokenizer: it must hold a mapping; save it there again")
         try:
             tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-            tokenizer("", add_special_tokens=True)
+            begin_of_text(tokenizer)
             return tokenizer
         except Exception as error:  # what a wrong value raises depends on the tokenizer's code
             reason = f"{type(error).__name__}: {shortened(str(error), 100)}"
@@ -62,8 +62,17 @@ def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
     raise UserError(f"{checkpoint} has no tokenizer; save it there with tokenizer.save_pretrained({str(checkpoint)!r})")
 
 
+def begin_of_text(tokenizer: Any) -> list[int]:
+    """The ids that it puts before those of a text; some tokenizers name no begin-of-text token and yet add one."""
+    if not tokenizer("", add_special_tokens=True)["input_ids"]:
+        return []
+    alone, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    places = range(len(whole) - len(alone) + 1)
+    return list(whole[: next((place for place in places if whole[place : place + len(alone)] == alone), 0)])
+
+
 class Encoder:
-    """Texts to token ids. Begin-of-text is put first if, and only if, the tokenizer itself does so."""
+    """Texts to token ids. `start`, begin-of-text, is what the tokenizer itself puts before a text; mostly nothing."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -72,9 +81,8 @@ class Encoder:
             self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
             self._backend.no_padding()
             self._backend.no_truncation()
-        special = tokenizer("", add_special_tokens=True)["input_ids"]
+        self.start = begin_of_text(tokenizer)
         bos = tokenizer.bos_token_id
-        self.start = [bos] if bos is not None and special[:1] == [bos] else []
         self._stand_in = bos if bos is not None else tokenizer.eos_token_id
 
     def fingerprint(self) -> str:
@@ -94,6 +102,22 @@ class Encoder:
         return [
             np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32) for text in texts
         ]
+
+    def encode_text(self, text: str) -> tuple[Ints, Ints | None]:
+        """Token ids (tokens,) and the UTF-8 bytes of each; None for them where the tokenizer does not say.
+
+        A token's bytes reach to the next one's first character; of tokens that share a character the last has it.
+        """
+        if self._backend is None:
+            return self.encode([text])[0], None
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        widths = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)  # bytes of each character
+        position = np.concatenate([[0], np.cumsum(widths)])
+        first = [0, *(begin for begin, _ in encoding.offsets[1:])]
+        borders = np.append(position[first], position[-1])
+        sizes = np.diff(np.maximum.accumulate(borders))[: len(encoding.ids)]
+        return np.array(encoding.ids, dtype=np.int32), sizes.astype(np.int32)
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], prompt: str = "") -> list[tuple[Ints, Ints]]:
         """(context, continuation) token ids; all contexts begin with `prompt`, which is encoded once.

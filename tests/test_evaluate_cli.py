@@ -157,18 +157,25 @@ def test_shards_of_another_tokenizer_are_refused(
         main([str(run.checkpoint(20)), "--tasks", "text"])
 
 
-def test_lm_loss_of_a_text(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "t.txt").write_text("The cat sat on the mat — naïve dogs bark. " * 30)
+@pytest.mark.parametrize("bos", [False, True])
+def test_lm_loss_of_a_text(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str], bos: bool) -> None:
+    """Begin-of-text, where the tokenizer puts it, opens each sequence; bytes are those of what is predicted alone."""
+    text = "The cat sat on the mat — naïve dogs bark. " * 20 + "plain and so rather long words " * 20
+    (tmp_path / "t.txt").write_text(text)
+    tokenizer = tiny_tokenizer(bos)
+    tokenizer.save_pretrained(run.checkpoint(10))
     words = ["+suite.lm_loss.prose={text: %s, tokens: %d}" % (tmp_path / "t.txt", 300)]  # noqa: UP031
     (metrics,) = evaluate(capsys, run.checkpoint(10), "--tasks", "prose", *words)
-    text, encoder = (tmp_path / "t.txt").read_text(), Encoder(tiny_tokenizer())
-    tokens = torch.from_numpy(encoder.encode([text])[0].astype(np.int64))
+    ids = Encoder(tokenizer).encode([text])[0].astype(np.int64)
+    tokens = torch.from_numpy(np.concatenate([[1], ids[:255]]) if bos else ids[:256])
     with torch.no_grad():
-        logits = tiny_model(seed=10)(tokens[None, :256]).logits[0, :-1].double()
-    expected = float(torch.nn.functional.cross_entropy(logits, tokens[1:256]))
+        logits = tiny_model(seed=10)(tokens[None]).logits[0, :-1].double()
+    expected = float(torch.nn.functional.cross_entropy(logits, tokens[1:]))
+    size = sum(map(len, tokenizer.convert_ids_to_tokens(tokens[1:].tolist())))  # a character of these is a byte
     (loss,) = metrics["lm_loss"]
     assert loss["nats_per_token"] == pytest.approx(expected, abs=1e-5) and loss["tokens"] == 255
-    assert loss["bits_per_byte"] == pytest.approx(expected / np.log(2) * len(tokens) / len(text.encode()))
+    assert loss["bits_per_byte"] == pytest.approx(expected / np.log(2) * 255 / size, rel=1e-5)
+    assert abs(255 / size / (len(ids) / len(text.encode())) - 1) > 0.05  # the whole file has other tokens
     for tokens_asked, expected_error in ((10**6, "ask for fewer"), (1, "at least 2")):
         words = ["+suite.lm_loss.prose={text: %s, tokens: %d}" % (tmp_path / "t.txt", tokens_asked)]  # noqa: UP031
         with pytest.raises(UserError, match=expected_error):

@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluate_models import documents, tiny_tokenizer, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from evaluate.plan import cached_plan, make_plan, plan_key
 from evaluate.suite import suite_from_config
 from evaluate.tasks import Document, JsonlSource, Task
-from evaluate.tokenizer import Encoder
+from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
 
-ENCODER = Encoder(tiny_tokenizer())
+TOKENIZER = tiny_tokenizer()
+ENCODER = Encoder(TOKENIZER)
 
 
 def test_a_continuation_is_what_follows_the_context_in_the_whole_text() -> None:
@@ -64,6 +68,32 @@ def test_texts_are_taken_verbatim() -> None:
 def test_an_empty_context_begins_with_end_of_text() -> None:
     ((prompt, _),) = ENCODER.encode_pairs([("", " cat")])
     assert prompt.tolist() == [0]
+
+
+def test_begin_of_text_of_a_tokenizer_that_names_none(tmp_path: Path) -> None:
+    """tokenizer.json alone: its post-processor puts the token first, though nothing calls it begin-of-text."""
+    tiny_tokenizer(bos=True).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path, 400)
+    assert tokenizer.bos_token_id is None
+    encoder = Encoder(tokenizer)
+    assert encoder.start == [1]
+    ((prompt, _), (empty, _)) = encoder.encode_pairs([("The cat", " sat"), ("", " sat")])
+    assert prompt.tolist() == [1, *ENCODER.encode(["The cat"])[0].tolist()] and empty.tolist() == [1]
+
+
+@pytest.mark.parametrize(("single", "start"), [("$A", []), ("$A <s>", []), ("<s> $A <s>", [1]), ("<s> <s> $A", [1, 1])])
+def test_only_what_stands_before_a_text_begins_it(single: str, start: list[int]) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=[("<s>", 1)])
+    assert Encoder(tokenizer).start == start
+
+
+@given(st.text(max_size=40))
+def test_the_bytes_of_tokens(text: str) -> None:
+    ids, sizes = ENCODER.encode_text(text)
+    assert sizes is not None and len(ids) == len(sizes) and (not text or sizes.sum() == len(text.encode()))
+    if text.isascii():
+        assert sizes.tolist() == [len(token) for token in TOKENIZER.convert_ids_to_tokens(ids.tolist())]
 
 
 def test_jsonl(tmp_path: Path) -> None:
