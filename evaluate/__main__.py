@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--tasks", type=_words, default=[], help="only these, separated by commas")
     parser.add_argument("--formats", type=_words, default=[], help="only rc or only mc")
-    parser.add_argument("--limit", type=_count, help="the first K documents of each task")
+    parser.add_argument("--limit", type=_count, help="the first K documents of each task, and of each subject of MMLU")
     parser.add_argument(
         "--output", type=Path, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
     )

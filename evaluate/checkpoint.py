@@ -20,6 +20,7 @@ from ladder.reading import parse_json, read, readable
 from ladder.rundir import RUNG_FILE, RunDirectory, find_runs
 
 CONFIG_FILE = "config.json"
+LONGEST_NAME = 200  # characters
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
 
@@ -28,20 +29,27 @@ class Checkpoint:
     path: Path
 
     @property
-    def name(self) -> str:
-        """Unique among the checkpoints of a run or of a training output directory."""
-        path = self.path.absolute()
+    def absolute(self) -> Path:
+        return Path(os.path.abspath(self.path))  # noqa: PTH100 (it follows no links)
+
+    @property
+    def names(self) -> list[str]:
+        """Shortest first: unique among the checkpoints of a run or of a training output directory; then less likely to
+        be another's, by one more directory each."""
+        path = self.absolute
         if path.parent.name == "snapshots":  # of the Hugging Face hub's cache: models--owner--name/snapshots/COMMIT
-            return f"{path.parent.parent.name.removeprefix('models--')}_{path.name[:12]}"
-        return f"{self.run.name if self.run else path.parent.name}_{path.name}"
+            short = f"{path.parent.parent.name.removeprefix('models--')}_{path.name[:12]}"
+        else:
+            short = f"{self.run.name if self.run else path.parent.name}_{path.name}"
+        parts = path.parts[1:]
+        longer = ("_".join(parts[-count:]) for count in range(3, len(parts) + 1))
+        return [short, *(name for name in longer if len(name) < LONGEST_NAME)]
 
     @property
     def run(self) -> RunDirectory | None:
         """The run that it lies in, if it lies in one."""
-        run = RunDirectory(self.path.absolute().parent.parent)
-        return (
-            run if self.origin() and run.run_file.exists() and run.checkpoints == self.path.absolute().parent else None
-        )
+        run = RunDirectory(self.absolute.parent.parent)
+        return run if self.origin() and run.run_file.exists() and run.checkpoints == self.absolute.parent else None
 
     def origin(self) -> Origin | None:
         """What `train` says of it; None for other models."""

@@ -83,6 +83,7 @@ class Evaluator:
     processes: Processes = field(default_factory=Processes)
     report: Callable[[str, int, int], None] = lambda task, done, total: None
     tried: Callable[[Trial], None] = lambda trial: None
+    warn: Callable[[str], None] = lambda text: None
     _plans: dict[tuple[str, bool], Plan] = field(default_factory=dict, init=False)
 
     def evaluate(
@@ -127,6 +128,15 @@ class Evaluator:
         )
         return metrics if files is None else self.processes.agree(lambda: files.save_metrics(metrics))
 
+    def prepare(self, job: Job) -> None:
+        """Reads the documents and makes their plans, so that what is wrong with them is known before a model is read.
+
+        Raises:
+            UserError: a document that cannot be read or scored.
+        """
+        for task in job.suite.tasks:
+            self.plan(task, job, tries=True)
+
     def _try(self, scorer: Scorer, job: Job) -> None:
         """Finds out how the model takes rows as long and as wide as the suite's."""
         if scorer.tries:
@@ -149,6 +159,9 @@ class Evaluator:
             self._plans[key] = self.processes.main_first(
                 lambda: cached_plan(task, job.encoder, job.plans[task.key], job.max_length, tries)
             )
+            if others := int(self._plans[key].otherwise[0]):
+                where = "a context ends in a space, or a token spans context and choice"
+                self.warn(f"  {task.key}: lm-evaluation-harness takes other tokens for {others:,} choices ({where})")
         return self._plans[key]
 
     def _score(self, scorer: Scorer, task: Task, plan: Plan) -> np.ndarray:

@@ -64,6 +64,7 @@ def tasks(name: str, olmes_name: str) -> list[Task]:
             primary=benchmark.primary if form == "rc" else "acc_raw",
             source=OlmesSource(task=olmes_name, format=form),
             categories=MMLU_SUBJECTS if olmes_name == "mmlu" else {},
+            shots=5,
         )
         for form in FORMATS
     ]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluate.tasks import Document, Task
-from evaluate.tokenizer import Encoder
+from evaluate.tokenizer import EncodedPair, Encoder
 from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_requests, trie_rows
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
@@ -54,6 +54,7 @@ class Plan:
     # counts
     limit: Ints  # (1,) distinct token prefixes of the requests: the least number of tokens that can be processed
     truncated: Ints  # (1,) requests that were cut from the left
+    otherwise: Ints  # (1,) requests that lm-evaluation-harness would split into other tokens
     tries: Ints  # (1,) 1: rows branch and need a mask; 0: rows are plain sequences
 
     @property
@@ -117,7 +118,9 @@ def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, 
     owners = [document for document in documents for _ in document.choices]
     whole: dict[str, list[Request]] = {}
     cut: list[Request] = []
-    for index, (context, continuation) in enumerate(_encode(documents, encoder)):
+    otherwise = 0
+    for index, (context, continuation, as_harness) in enumerate(_encode(documents, encoder)):
+        otherwise += not as_harness
         if len(continuation) > max_length:
             raise UserError(
                 f"document {owners[index].id}: a choice has {len(continuation)} tokens, "
@@ -129,11 +132,11 @@ def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, 
     sections = [_section(requests, tries, share=True) for requests in whole.values()]
     if cut:  # cut at different places, they begin differently and share no prompt
         sections.append(_section(cut, tries, share=False))
-    return _flatten(documents, sections, len(cut), tries)
+    return _flatten(documents, sections, len(cut), tries, otherwise)
 
 
-def _encode(documents: Sequence[Document], encoder: Encoder) -> Iterator[tuple[Ints, Ints]]:
-    """(context, continuation) tokens of every request, in order; documents of a group stand together."""
+def _encode(documents: Sequence[Document], encoder: Encoder) -> Iterator[EncodedPair]:
+    """Tokens of every request, in order; documents of a group stand together."""
     for _, members in itertools.groupby(documents, key=lambda document: document.group):
         pairs = [pair for document in members for pair in zip(document.contexts, document.choices, strict=True)]
         yield from encoder.encode_pairs(pairs, _shared_prompt([context for context, _ in pairs]))
@@ -185,7 +188,9 @@ def row_tokens(prefix: int, longest: int) -> int:
     return max(longest, min(LONG_ROW, max(SHORT_ROW, prefix)))
 
 
-def _flatten(documents: Sequence[Document], sections: list[_Section], truncated: int, tries: bool) -> Plan:
+def _flatten(
+    documents: Sequence[Document], sections: list[_Section], truncated: int, tries: bool, otherwise: int = 0
+) -> Plan:
     rows = [
         (number, row)
         for number, section in enumerate(sections)
@@ -216,6 +221,7 @@ def _flatten(documents: Sequence[Document], sections: list[_Section], truncated:
         pair_request=_concatenate([row.pair_request for _, row in rows])[by_head],
         limit=_ints([sum(section.limit for section in sections)]),
         truncated=_ints([truncated]),
+        otherwise=_ints([otherwise]),
         tries=_ints([tries]),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Literal
 
 from rich.console import Console
@@ -11,30 +12,35 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile, Trial
 
+LINE_SECONDS = 30.0  # off a terminal, between two lines of one task
 WANDB_MODES = ("off", "offline", "online")
 COLUMNS = ("bpb", "acc_per_char", "acc_per_byte", "acc_raw", "task_ce", "prob_correct")
 
 
 class Progressing:
-    """What is being done, on standard error: a bar per task on a terminal, elsewhere a line when a task begins."""
+    """What is being done, on standard error: a bar per task on a terminal, elsewhere a line now and then."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._last_line = 0.0
+
+    def say(self, line: str) -> None:
+        self._last_line = time.monotonic()
+        if not self._quiet:
+            print(line, file=sys.stderr, flush=True)
 
     def begin(self, name: str) -> None:
-        if not self._quiet:
-            print(name, file=sys.stderr, flush=True)
-            if sys.stderr.isatty():
-                columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
-                console = Console(stderr=True)
-                self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-                self._bar.start()
+        self.say(name)
+        if not self._quiet and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+            console = Console(stderr=True)
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+            self._bar.start()
 
     def tried(self, trial: Trial) -> None:
-        if not self._quiet:
-            print(f"  {way_text(trial)}", file=sys.stderr, flush=True)
+        self.say(f"  {way_text(trial)}")
 
     def end(self) -> None:
         """Takes the bars away, so that what is printed next stands alone."""
@@ -47,8 +53,10 @@ class Progressing:
             if task not in self._tasks:
                 self._tasks[task] = self._bar.add_task(task, total=total)
             self._bar.update(self._tasks[task], completed=done)
-        elif done == 0 and not self._quiet:
-            print(f"  {task}: {total:,} tokens", file=sys.stderr, flush=True)
+        elif done == 0:
+            self.say(f"  {task}: {total:,} tokens")
+        elif time.monotonic() - self._last_line > LINE_SECONDS:
+            self.say(f"  {task}: {done / total:.0%}")
 
 
 def way_text(trial: Trial) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.checkpoint import Checkpoint
 from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile, Origin, Provenance
@@ -31,9 +32,35 @@ def foreign_origin(name: str, model: Any) -> Origin:
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """`path` is the metrics file; the log-likelihoods lie beside it."""
+    """`path` is the metrics file; the log-likelihoods lie beside it.
+
+    Files that do not lie in the checkpoint's run say by `model_path` whose they are.
+    """
 
     path: Path
+    model_path: str | None = None
+
+    @classmethod
+    def named(cls, directory: Path, checkpoint: Checkpoint) -> ResultFiles:
+        """The checkpoint's in a directory of many, under the first of its names that is not another model's.
+
+        Raises:
+            UserError: all of them are.
+        """
+        own = str(checkpoint.absolute)
+        for name in checkpoint.names:
+            files = cls(directory / f"{name}.json", own)
+            if files._owner() in (None, own):
+                return files
+        raise UserError(f"{directory} holds {checkpoint.names[0]} of other models; give {own} an --output of its own")
+
+    def _owner(self) -> str | None:
+        """The path of the model that was measured; None where nothing was, or nothing readable."""
+        try:
+            metrics = self.metrics()
+        except UserError:
+            return None
+        return metrics.model_path if metrics else None
 
     @property
     def arrays(self) -> Path:
@@ -92,6 +119,7 @@ class ResultFiles:
 
     def save_metrics(self, measured: MetricsFile) -> MetricsFile:
         """Writes the metrics file; rows that an earlier call measured on the same model stay in it."""
+        measured = replace(measured, model_path=self.model_path)
         before = self.metrics()
         if before is not None and before.provenance.same_model(measured.provenance):
             measured = _joined(before, measured)

@@ -13,6 +13,7 @@ from evaluate.suite import Suite
 from ladder.metrics_file import MetricsFile
 from ladder.writing import atomic_file
 
+RESULTS_VERSION = 1
 # Our metric -> the harness's. Its acc_norm is per character, its acc_bytes per byte, both without the leading space.
 HARNESS_METRICS = {"acc_raw": "acc", "acc_per_char": "acc_norm", "acc_per_byte": "acc_bytes", "bpb": "bits_per_byte"}
 
@@ -37,10 +38,13 @@ def write_samples(path: Path, suite: Suite, arrays: Mapping[str, np.ndarray]) ->
                 start = stop
 
 
-def harness_results(metrics: MetricsFile) -> dict[str, Any]:
-    """`results`, `n-samples` and `higher_is_better` keyed as lm-evaluation-harness keys them."""
+def harness_results(metrics: MetricsFile, suite: Suite) -> dict[str, Any]:
+    """Keyed as lm-evaluation-harness keys its results, with all that its own `make_table` reads."""
     results: dict[str, dict[str, str | float]] = {}
     counts, better = {}, {}
+    shots: dict[str, int | None] = {}
+    for task in suite.tasks:
+        shots |= {f"{name}_{task.format}": task.shots for name in (task.name, *task.categories.values())}
     for row in metrics.results:
         name = f"{row.task}_{row.format}"
         results[name] = {"alias": name}
@@ -50,6 +54,10 @@ def harness_results(metrics: MetricsFile) -> dict[str, Any]:
         better[name] = {theirs: theirs != "bits_per_byte" for theirs in HARNESS_METRICS.values()}
     return {
         "results": results,
+        "group_subtasks": {},
+        "configs": {name: {"task": name} for name in results},
+        "versions": dict.fromkeys(results, RESULTS_VERSION),
+        "n-shot": {name: shots.get(name) for name in results if shots.get(name) is not None},
         "n-samples": counts,
         "higher_is_better": better,
         "config": {"model": "hf", "model_dtype": metrics.provenance.dtype},

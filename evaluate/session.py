@@ -55,7 +55,9 @@ class Session:
         self.processes = Processes.launched()
         self.dtype = resolve_dtype(options.dtype, self.processes.device.type)
         self.progress = Progressing(quiet=not self.processes.main)
-        self.evaluator = Evaluator(processes=self.processes, report=self.progress.advance, tried=self.progress.tried)
+        self.evaluator = Evaluator(
+            processes=self.processes, report=self.progress.advance, tried=self.progress.tried, warn=self.progress.say
+        )
         self.resident = ResidentModel(
             self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
         )
@@ -67,7 +69,8 @@ class Session:
     def run(self) -> None:
         """Measures every checkpoint that is not measured yet, those that other workers have claimed last.
 
-        With --watch goes on until the last checkpoint of every run is there and measured.
+        With --watch goes on until the last checkpoint of every run is there and measured; checkpoints outside of runs,
+        which do not say which is the last, are waited for as long as --patience says.
 
         Raises:
             UserError: nothing was new for the whole of --patience; the message names the runs that are not finished.
@@ -77,11 +80,12 @@ class Session:
             pending = self.processes.agree(self._pending)
             for place, checkpoint in enumerate(pending):
                 self._visit(checkpoint, pending[place + 1 : place + 2])
-            if self.processes.agree(self._finished):
-                break
             if pending:
                 last_new = time.monotonic()
-            self.processes.agree(functools.partial(self._check_patience, time.monotonic() - last_new))
+            quiet = time.monotonic() - last_new
+            if self.processes.agree(functools.partial(self._finished, quiet)):
+                break
+            self.processes.agree(functools.partial(self._check_patience, quiet))
             time.sleep(POLL_SECONDS)
         if self.processes.main and self.config.wandb != "off":
             log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
@@ -92,12 +96,18 @@ class Session:
             raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
         return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
 
-    def _finished(self) -> bool:
+    def _finished(self, quiet_seconds: float) -> bool:
         if self._pending():
             return False
         if not self.options.watch or Checkpoint(self.options.path) in self._shown:
             return True
         runs = self._followed()
+        if not runs and self._shown:
+            if self.options.patience is None:
+                self.progress.say(
+                    "no run here says which checkpoint is its last: done; --patience HOURS waits for more"
+                )
+            return self.options.patience is None or quiet_seconds > 3600 * self.options.patience
         return bool(runs) and all(self._shown_to_end(run) for run in runs)
 
     def _followed(self) -> list[RunDirectory]:
@@ -128,6 +138,7 @@ class Session:
             if not self.processes.agree(lambda: mine):
                 return
             metrics = self._measured(order)  # another worker may have finished it just now
+            self.evaluator.prepare(order.job)
             try:
                 self._show(order, metrics or self._measure(order, following))
             except UserError as error:
@@ -172,7 +183,7 @@ class Session:
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
-        origin = checkpoint.origin() or foreign_origin(checkpoint.name, scorer.model)
+        origin = checkpoint.origin() or foreign_origin(checkpoint.names[0], scorer.model)
         if files and self.options.force and self.processes.main:
             files.remove_damaged()
         try:
@@ -185,13 +196,13 @@ class Session:
     def files(self, checkpoint: Checkpoint) -> ResultFiles | None:
         """Where its results lie; None with --limit and no --output: part of a task is no measurement of the run."""
         if self.options.output is not None:
-            return ResultFiles(self.options.output / f"{checkpoint.name}.json")
+            return ResultFiles.named(self.options.output, checkpoint)
         if self.options.limit is not None:
             return None
         run, origin = checkpoint.run, checkpoint.origin()
         if run and origin:
             return ResultFiles(run.metrics_file(origin.step))
-        return ResultFiles(Path(self.config.runs_dir) / "evaluated" / f"{checkpoint.name}.json")
+        return ResultFiles.named(Path(self.config.runs_dir) / "evaluated", checkpoint)
 
     def job(self, checkpoint: Checkpoint) -> Job:
         """The suite under the checkpoint's tokenizer; the checkpoints of a run share one."""
@@ -224,7 +235,7 @@ class Session:
         if files and self.options.log_samples:
             write_samples(files.beside("samples_{}.jsonl"), order.job.suite, files.loglikelihoods(order.provenance))
         if files and self.options.results_json:
-            write_json(files.beside("results_{}.json"), harness_results(metrics))
+            write_json(files.beside("results_{}.json"), harness_results(metrics, order.job.suite))
         if self.options.json:
             print(json.dumps({"checkpoint": str(checkpoint.path), **metrics.plain()}, allow_nan=False), flush=True)
         else:

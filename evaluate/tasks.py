@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,15 +90,18 @@ class Task:
     split: str
     primary: str  # the accuracy that is reported as "acc"
     source: Source
-    limit: int | None = None  # score the first so many documents only
+    limit: int | None = None  # score the first so many documents only, of each group (a subject of MMLU)
     categories: Mapping[str, str] = field(default_factory=dict)  # group -> category that is reported too
+    shots: int | None = None  # examples in a prompt, where that is known
 
     @property
     def key(self) -> str:
         return f"{self.name}.{self.format}"
 
     def fingerprint(self) -> str:
-        return json_sha256([self.source.fingerprint(), self.limit])
+        limit = ("each", self.limit) if self.limit and self.categories else self.limit
+        return json_sha256([self.source.fingerprint(), limit])
 
     def documents(self) -> list[Document]:
-        return self.source.documents()[: self.limit]
+        by_group = itertools.groupby(self.source.documents(), key=lambda document: document.group)
+        return [document for _, members in by_group for document in itertools.islice(members, self.limit)]

@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -71,6 +71,14 @@ def begin_of_text(tokenizer: Any) -> list[int]:
     return list(whole[: next((place for place in places if whole[place : place + len(alone)] == alone), 0)])
 
 
+class EncodedPair(NamedTuple):
+    context: Ints
+    continuation: Ints
+    as_harness: (
+        bool  # lm-evaluation-harness takes the same tokens; it moves a context's last spaces to the continuation
+    )
+
+
 class Encoder:
     """Texts to token ids. `start`, begin-of-text, is what the tokenizer itself puts before a text; mostly nothing."""
 
@@ -119,8 +127,8 @@ class Encoder:
         sizes = np.diff(np.maximum.accumulate(borders))[: len(encoding.ids)]
         return np.array(encoding.ids, dtype=np.int32), sizes.astype(np.int32)
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]], prompt: str = "") -> list[tuple[Ints, Ints]]:
-        """(context, continuation) token ids; all contexts begin with `prompt`, which is encoded once.
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], prompt: str = "") -> list[EncodedPair]:
+        """Token ids of (context, continuation) pairs; all contexts begin with `prompt`, which is encoded once.
 
         As in lm-evaluation-harness, a pair is encoded as one text, and what follows the context's own tokens is the
         continuation; where a token would span the two, they are encoded apart, as in AI2's evaluator. Where one text
@@ -143,12 +151,13 @@ class Encoder:
         encoded = []
         for context, text in pairs:
             before, answer = contexts[context], continuations[text]
-            whole = joint.get(context + text, before) if joint else before
-            if len(whole) > len(before) and np.array_equal(whole[: len(before)], before):
+            whole = joint.get(context + text) if joint else None
+            spans = whole is not None and not np.array_equal(whole[: len(before)], before)
+            if whole is not None and not spans and len(whole) > len(before):
                 answer = whole[len(before) :]
             if not len(answer):
                 raise UserError(f"the tokenizer makes no token of {text!r}")
-            encoded.append((opened[context], answer))
+            encoded.append(EncodedPair(opened[context], answer, not spans and not context[-1:].isspace()))
         return encoded
 
     def _contexts(self, contexts: Iterable[str], prompt: str) -> dict[str, Ints]:

@@ -119,6 +119,7 @@ class Trial:
 @dataclass(frozen=True, kw_only=True)
 class MetricsFile(Origin):
     weight_files: dict[str, tuple[int, int]] | None = None  # name -> size and change time in ns, when last compared
+    model_path: str | None = None  # of the checkpoint, where the file does not lie in its run
     results: tuple[TaskResult, ...]
     lm_loss: tuple[LmLossResult, ...]
     suite: str
@@ -147,7 +148,7 @@ class MetricsFile(Origin):
     def plain(self) -> dict[str, Any]:
         """As it stands in the file; what is optional and absent is left out."""
         value = {"schema": SCHEMA} | dataclasses.asdict(self)
-        for key in ("weight_files", "trial"):
+        for key in ("weight_files", "model_path", "trial"):
             if value[key] is None:
                 del value[key]
         for row in value["results"]:

@@ -212,7 +212,8 @@ def tries(encoder: Encoder, scorer: Scorer, requests: list[tuple[str, str]]) -> 
 
 def padded(encoder: Encoder, model: Any, requests: list[tuple[str, str]]) -> dict[str, Any]:
     start, tokens, scores = time.process_time(), 0, []
-    encoded = encoder.encode_pairs([(context, choice) for context, choice in requests])
+    pairs = encoder.encode_pairs([(context, choice) for context, choice in requests])
+    encoded = [(pair.context, pair.continuation) for pair in pairs]
     for first in range(0, len(encoded), PADDED_BATCH):
         batch = encoded[first : first + PADDED_BATCH]
         longest = max(len(context) + len(choice) - 1 for context, choice in batch)

@@ -23,6 +23,7 @@ from evaluate.__main__ import main
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hook import make_hook
 from evaluate.plan import make_plan
+from evaluate.report import Progressing
 from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
 from ladder.config import load_config
@@ -346,6 +347,8 @@ def test_samples_and_harness_results_on_request(run: RunDirectory, capsys: pytes
     results = json.loads((run.metrics / "results_step-0000010.json").read_text())
     assert results["results"]["pets_rc"]["acc_norm,none"] == metrics["results"][0]["acc_per_char"]
     assert results["n-samples"]["names_rc"] == {"original": 7, "effective": 7}
+    assert results["versions"].keys() == results["results"].keys()  # which lm-eval's make_table looks up
+    assert results["group_subtasks"] == results["n-shot"] == {}  # of our own documents they are not known
     assert set(read_runs(run.path).step) == {10}  # those files are not taken for metrics
     (run.metrics / "step-0000010.npz").unlink()
     assert evaluate(capsys, run.checkpoint(10), "--log-samples")[0]["results"] == metrics["results"]
@@ -376,6 +379,83 @@ def test_any_hugging_face_model(tmp_path: Path, capsys: pytest.CaptureFixture[st
     both = evaluate(capsys, tmp_path / "out", *words)
     assert [Path(m["checkpoint"]).name for m in both] == ["checkpoint-5", "checkpoint-20"]
     assert len(list((tmp_path / "runs" / "evaluated").glob("*.json"))) == 2
+
+
+def test_results_of_models_of_one_name_stand_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        write_checkpoint(tmp_path / name / "m" / "model", tiny_model(seed=seed))
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", "--output", tmp_path / "out", "--tasks", "names"]
+    monkeypatch.chdir(tmp_path / "c" / "m")
+    paths = [tmp_path / "a/m/model", tmp_path / "b/m/model", Path("../m/model")]
+    first = [evaluate(capsys, path, *words)[0] for path in paths]
+    files = sorted(path.name for path in (tmp_path / "out").glob("*.json"))
+    assert files == ["b_m_model.json", "c_m_model.json", "m_model.json"]
+    calls = scored(monkeypatch)
+    again = [evaluate(capsys, path, *words)[0] for path in paths]
+    assert [m["results"] for m in again] == [m["results"] for m in first] and not calls
+    assert len({m["results"][0]["bpb"] for m in first}) == 3
+
+
+def test_a_path_with_dots_makes_no_hidden_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "above" / "x")
+    (tmp_path / "above" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "above" / "here")
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    evaluate(capsys, "../x", f"suite={tmp_path / 'mine.yaml'}", "--tasks", "names", "--output", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["above_x.json"]
+
+
+def test_bad_documents_are_named_before_a_model_is_read(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluate.resident.load_model", lambda *args, **kwargs: pytest.fail("it was read"))
+    (tmp_path / "data" / "names.jsonl").write_text('{"context": "Q", "choices": [" a"], "gold": 0}\n')
+    with pytest.raises(UserError, match=r"^document \S*names\.jsonl, line 1: needs at least two"):
+        main([str(run.checkpoint(10))])
+
+
+def test_watching_checkpoints_of_others_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing says which is the last of them."""
+    for step in (5, 20):
+        write_checkpoint(tmp_path / "out" / f"checkpoint-{step}")
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [str(tmp_path / "out"), f"suite={tmp_path / 'mine.yaml'}", "--watch", "--tasks", "names", "--json"]
+    for more, said in (([], True), (["--patience", "0"], False)):
+        main([*words, "--output", str(tmp_path / "metrics"), *more])
+        shown = capsys.readouterr()
+        assert len(shown.out.splitlines()) == 2
+        assert ("no run here says which checkpoint is its last" in shown.err) == said
+
+
+def test_other_tokens_than_the_harness_takes_are_warned_of(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "names.jsonl").write_text('{"context": "Q: ", "choices": ["a", "b"], "gold": 0}\n')
+    main([str(run.checkpoint(10))])
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "lm-evaluation-harness" in line]
+    assert len(warnings) == 1 and "names.rc: lm-evaluation-harness takes other tokens for 2 choices" in warnings[0]
+
+
+def test_a_long_task_is_heard_of_off_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("evaluate.report.time.monotonic", lambda: now)
+    progress = Progressing(quiet=False)
+    progress.begin("model")
+    for done, now in ((0, 1000.0), (10, 1029.0), (50, 1031.0), (60, 1040.0), (99, 1062.0)):  # noqa: B007
+        progress.advance("pets.rc", done, 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "model",
+        "  pets.rc: 100 tokens",
+        "  pets.rc: 50%",
+        "  pets.rc: 99%",
+    ]
 
 
 def test_a_checkpoint_that_was_moved_out_of_its_run(

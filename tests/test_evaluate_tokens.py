@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +37,14 @@ def test_a_continuation_is_what_follows_the_context_in_the_whole_text() -> None:
 
     encoder = Encoder(SpaceBefore())
     apart = [encoder.encode([text])[0].tolist() for text in ("Answer:", " A")]
-    ((prompt, answer),) = encoder.encode_pairs([("Answer:", " A")])
+    ((prompt, answer, _),) = encoder.encode_pairs([("Answer:", " A")])
     assert [*prompt, *answer] == encoder.encode(["Answer: A"])[0].tolist() != apart[0] + apart[1]
     assert prompt.tolist() == apart[0]
 
 
 def test_a_token_that_would_span_context_and_continuation_is_split() -> None:
     assert len(ENCODER.encode(["the mat"])[0]) < len(ENCODER.encode(["the m"])[0]) + len(ENCODER.encode(["at"])[0])
-    ((prompt, answer),) = ENCODER.encode_pairs([("the m", "at")])
+    ((prompt, answer, _),) = ENCODER.encode_pairs([("the m", "at")])
     assert prompt.tolist() == ENCODER.encode(["the m"])[0].tolist()
     assert answer.tolist() == ENCODER.encode(["at"])[0].tolist()
 
@@ -54,7 +56,7 @@ def test_encoding_the_prompt_once_changes_nothing(bos: bool) -> None:
         pairs = [(prompt + rest, " cat") for rest in ("", "\n\n moon", "at sat", "oon", "Question: cow\nAnswer:")]
         once = encoder.encode_pairs(pairs[1:], prompt)
         whole = [np.concatenate([encoder.start, encoder.encode([context])[0]]) for context, _ in pairs[1:]]
-        assert [context.tolist() for context, _ in once] == [context.tolist() for context in whole]
+        assert [context.tolist() for context, *_ in once] == [context.tolist() for context in whole]
 
 
 def test_texts_are_taken_verbatim() -> None:
@@ -66,7 +68,7 @@ def test_texts_are_taken_verbatim() -> None:
 
 
 def test_an_empty_context_begins_with_end_of_text() -> None:
-    ((prompt, _),) = ENCODER.encode_pairs([("", " cat")])
+    ((prompt, *_),) = ENCODER.encode_pairs([("", " cat")])
     assert prompt.tolist() == [0]
 
 
@@ -77,7 +79,7 @@ def test_begin_of_text_of_a_tokenizer_that_names_none(tmp_path: Path) -> None:
     assert tokenizer.bos_token_id is None
     encoder = Encoder(tokenizer)
     assert encoder.start == [1]
-    ((prompt, _), (empty, _)) = encoder.encode_pairs([("The cat", " sat"), ("", " sat")])
+    ((prompt, *_), (empty, *_)) = encoder.encode_pairs([("The cat", " sat"), ("", " sat")])
     assert prompt.tolist() == [1, *ENCODER.encode(["The cat"])[0].tolist()] and empty.tolist() == [1]
 
 
@@ -94,6 +96,35 @@ def test_the_bytes_of_tokens(text: str) -> None:
     assert sizes is not None and len(ids) == len(sizes) and (not text or sizes.sum() == len(text.encode()))
     if text.isascii():
         assert sizes.tolist() == [len(token) for token in TOKENIZER.convert_ids_to_tokens(ids.tolist())]
+
+
+def test_what_the_harness_would_split_otherwise_is_counted() -> None:
+    """It moves a context's last spaces to the continuation, and splits a token that spans the two elsewhere."""
+    pairs = [("Answer:", " cat"), ("Answer: ", "cat"), ("the m", "at"), ("", " cat"), ("Answer:\n", "cat")]
+    assert [pair.as_harness for pair in ENCODER.encode_pairs(pairs)] == [True, False, False, True, False]
+    made = [Document(id="0", contexts=tuple(left for left, _ in pairs), choices=tuple(r for _, r in pairs), gold=0)]
+    assert make_plan(made, ENCODER, 99, True).otherwise.tolist() == [3]
+    assert make_plan(documents("rc"), ENCODER, 256, True).otherwise.tolist() == [0]
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Documents of two subjects, as MMLU has them."""
+
+    def fingerprint(self) -> str:
+        return "subjects"
+
+    def documents(self) -> list[Document]:
+        return [dataclasses.replace(d, group=group) for group in ("law", "physics") for d in documents("rc", 4)]
+
+
+def test_a_limit_is_one_of_each_subject() -> None:
+    task = Task(name="t", format="rc", split="test", primary="acc_raw", source=Subjects(), categories={"law": "x"})
+    cut = dataclasses.replace(task, limit=2)
+    assert [d.group for d in cut.documents()] == ["law", "law", "physics", "physics"]
+    assert len(task.documents()) == 8
+    # plans that version 0.1.0 cached under the same limit are of other documents
+    assert cut.fingerprint() != dataclasses.replace(cut, categories={}).fingerprint()
 
 
 def test_jsonl(tmp_path: Path) -> None:
