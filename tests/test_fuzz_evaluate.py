@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from fuzzing import COUNTS, answer_of, as_json, assert_sound, contents, fuzz, va
 from hypothesis import strategies as st
 
 from evaluate.__main__ import main
+from ladder.config import load_config
 from ladder.metrics_file import MetricsFile
 from ladder.rundir import RunDirectory
+from ladder.settings import Config
 
 SUITE = {
     "name": "tiny",
@@ -51,6 +55,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MODEL_LADDER_CACHE", str(top / "cache"))
         assert answer_of(main, [str(checkpoint)]).code == 0
     return top
+
+
+@pytest.fixture(autouse=True)
+def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line is not what is mutated, and composing it takes longer than all else."""
+    monkeypatch.setattr("evaluate.__main__.load_config", functools.partial(_config, load_config(())))
+
+
+def _config(config: Config, words: Sequence[str]) -> Config:
+    assert not words
+    return config
 
 
 # said of a file by whatever name it was given
