@@ -100,12 +100,12 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         if not chosen and not waiting:
             raise unknown(f"run of {directory}", names[0], [run.name for run in runs])
         return [Checkpoint(run.checkpoint(step)) for run in chosen for step in run.checkpoint_steps()]
-    found = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
-    if not found and not waiting:
+    directories = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
+    if not directories and not waiting:
         raise UserError(
             f"{directory} is not a checkpoint ({CONFIG_FILE} is missing), nor a directory of runs or of them"
         )
-    return [Checkpoint(path) for path in sorted(found, key=_natural)]
+    return [Checkpoint(path) for path in sorted(directories, key=_natural)]
 
 
 def _natural(path: Path) -> list[str | int]:

@@ -156,10 +156,10 @@ def _identifier(files: Files, rng: random.Random) -> Iterator[Item]:
     ]
     for place, context in _shuffled(files, rng):
         line = files.line(place)
-        found = [match for match in IDENTIFIER.finditer(line) if used[place.file][match[0]] > 1]
-        if not found:
+        names = [match for match in IDENTIFIER.finditer(line) if used[place.file][match[0]] > 1]
+        if not names:
             continue
-        match = rng.choice(found)
+        match = rng.choice(names)
         space = match.start() - (line[match.start() - 1 : match.start()] == " ")
         rivals = [
             word
@@ -176,14 +176,14 @@ def _operator(files: Files, rng: random.Random) -> Iterator[Item]:
     def candidates() -> Iterator[tuple[str, str, Item]]:
         for place, context in _shuffled(files, rng):
             line = files.line(place)
-            found = [match for match in OPERATOR.finditer(line) if match.start() > indentation(line)]
-            if not found:
+            matches = [match for match in OPERATOR.finditer(line) if match.start() > indentation(line)]
+            if not matches:
                 continue
-            match = rng.choice(found)
-            word, rest = match[0], line[match.end() : match.end() + LONGEST_REST]
+            match = rng.choice(matches)
+            word, following = match[0], line[match.end() : match.end() + LONGEST_REST]
             space = match.start() - (line[match.start() - 1] == " ")
             lead = line[space : match.start()]
-            item = (f"{context}\n{line[:space]}", f"{lead}{word}{rest}", [f"{lead}{COUNTERPART[word]}{rest}"])
+            item = (f"{context}\n{line[:space]}", f"{lead}{word}{following}", [f"{lead}{COUNTERPART[word]}{following}"])
             yield word, COUNTERPART[word], item
 
     return balanced_pairs(candidates())

@@ -115,7 +115,7 @@ class Evaluator:
                     files.save_loglikelihoods(provenance, arrays)
             results.extend(task_results(task, choices_of(plan, arrays[task.key])))
         metrics = MetricsFile(
-            **vars(origin),
+            **vars(origin) | _software(),
             weight_files=weight_files,
             results=tuple(results),
             lm_loss=self._lm_losses(scorer, job),
@@ -123,7 +123,6 @@ class Evaluator:
             max_length=job.max_length,
             tries=scorer.tries,
             trial=scorer.trial,
-            **_software(),
             provenance=provenance,
         )
         return metrics if files is None else self.processes.agree(lambda: files.save_metrics(metrics))

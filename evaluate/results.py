@@ -92,26 +92,26 @@ class ResultFiles:
         if metrics is not None and metrics.weight_files != stats:
             replace(metrics, weight_files=stats).dump(self.path)
 
-    def loglikelihoods(self, wanted: Provenance) -> dict[str, np.ndarray]:
-        """Arrays by "task.format" that were measured on exactly what is wanted now."""
-        plans, arrays = self._stored(wanted)
-        return {key: arrays[key] for key, plan in plans.items() if wanted.plans.get(key) == plan}
+    def loglikelihoods(self, provenance: Provenance) -> dict[str, np.ndarray]:
+        """Arrays by "task.format" that were measured on exactly what `provenance` says."""
+        plans, arrays = self._stored(provenance)
+        return {key: arrays[key] for key, plan in plans.items() if provenance.plans.get(key) == plan}
 
-    def save_loglikelihoods(self, wanted: Provenance, arrays: Mapping[str, np.ndarray]) -> None:
+    def save_loglikelihoods(self, provenance: Provenance, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes them; those of other tasks that an earlier call measured on the same model stay."""
-        plans, stored = self._stored(wanted)
-        kept = {key: array for key, array in stored.items() if key not in wanted.plans}
-        done = asdict(wanted) | {"plans": {**plans, **wanted.plans}}
+        plans, stored = self._stored(provenance)
+        kept = {key: array for key, array in stored.items() if key not in provenance.plans}
+        done = asdict(provenance) | {"plans": {**plans, **provenance.plans}}
         done["plans"] = {key: done["plans"][key] for key in [*kept, *arrays]}
         with atomic_file(self.arrays) as temporary, temporary.open("wb") as file:
             np.savez(file, **{_META: np.array(json.dumps(done))}, **kept, **dict(arrays))  # type: ignore[arg-type]
 
-    def _stored(self, wanted: Provenance) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
+    def _stored(self, provenance: Provenance) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
         """Plans and arrays of the same model; none where the file is of another one, absent or unreadable."""
         try:
             with np.load(self.arrays, allow_pickle=False) as stored:
                 have = bind(Provenance, json.loads(str(stored[_META])), str(self.arrays))
-                if not have.same_model(wanted):
+                if not have.same_model(provenance):
                     return {}, {}
                 return have.plans, {key: stored[key] for key in have.plans}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UserError):

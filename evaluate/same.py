@@ -34,18 +34,18 @@ def check_own_suite(asked: Suite, own: Suite, config_file: Path) -> None:
         )
 
 
-def check_kept(asked: Suite, wanted: Provenance, path: Path, before: MetricsFile) -> None:
+def check_kept(asked: Suite, provenance: Provenance, path: Path, before: MetricsFile) -> None:
     """Refuses to replace rows of the metrics file at `path` by those of other documents.
 
     Raises:
         UserError: it names that file and the task's.
     """
     stored = before.provenance
-    if not stored.same_model(wanted):
+    if not stored.same_model(provenance):
         return
     hint = "name it anew, give --output DIR, or --force to measure it again"
     for task in asked.tasks:
-        if stored.plans.get(task.key, wanted.plans[task.key]) != wanted.plans[task.key]:
+        if stored.plans.get(task.key, provenance.plans[task.key]) != provenance.plans[task.key]:
             raise UserError(
                 f"{path} holds {task.key} of other documents or of another context length than {task.source}; {hint}"
             )
@@ -59,7 +59,7 @@ def check_kept(asked: Suite, wanted: Provenance, path: Path, before: MetricsFile
                     f"asked for with {task.split} and {task.primary}; {hint}"
                 )
     for loss in asked.lm_losses:
-        if stored.texts.get(loss.name, wanted.texts[loss.name]) != wanted.texts[loss.name]:
+        if stored.texts.get(loss.name, provenance.texts[loss.name]) != provenance.texts[loss.name]:
             was = f"of another text than {_text(loss)}, or as an earlier version scored it"
             raise UserError(f"{path} holds lm_loss {loss.name} {was}; {hint}")
 

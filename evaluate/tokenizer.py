@@ -162,12 +162,12 @@ class Encoder:
 
     def _contexts(self, contexts: Iterable[str], prompt: str) -> dict[str, Ints]:
         """Token ids by context: those of the prompt and those of the rest, where no token spans the two."""
-        rest = {context: context[len(prompt) :] for context in contexts}
-        merging = self._merging((prompt, text) for text in rest.values()) if prompt else set()
-        apart = {context: text for context, text in rest.items() if prompt and _boundary(prompt, text) not in merging}
+        behind = {context: context[len(prompt) :] for context in contexts}
+        merging = self._merging((prompt, text) for text in behind.values()) if prompt else set()
+        apart = {context: text for context, text in behind.items() if prompt and _boundary(prompt, text) not in merging}
         before, after = self.encode([prompt])[0], self._distinct(apart.values())
         encoded = {context: np.concatenate([before, after[text]]) for context, text in apart.items()}
-        return encoded | self._distinct(context for context in rest if context not in apart)
+        return encoded | self._distinct(context for context in behind if context not in apart)
 
     def _distinct(self, texts: Iterable[str]) -> dict[str, Ints]:
         distinct = list(dict.fromkeys(texts))

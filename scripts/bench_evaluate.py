@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import peak_bytes, result, save, timed
 from transformers import AutoModelForCausalLM, AutoTokenizer, Olmo2Config, Olmo2ForCausalLM
 
 from evaluate.evaluator import Evaluator, make_job
@@ -35,8 +34,6 @@ from evaluate.suite import suite_from_config
 from evaluate.tasks import Document
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
-from ladder.provenance import git_revision, versions
-from ladder.writing import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY, CONTEXT, LAYERS = 100352, 4096, 8
@@ -71,15 +68,13 @@ def main() -> None:
         work(options.worker)
         return
     cases = [SUBSETS[3], SUBSETS[9]] if options.quick else [*SUBSETS, WHOLE_TASK]
-    result: dict[str, Any] = {"machine": machine(), "git_revision": git_revision()}
-    result["versions"] = versions("torch", "transformers", "tokenizers", "numpy")
-    result["suite"] = None if options.quick else bench_suite()
+    suite = None if options.quick else bench_suite()
     with tempfile.TemporaryDirectory() as scratch:
-        result["cases"] = list(bench_cases(cases, Path(scratch), options.peer))
-    result["sums"] = [sums(result["cases"], width) for width in (256, 512)]
-    print(json.dumps(result["sums"], indent=1))
-    if options.output:
-        write_json(options.output, result)
+        rows = list(bench_cases(cases, Path(scratch), options.peer))
+    totals = [sums(rows, width) for width in (256, 512)]
+    print(json.dumps(totals, indent=1))
+    packages = ["torch", "transformers", "tokenizers", "numpy"]
+    save(options.output, result(packages, threads_used=1, suite=suite, cases=rows, sums=totals))
 
 
 def bench_suite() -> dict[str, Any]:
@@ -99,9 +94,9 @@ def bench_suite() -> dict[str, Any]:
 
 
 def timed_plans(tasks: Any, job: Any) -> dict[str, Any]:
-    evaluator, wall, cpu = Evaluator(), time.perf_counter(), time.process_time()
+    evaluator = Evaluator()
+    seconds = vars(timed(lambda: evaluator.prepare(job)))
     plans = [evaluator.plan(task, job, True) for task in tasks]
-    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     processed, limit = sum(plan.processed_tokens for plan in plans), sum(int(plan.limit[0]) for plan in plans)
     heads = sum(len(plan.heads) for plan in plans)
     counts = {"tokens": processed, "limit": limit, "ratio": processed / limit, "projected_positions": heads}
@@ -190,7 +185,7 @@ def work(way: str) -> None:
             model = AutoModelForCausalLM.from_pretrained(job["checkpoint"]).eval()
             loaded = job["checkpoint"], Encoder(tokenizer), Scorer(model) if way == "tries" else model
         answer = (tries if way == "tries" else padded)(loaded[1], loaded[2], job["requests"])
-        answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer["peak_bytes"] = peak_bytes()
         print(json.dumps(answer), flush=True)
 
 
@@ -225,20 +220,10 @@ def padded(encoder: Encoder, model: Any, requests: list[tuple[str, str]]) -> dic
         with torch.no_grad():
             logits = model(input_ids=inputs, use_cache=False).logits
         for row, (context, choice) in enumerate(batch):
-            wanted = torch.from_numpy(choice.astype(np.int64))
+            targets = torch.from_numpy(choice.astype(np.int64))
             predicted = logits[row, len(context) - 1 : len(context) + len(choice) - 1]
-            scores.append(-float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum")))
+            scores.append(-float(torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")))
     return {"loglikelihoods": scores, "cpu_seconds": time.process_time() - start, "tokens": tokens}
-
-
-def machine() -> dict[str, Any]:
-    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads_used": 1}
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import time
@@ -26,15 +24,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from harness import best, peak_bytes, processor, result, save, timed
 
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, run_command, unknown
-from ladder.provenance import git_revision, versions
 from ladder.recipe import Recipe
 from ladder.rung import Rung
 from ladder.shape import ModelShape
-from ladder.writing import write_json
 from train.log import peak_flops
 from train.model import LossModel, build_model, build_optimizer, model_config
 from train.parallel import parallelise
@@ -165,7 +162,7 @@ def measure(engine: str, size: str) -> dict[str, Any]:
     watch = Stopwatch(work)
     {"ours": ours, "trainer": trainer}[engine](work, watch)
     seconds = {"cpu_seconds": watch.cpu, "wall_seconds": watch.wall}
-    peak = torch.cuda.max_memory_allocated() if GPU else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if GPU else peak_bytes()
     used = seconds["wall_seconds" if GPU else "cpu_seconds"]
     return {
         "tokens_per_second": work.tokens / used,
@@ -180,14 +177,14 @@ def matmul_peak(bf16: bool = GPU) -> float:
     size, dtype = 8192 if GPU else 1024, torch.bfloat16 if bf16 else torch.float32
     device = "cuda" if GPU else "cpu"
     left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
-    best = float("inf")
-    for _ in range(12):
-        start = time.perf_counter() if GPU else time.process_time()
+
+    def multiply() -> None:
         left @ right
         if GPU:
             torch.cuda.synchronize()
-        best = min(best, (time.perf_counter() if GPU else time.process_time()) - start)
-    return 2 * size**3 / best
+
+    seconds = best(12, lambda: timed(multiply))
+    return 2 * size**3 / (seconds.wall if GPU else seconds.cpu)
 
 
 def child(engine: str, size: str) -> dict[str, Any]:
@@ -205,19 +202,19 @@ def compare(size: str, rounds: int) -> dict[str, Any]:
     for _ in range(min(2, rounds) if size in SLICES else rounds):
         for engine in ENGINES:
             results[engine].append(child(engine, size))
-    best = {}
+    fastest = {}
     for engine, runs in results.items():
         whole = [run for run in runs if "error" not in run]
-        best[engine] = max(whole, key=lambda run: run["tokens_per_second"]) if whole else runs[0]
-    row: dict[str, Any] = {"size": size, **best}
-    if all("error" not in best[engine] for engine in ENGINES):
-        row["speed_ratio"] = best["ours"]["tokens_per_second"] / best["trainer"]["tokens_per_second"]
-        row["memory_ratio"] = best["ours"]["peak_memory_bytes"] / best["trainer"]["peak_memory_bytes"]
+        fastest[engine] = max(whole, key=lambda run: run["tokens_per_second"]) if whole else runs[0]
+    row: dict[str, Any] = {"size": size, **fastest}
+    if all("error" not in fastest[engine] for engine in ENGINES):
+        row["speed_ratio"] = fastest["ours"]["tokens_per_second"] / fastest["trainer"]["tokens_per_second"]
+        row["memory_ratio"] = fastest["ours"]["peak_memory_bytes"] / fastest["trainer"]["peak_memory_bytes"]
         row["matmul_flops_per_second"] = matmul_peak(work_for(size).bf16)
-        row["share_of_matmul_peak"] = best["ours"]["flops_per_second"] / row["matmul_flops_per_second"]
+        row["share_of_matmul_peak"] = fastest["ours"]["flops_per_second"] / row["matmul_flops_per_second"]
         print(
-            f"{size:>6}: ours {best['ours']['tokens_per_second']:>9,.0f} tokens/s, {row['speed_ratio']:.2f} times "
-            f"the Trainer's; peak memory {best['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, "
+            f"{size:>6}: ours {fastest['ours']['tokens_per_second']:>9,.0f} tokens/s, {row['speed_ratio']:.2f} times "
+            f"the Trainer's; peak memory {fastest['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, "
             f"{row['memory_ratio']:.2f} of its; {row['share_of_matmul_peak']:.0%} of the matrix-product peak",
             flush=True,
         )
@@ -235,20 +232,9 @@ def main(argv: list[str]) -> int:
         print(json.dumps(measure(options.child, options.sizes)))
         return 0
     torch.set_num_threads(1)
-    name = torch.cuda.get_device_name() if GPU else (platform.processor() or platform.machine())
     rows = [compare(size, options.rounds) for size in options.sizes.split(",")]
-    if options.output:
-        write_json(
-            options.output,
-            {
-                "machine": {"name": name, "cores": os.cpu_count(), "peak": peak_flops(name) if GPU else None},
-                "date": time.strftime("%Y-%m-%d"),
-                "git_revision": git_revision(),
-                "versions": versions("torch", "transformers", "accelerate"),
-                "unit": "wall seconds" if GPU else "CPU seconds, one thread",
-                "results": rows,
-            },
-        )
+    unit, peak = ("wall seconds", peak_flops(processor())) if GPU else ("CPU seconds, one thread", None)
+    save(options.output, result(["torch", "transformers", "accelerate"], unit=unit, peak=peak, results=rows))
     return 0
 
 

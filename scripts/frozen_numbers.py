@@ -24,21 +24,21 @@ SMALL = ("--sizes", "190M,370M,760M")
 
 def commands(ladder: str, output: Path) -> dict[str, list[str]]:
     """File name -> words of `python -m predict`; where the command writes a file or folder itself, no suffix."""
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for target in TARGETS:
-        found[f"shipped-{target}.json"] = ["--target", target, "--json"]
-        found[f"shipped-{target}.txt"] = ["--target", target]
-        found[f"shipped-paper-{target}.json"] = ["--target", target, "--method", "paper", "--json"]
+        files[f"shipped-{target}.json"] = ["--target", target, "--json"]
+        files[f"shipped-{target}.txt"] = ["--target", target]
+        files[f"shipped-paper-{target}.json"] = ["--target", target, "--method", "paper", "--json"]
         for method in METHODS:
             words = ["--ladder", ladder, "--target", target, "--method", method]
-            found[f"{method}-{target}.json"] = [*words, "--json"]
-            found[f"{method}-{target}.csv"] = [*words, "--csv"]
-        found[f"small-{target}.json"] = ["--ladder", ladder, "--target", target, *SMALL, "--json"]
-        found[f"advise-{target}.csv"] = ["advise", "--ladder", ladder, "--target", target, "--budget", "1e22", "--csv"]
+            files[f"{method}-{target}.json"] = [*words, "--json"]
+            files[f"{method}-{target}.csv"] = [*words, "--csv"]
+        files[f"small-{target}.json"] = ["--ladder", ladder, "--target", target, *SMALL, "--json"]
+        files[f"advise-{target}.csv"] = ["advise", "--ladder", ladder, "--target", target, "--budget", "1e22", "--csv"]
         for axis in ("size", "multiple", "flops"):
             words = ["compute", "--ladder", ladder, "--target", target, "--by", axis, "--csv"]
-            found[f"compute-{axis}-{target}.csv"] = words
-    found["boolq-13B-5T.json"] = [
+            files[f"compute-{axis}-{target}.csv"] = words
+    files["boolq-13B-5T.json"] = [
         "--ladder",
         ladder,
         "--target",
@@ -47,13 +47,13 @@ def commands(ladder: str, output: Path) -> dict[str, list[str]]:
         "boolq,winogrande,mmlu",
         "--json",
     ]
-    found["backtest.csv"] = ["backtest", "--ladder", ladder, "--csv"]
-    found["variance.csv"] = ["variance", "--ladder", ladder, "--csv"]
-    found["variance.json"] = ["variance", "--ladder", ladder, "--json"]
-    found["laws"] = ["fit", "--ladder", ladder, "--output", str(output / "laws.json")]
-    found["paper"] = ["paper", "--ladder", ladder, "--output", str(output / "paper")]
-    found["report"] = ["report", "--ladder", ladder, "--target", "13B-5T", "--output", str(output / "report")]
-    return found
+    files["backtest.csv"] = ["backtest", "--ladder", ladder, "--csv"]
+    files["variance.csv"] = ["variance", "--ladder", ladder, "--csv"]
+    files["variance.json"] = ["variance", "--ladder", ladder, "--json"]
+    files["laws"] = ["fit", "--ladder", ladder, "--output", str(output / "laws.json")]
+    files["paper"] = ["paper", "--ladder", ladder, "--output", str(output / "paper")]
+    files["report"] = ["report", "--ladder", ladder, "--target", "13B-5T", "--output", str(output / "report")]
+    return files
 
 
 def main() -> None:

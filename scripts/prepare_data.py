@@ -233,11 +233,11 @@ def is_heldout(key: int, data: DictConfig) -> bool:
 def read_documents(data: DictConfig) -> Iterator[Document]:
     """Raises UserError where the source holds no text or cannot be read."""
     source = data.source
-    found = False
+    any_text = False
     for document in _wheel_documents(data) if "wheels" in source else _dataset_documents(data):
-        found = True
+        any_text = True
         yield document
-    if not found:
+    if not any_text:
         raise UserError(f"data={data.name}: the source holds no documents; check data.source")
 
 

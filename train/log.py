@@ -35,8 +35,8 @@ _PEAK_TFLOPS = {
 
 def peak_flops(device_name: str) -> float | None:
     """Dense bf16 FLOP/s of a GPU, None where it is not known."""
-    known = (tera * 1e12 for name, tera in _PEAK_TFLOPS.items() if re.search(rf"\b{name}\b", device_name))
-    return next(known, None)
+    matching = (tera * 1e12 for name, tera in _PEAK_TFLOPS.items() if re.search(rf"\b{name}\b", device_name))
+    return next(matching, None)
 
 
 class Log:

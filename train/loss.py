@@ -28,15 +28,12 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        matrix = weight.to(product)
         narrow = device == "cpu" and product == torch.float32 and weight.shape[1] < NARROW
-        if narrow:
-            matrix = matrix.T.contiguous().T
+        matrix = weight.to(product).T.contiguous().T if narrow else weight.to(product)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(matrix, dtype=torch.float32)
         logits_buffer = matrix.new_empty(min(chunk, len(labels)), len(weight))
-        cross_entropy = hidden.new_zeros((), dtype=torch.float32)
-        z_loss = hidden.new_zeros((), dtype=torch.float32)
+        cross_entropy, z_loss = (hidden.new_zeros((), dtype=torch.float32) for _ in range(2))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(labels), chunk):
                 part = hidden[start : start + chunk].to(product)

@@ -91,9 +91,9 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
 def build_optimizer(model: Olmo2ForCausalLM, recipe: Recipe, hparams: HParams) -> torch.optim.AdamW:
     """AdamW in two groups: the input embedding without weight decay, everything else with it (the published runs)."""
     embedding = model.get_input_embeddings().weight
-    rest = [parameter for parameter in model.parameters() if parameter is not embedding]
+    decayed = [parameter for parameter in model.parameters() if parameter is not embedding]
     return torch.optim.AdamW(
-        [{"params": rest, "weight_decay": recipe.weight_decay}, {"params": [embedding], "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": [embedding], "weight_decay": 0.0}],
         lr=hparams.peak_lr,
         betas=(recipe.adam_beta1, recipe.adam_beta2),
         eps=recipe.adam_eps,

@@ -12,11 +12,11 @@ from torch.profiler import ProfilerActivity, profile, schedule
 class Profile:
     """Records steps 10 to 12 of this start (after caches and compilation) to `<run>/profile.json`."""
 
-    def __init__(self, directory: Path, wanted: bool) -> None:
+    def __init__(self, directory: Path, enabled: bool) -> None:
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
         path = str(directory / "profile.json")
         self._profile: Any = None
-        if wanted:
+        if enabled:
             self._profile = profile(
                 activities=activities,
                 schedule=schedule(wait=8, warmup=1, active=3, repeat=1),

@@ -19,7 +19,7 @@ def repetitive(tokens: np.ndarray, max_length: int, max_repeats: int) -> np.ndar
     Returns:
         bool, (sequences,).
     """
-    found = np.zeros(len(tokens), bool)
+    repeated = np.zeros(len(tokens), bool)
     for period in range(1, min(max_length, tokens.shape[1] // (max_repeats + 1)) + 1):
         # The n-gram repeats where this many tokens in a row equal the one `period` before them. Most sequences are
         # cleared by looking at few places: a run of that length covers several multiples of a part of it.
@@ -28,8 +28,8 @@ def repetitive(tokens: np.ndarray, max_length: int, max_repeats: int) -> np.ndar
         probes = tokens[:, period::stride] == tokens[:, :-period:stride]
         likely = np.flatnonzero(_has_run(probes, run // stride))
         if len(likely):
-            found[likely] |= _has_run(tokens[likely, period:] == tokens[likely, :-period], run)
-    return found
+            repeated[likely] |= _has_run(tokens[likely, period:] == tokens[likely, :-period], run)
+    return repeated
 
 
 def _has_run(equal: np.ndarray, length: int) -> np.ndarray:

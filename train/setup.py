@@ -32,40 +32,21 @@ _CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only need
 
 def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
     """Raises UserError for a disk that is too full, or a sequence too large for the GPU."""
-    ladder = ladder_from_config(config)
+    ladder, accelerator = ladder_from_config(config), _accelerator(config)
     recipe = ladder.recipe
-    # The other processes wait while the first one measures a checkpoint or the disk is slow.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
-    accelerator = Accelerator(
-        mixed_precision=_precision(config), cpu=not torch.cuda.is_available(), kwargs_handlers=[patience]
-    )
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
-    model = build_model(
-        model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id), int(config.seed)
-    ).to(accelerator.device)
+    shape = model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
+    model = build_model(shape, int(config.seed)).to(accelerator.device)
     if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
         for block in model.model.layers:
             block.compile()
-    branches, weights_dtype = branch_steps(rung, ladder), _weights_dtype(config)
-    check_disk(rung, run, config.train.keep_checkpoints, branches, weights_dtype.itemsize)
+    branches = branch_steps(rung, ladder)
+    check_disk(rung, run, config.train.keep_checkpoints, branches, _weights_dtype(config).itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
-    # A sharded model is made for what no single device holds, so there is nothing to try the size on.
-    probe = config.train.parallel != "fsdp2"
-    micro_batch = config.train.micro_batch or (
-        _largest_micro_batch(model, accelerator, share, recipe.sequence_length) if probe else 1
-    )
+    micro_batch = _micro_batch(config, model, accelerator, share, recipe.sequence_length)
     record = run.record()
     if accelerator.is_main_process:
-        processes, precision = accelerator.num_processes, {"no": "fp32"}.get(accelerator.mixed_precision, "bf16")
-        print(
-            f"  device       {accelerator.device.type}, {precision}, {processes} processes ({config.train.parallel}), "
-            f"micro-batch {micro_batch} sequences, {-(-share // int(micro_batch))} accumulated",
-            flush=True,
-        )
-        if config.train.keep_checkpoints and not (config.train.evaluate or config.cluster.evaluators):
-            print(
-                f"  note         only measured weights are removed: run python -m evaluate {run.path} --watch beside it"
-            )
+        _say_how(config, accelerator, run, micro_batch, share)
     return Trainer(
         rung=rung,
         recipe=recipe,
@@ -75,21 +56,44 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
         order=BatchOrder(mix, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
         rung_info={key: getattr(record, key) for key in RUNG_KEYS},
-        settings=Settings(
-            micro_batch=int(micro_batch),
-            log_every=int(config.train.log_every),
-            keep_checkpoints=config.train.keep_checkpoints,
-            max_skipped=int(config.train.max_skipped),
-            background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
-            profile=config.profile,
-            parallel=str(config.train.parallel),
-            weights_dtype=weights_dtype,
-        ),
+        settings=_settings(config, accelerator, micro_batch),
         document_end=tokenizer.eos_token_id if config.train.document_mask else None,
         branch_steps=branches,
         start_from=find_branch(rung, run, record),
         wandb_run=_start_wandb(config, rung, run, record) if accelerator.is_main_process else None,
     )
+
+
+def _accelerator(config: Config) -> Accelerator:
+    # The other processes wait while the first one measures a checkpoint or the disk is slow.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    return Accelerator(
+        mixed_precision=_precision(config), cpu=not torch.cuda.is_available(), kwargs_handlers=[patience]
+    )
+
+
+def _settings(config: Config, accelerator: Accelerator, micro_batch: int) -> Settings:
+    return Settings(
+        micro_batch=micro_batch,
+        log_every=int(config.train.log_every),
+        keep_checkpoints=config.train.keep_checkpoints,
+        max_skipped=int(config.train.max_skipped),
+        background=accelerator.device.type == "cuda",  # on a CPU the writer would take the cores training needs
+        profile=config.profile,
+        parallel=str(config.train.parallel),
+        weights_dtype=_weights_dtype(config),
+    )
+
+
+def _say_how(config: Config, accelerator: Accelerator, run: RunDirectory, micro_batch: int, share: int) -> None:
+    processes, precision = accelerator.num_processes, {"no": "fp32"}.get(accelerator.mixed_precision, "bf16")
+    print(
+        f"  device       {accelerator.device.type}, {precision}, {processes} processes ({config.train.parallel}), "
+        f"micro-batch {micro_batch} sequences, {-(-share // micro_batch)} accumulated",
+        flush=True,
+    )
+    if config.train.keep_checkpoints and not (config.train.evaluate or config.cluster.evaluators):
+        print(f"  note         only measured weights are removed: run python -m evaluate {run.path} --watch beside it")
 
 
 def devices() -> str:
@@ -125,6 +129,15 @@ def _precision(config: Config) -> str:
     return "bf16" if chosen == "bf16" or (chosen == "auto" and torch.cuda.is_available()) else "no"
 
 
+def _micro_batch(config: Config, model: Any, accelerator: Accelerator, share: int, sequence_length: int) -> int:
+    """Sequences a pass, of this process's share of the batch."""
+    if config.train.micro_batch:
+        return int(config.train.micro_batch)
+    if config.train.parallel == "fsdp2":  # made for what no single device holds: there is nothing to try it on
+        return 1
+    return _largest_micro_batch(model, accelerator, share, sequence_length)
+
+
 def _largest_micro_batch(model: Any, accelerator: Accelerator, share: int, sequence_length: int) -> int:
     """The largest number of sequences, halving from the whole share, whose forward and backward pass fit."""
     if accelerator.device.type != "cuda":
@@ -134,8 +147,8 @@ def _largest_micro_batch(model: Any, accelerator: Accelerator, share: int, seque
         if micro_batch == 1:
             raise UserError("one sequence does not fit this GPU's memory; use a larger GPU or a smaller size")
         micro_batch = -(-micro_batch // 2)
-    found = torch.tensor([micro_batch], device=accelerator.device)
-    return int(accelerator.gather(found).min().item())
+    own_size = torch.tensor([micro_batch], device=accelerator.device)
+    return int(accelerator.gather(own_size).min().item())
 
 
 def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_length: int) -> bool:

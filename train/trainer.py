@@ -115,10 +115,10 @@ class Trainer:
         """Runs to the end; False if a signal stopped it after its state was saved."""
         hparams = self.rung.hparams
         self._resume()
-        wanted = self.settings.profile and self.accelerator.is_main_process
+        profiled = self.settings.profile and self.accelerator.is_main_process
         saves, checkpoints, branches = set(hparams.save_steps), set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
-        with self._signals(), self._log() as log, Profile(self.run.path, wanted) as profile:
+        with self._signals(), self._log() as log, Profile(self.run.path, profiled) as profile:
             self._clock, self._clock_step = time.perf_counter(), self._step
             for step in range(self._step + 1, hparams.total_steps + 1):
                 grad_norm = self._update(step)
