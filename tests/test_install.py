@@ -128,7 +128,7 @@ def test_the_installed_api_predicts_beside_other_packages_of_our_names(site: Pat
     environment = os.environ | {"PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(float(ACCURACY(float(LOSS(7e9, 2.8e12)))), abs=0.02)
+    assert float(done.stdout) == pytest.approx(float(ACCURACY(float(LOSS(7e9, 2.8e12)))), abs=0.06)
 
 
 @pytest.mark.parametrize(
