@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   linter, formatter and type checker
 # make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/; CLUSTER=slurm where SLURM answers)
+# make bench   how well every method predicts the larger runs of finished ladders (RUNS=a folder of tables)
 # make paper   the paper's tables and figures of results from AI2's published measurements (RUNS=their folder)
 #
 # The first of them sets .venv up: TORCH=cpu or TORCH=cuda chooses the build of torch (default: cuda where a GPU or SLURM
@@ -13,7 +14,7 @@ RUNS ?= ../shared/olmo-ladder/runs
 PY := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: demo test check ladder paper setup FORCE
+.PHONY: demo test check ladder bench paper setup FORCE
 
 setup: $(READY)
 
@@ -34,6 +35,9 @@ check: $(READY)
 
 ladder: $(READY)
 	@$(PY) -m ladder run ladder=$(LADDER) cluster=$(CLUSTER) $(ARGS)
+
+bench: $(READY)
+	@$(PY) -m predict bench $(RUNS) --output benchmarks/$(notdir $(RUNS:/=))
 
 paper: $(READY)
 	@$(PY) -m predict paper --ladder $(RUNS) --output runs/paper

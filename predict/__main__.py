@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "write report.html and the plots of a ladder",
     "backtest": "how well the ladder would have predicted its own top rungs",
     "variance": "how noisy each task is",
+    "bench": "how well every method predicts the larger runs of finished ladders",
     "compute": "the error at a measured target as the ladder grows",
     "advise": "which runs to train next",
     "compare": "two ladders at one target",

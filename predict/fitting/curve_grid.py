@@ -143,17 +143,9 @@ def _law(grid: _Grid, accuracy: np.ndarray, chance: float, items: float, n0: flo
     curve, flat = np.exp(log_curve - top), np.exp(log_flat - top)
     total = curve.sum() + flat.sum()
     by_noise = (curve.sum(axis=(0, 1)) + flat.sum(axis=0)) / total
-    flat_rows = np.zeros((len(levels), 6))
-    flat_rows[:, 0], flat_rows[:, 1], flat_rows[:, 2] = flat.sum(axis=1) / total, levels, 100.0
-    flat_rows[:, 3] = 1.0  # psi: nothing but the level, which exp(-100) leaves at c
-    curve_rows = np.column_stack(
-        [
-            (curve.sum(axis=2) / total).ravel(),
-            np.repeat(floors, len(grid.q)),
-            np.tile(grid.parameters, (len(floors), 1)),
-        ]
-    )
-    kept = _heaviest(np.concatenate([curve_rows, flat_rows]))
+    heaviest = _heaviest(np.concatenate([curve.sum(axis=2).ravel(), flat.sum(axis=1)]) / total)
+    kept = np.concatenate([_rows(grid, floors, levels, heaviest[:, 0].astype(int)), heaviest[:, 1:]], axis=1)
+    kept = np.roll(kept, 1, axis=1).round(DIGITS)
     return CurveLaw(
         curves=tuple(tuple(row) for row in kept.tolist()),
         n0=n0,
@@ -173,8 +165,19 @@ def _squared_errors(q: np.ndarray, y: np.ndarray, w: np.ndarray, floors: np.ndar
     return constant[:, None] - 2 * s * (qy - c[..., None] * q1) + s**2 * q2
 
 
-def _heaviest(rows: np.ndarray) -> np.ndarray:
-    """The rows of the largest weights that hold `KEPT` of them all."""
-    order = np.argsort(-rows[:, 0], kind="stable")
-    count = int(np.searchsorted(np.cumsum(rows[order, 0]), KEPT)) + 1
-    return rows[order[:count]].round(DIGITS)
+def _heaviest(weights: np.ndarray) -> np.ndarray:
+    """(kept, 2): place and weight of the heaviest that hold `KEPT` of them all, which sum to 1."""
+    some = np.flatnonzero(weights > 1e-9)
+    order = some[np.argsort(-weights[some], kind="stable")]
+    count = int(np.searchsorted(np.cumsum(weights[order]), KEPT)) + 1
+    return np.stack([order[:count], weights[order[:count]]], axis=1)
+
+
+def _rows(grid: _Grid, floors: np.ndarray, levels: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(places, 5): c, L, psi, phi and k of curves, floor by floor, and after them of the flat levels."""
+    floor, curve = np.divmod(places, len(grid.q))
+    sloped = floor < len(floors)
+    rows = np.tile([0.0, 100.0, 1.0, 0.0, 0.0], (len(places), 1))  # flat: nothing but c, as exp(-100) leaves it
+    rows[sloped, 0], rows[sloped, 1:] = floors[floor[sloped]], grid.parameters[curve[sloped]]
+    rows[~sloped, 0] = levels[places[~sloped] - len(floors) * len(grid.q)]
+    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,19 @@ def load_ladder(
         origin=reading.about.origin,
         notes=reading.about.notes,
     )
+
+
+def load_ladders(path: Path, mapping: Path | None = None) -> list[Measured]:
+    """Each of the ladders at `path`: one, or those of a table that holds several, by their names.
+
+    Raises:
+        UserError: as `load_ladder`.
+    """
+    reading = read_measurements(path, mapping)
+    names = [str(name) for name in reading.table.ladder.cat.categories if (reading.table.ladder == name).any()]
+    if len(names) < 2:
+        return [load_ladder(path, mapping=mapping)]
+    return [replace(load_ladder(path, mapping=mapping, corpus=name), name=name) for name in names]
 
 
 def load_frame(

@@ -1,0 +1,277 @@
+"""`python -m predict bench PATH…`: how well every method predicts the larger runs of finished ladders.
+
+A path is a ladder that holds its own targets, or a folder of tables (`table….csv` beside `mapping….yaml`). Each ladder
+is cut at every size: what is smaller is fitted, the larger runs are predicted. Or the cuts are named in a file:
+
+    - {ladder: mine, rungs: [run-1, run-2, run-3], targets: [run-9]}
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ladder.bind import bind
+from ladder.errors import UserError, unknown
+from ladder.reading import read_yaml
+from ladder.rung import Target
+from ladder.writing import write_json, write_text
+from predict.analyses.testbeds import CLASSES, Bed, Part, parts_by_size, read_testbeds, rung_class
+from predict.measured.ladder import MINIMUM_RUNGS, Measured
+from predict.measured.runs import Run
+from predict.measured.tasks import Task
+from predict.methods import DEFAULT, METHODS
+from predict.methods.base import Estimate
+from predict.show import command_line
+from predict.show.plots import BLUE, COLOURS, GREY, INK, MARKERS, Plot, dot, label, legend
+from predict.show.tables import Row, Table, fixed, share, whole, words
+
+Baseline = Callable[[Measured, Task, Target], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one method says of one task of one held-out run; accuracies in [0, 1]."""
+
+    part: str
+    family: str
+    ladder: str
+    rungs: int
+    decades: float  # of N·D from the largest rung to the run
+    method: str
+    task: str
+    actual: float
+    estimate: Estimate
+
+    @property
+    def error(self) -> float:
+        """In points."""
+        return 100 * (self.estimate.value - self.actual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedPart:
+    """An entry of the file of splits: runs by their names."""
+
+    ladder: str
+    rungs: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+def _last_rung(measured: Measured, task: Task, target: Target) -> float:
+    run = max(measured.rungs, key=lambda run: run.compute)
+    return run.curve(task, "rc_acc").final(measured.smoothing.final_checkpoints)
+
+
+def _line(measured: Measured, task: Task, target: Target) -> float:
+    """Least squares in log compute."""
+    count = measured.smoothing.final_checkpoints
+    x = np.log([run.compute for run in measured.rungs])
+    y = np.array([run.curve(task, "rc_acc").final(count) for run in measured.rungs])
+    slope, start = np.polyfit(x - x.mean(), y, 1) if np.ptp(x) > 0 else (0.0, float(y.mean()))
+    return float(start + slope * (np.log(target.flops_6nd) - x.mean()))
+
+
+BASELINES: dict[str, Baseline] = {"last rung": _last_rung, "line in log compute": _line}
+
+
+def bench(parts: Sequence[Part]) -> list[Cell]:
+    """Every method and baseline on every part, spread over the machine's processors."""
+    if len(parts) < 3:
+        return [cell for part in parts for cell in cells_of(part)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        return [cell for cells in pool.map(cells_of, parts) for cell in cells]
+
+
+def cells_of(part: Part) -> list[Cell]:
+    """Of a task, the runs that were measured on it; of a method, the tasks that it can be fitted to."""
+    measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
+    targets = [Target(name=run.name, n=run.n, d=run.d) for run in part.targets]
+    top = max(run.n * run.d for run in part.rungs)
+    found = []
+    for (method, place, task), estimate in _estimates(measured, targets).items():
+        run = part.targets[place]
+        if run.has(task, "rc_acc") and np.isfinite(estimate.value):
+            cell = Cell(
+                part=part.name,
+                family=part.bed.family,
+                ladder=part.bed.name,
+                rungs=len(part.rungs),
+                decades=float(np.log10(run.n * run.d / top)),
+                method=method,
+                task=task.name,
+                actual=run.curve(task, "rc_acc").final(count),
+                estimate=estimate,
+            )
+            found.append(cell)
+    return found
+
+
+def _estimates(measured: Measured, targets: Sequence[Target]) -> dict[tuple[str, int, Task], Estimate]:
+    """By method, place of the target and task."""
+    everything, found = measured.every_task(), {}
+    for name, method in METHODS.items():
+        tasks = [task for task in everything if method.can_fit(measured, task) and _positive(measured, task)]
+        if not tasks or len(measured.rungs) < method.minimum_rungs:
+            continue
+        fitted = method.quick().fit(measured, tasks)
+        for place, target in enumerate(targets):
+            for task, prediction in zip(tasks, fitted.predict(target), strict=True):
+                found[name, place, task] = prediction.accuracy
+    for name, baseline in BASELINES.items():
+        for place, target in enumerate(targets):
+            for task in everything:
+                found[name, place, task] = Estimate(value=baseline(measured, task, target))
+    return found
+
+
+def _positive(measured: Measured, task: Task) -> bool:
+    """Whether no rung has an accuracy of 0, whose logarithm the paper's single step takes."""
+    return all(run.curve(task, "rc_acc").values.min() > 0 for run in measured.rungs)
+
+
+def named_parts(path: Path, beds: Sequence[Bed]) -> list[Part]:
+    """Raises UserError for a file of another form, and a ladder or run that is not there."""
+    by_name = {bed.name: bed for bed in beds}
+    found = []
+    for one in bind(tuple[NamedPart, ...], read_yaml(path), str(path)):
+        if one.ladder not in by_name:
+            raise unknown(f"ladder of {path}", one.ladder, by_name)
+        bed = by_name[one.ladder]
+        rungs, targets = (tuple(_run(bed, name, path) for name in names) for names in (one.rungs, one.targets))
+        if len(rungs) < MINIMUM_RUNGS or not targets:
+            raise UserError(f"{path}: {one.ladder}: give at least {MINIMUM_RUNGS} rungs and a target")
+        found.append(Part(name=f"{bed.name}, {len(rungs)} rungs", bed=bed, rungs=rungs, targets=targets))
+    return found
+
+
+def _run(bed: Bed, name: str, path: Path) -> Run:
+    by_name = {run.name: run for run in bed.measured.runs}
+    if name not in by_name:
+        raise unknown(f"run of {bed.name} in {path}", name, by_name)
+    return by_name[name]
+
+
+def class_table(cells: Sequence[Cell]) -> Table:
+    """A row per class of rungs and method; every family weighs the same in a class."""
+    rows: list[Row] = []
+    for rungs in CLASSES:
+        here = [cell for cell in cells if rung_class(cell.rungs) == rungs]
+        for method in (*METHODS, *BASELINES):
+            if ours := [cell for cell in here if cell.method == method]:
+                rows.append((f"{rungs} rungs, {method}", len(ours), *_means(ours)))
+    return Table(
+        title="Error by number of rungs",
+        columns=(words("fitted"), whole("cells"), *_COLUMNS),
+        rows=tuple(rows),
+        notes=(
+            "cells: tasks of held-out runs that the method can predict; error: mean absolute, bias: mean signed; "
+            "in 80%, in 95%, half-width: of the intervals, where a method has them; means over families",
+        ),
+    ).without_empty_columns()
+
+
+_COLUMNS = (
+    fixed("error", 2, "points"),
+    fixed("bias", 2, "points", signed=True),
+    share("in 80%"),
+    share("in 95%"),
+    fixed("half-width 80%", 1, "points"),
+    fixed("half-width 95%", 1, "points"),
+)
+
+
+def _means(cells: Sequence[Cell]) -> tuple[float | None, ...]:
+    """Of the columns above: the mean over families of the mean over a family's cells."""
+    by_family: dict[str, list[list[float]]] = {}
+    for cell in cells:
+        by_family.setdefault(cell.family, []).append(_values(cell))
+    means = np.mean([np.mean(rows, axis=0) for rows in by_family.values()], axis=0)
+    return tuple(None if np.isnan(mean) else float(mean) for mean in means)
+
+
+def _values(cell: Cell) -> list[float]:
+    low, high = cell.estimate.interval80, cell.estimate.interval95
+    held = [float("nan")] * 4
+    if low and high:
+        held = [float(cell.actual in low), float(cell.actual in high), 50 * low.width, 50 * high.width]
+    return [abs(cell.error), cell.error, *held]
+
+
+def part_table(cells: Sequence[Cell]) -> Table:
+    """A row per part: mean error of every method over the tasks that it can predict."""
+    methods = [name for name in (*METHODS, *BASELINES) if any(cell.method == name for cell in cells)]
+    rows: list[Row] = []
+    for part in dict.fromkeys(cell.part for cell in cells):
+        here = [cell for cell in cells if cell.part == part]
+        errors = [_error([cell for cell in here if cell.method == method]) for method in methods]
+        ours = [cell for cell in here if cell.method == DEFAULT]
+        inside = _means(ours)[2] if ours else None
+        rows.append((part, here[0].rungs, len(ours), *errors, inside))
+    columns = (words("fitted"), whole("rungs"), whole("cells"), *(fixed(name, 2, "points") for name in methods))
+    return Table(
+        title="Mean error by ladder", columns=(*columns, share("in 80%")), rows=tuple(rows)
+    ).without_empty_columns()
+
+
+def _error(cells: Sequence[Cell]) -> float | None:
+    return float(np.mean([abs(cell.error) for cell in cells])) if cells else None
+
+
+def bench_plot(cells: Sequence[Cell]) -> Plot:
+    """Error by number of rungs and by distance, for each method; predicted against actual for the default one."""
+    plot = Plot(4, "Smaller ladders predict the larger runs of finished ones", columns=4)
+    by_rungs, by_distance, against, key = plot.axes
+    methods = [name for name in (*METHODS, *BASELINES) if any(cell.method == name for cell in cells)]
+    looks = {
+        name: ("X", GREY) if name == "last rung" else (MARKERS[i], COLOURS[i % len(COLOURS)])
+        for i, name in enumerate(methods)
+    }
+    edges = np.quantile([cell.decades for cell in cells], np.linspace(0, 1, 6))
+    for name in reversed(methods):
+        ours = [cell for cell in cells if cell.method == name]
+        marker, colour = looks[name]
+        classes = [(i, [c for c in ours if rung_class(c.rungs) == rungs]) for i, rungs in enumerate(CLASSES)]
+        bins = [((low + high) / 2, [c for c in ours if low <= c.decades <= high]) for low, high in pairwise(edges)]
+        for axis, groups in ((by_rungs, classes), (by_distance, bins)):
+            points = [(x, _means(group)[0]) for x, group in groups if group]
+            axis.plot(*zip(*points, strict=True), marker=marker, color=colour, markersize=5, linewidth=0.8)
+    by_rungs.set_xticks(range(len(CLASSES)), list(CLASSES))
+    label(by_rungs, "Error by number of rungs", "mean over families", "rungs", "mean error, points")
+    label(by_distance, "Error by distance", "mean over families", "decades of N·D beyond", "mean error, points")
+    ours = [cell for cell in cells if cell.method == DEFAULT]
+    actual, predicted = np.array([(100 * cell.actual, 100 * cell.estimate.value) for cell in ours]).reshape(-1, 2).T
+    against.plot(actual, predicted, "o", color=BLUE, markersize=1.6, alpha=0.4, mew=0)
+    against.plot([0, 100], [0, 100], color=INK, linewidth=0.8)
+    label(against, "Predicted against measured", f"method {DEFAULT}", "measured accuracy, %", "predicted, %")
+    legend(key, [dot(marker, colour, name) for name, (marker, colour) in looks.items()])
+    return plot
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("bench", __doc__ or "")
+    options.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="ladders that hold their own targets")
+    options.add_argument("--splits", type=Path, metavar="FILE", help="YAML that names rungs and targets")
+    options.add_argument("--output", type=Path, metavar="DIR", help="also write bench.md, bench.json and bench.png")
+    command_line.add_format(options)
+    command_line.add_plot(options)
+    known = options.parse_args(argv)
+    beds = read_testbeds(known.paths)
+    parts = named_parts(known.splits, beds) if known.splits else [part for bed in beds for part in parts_by_size(bed)]
+    cells = bench(parts)
+    if not cells:
+        raise UserError(f"{known.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
+    tables = (class_table(cells), part_table(cells))
+    command_line.show(known.form, *tables)
+    if known.plot:
+        bench_plot(cells).save(known.plot)
+    if known.output:
+        write_text(known.output / "bench.md", "\n\n".join(table.markdown() for table in tables) + "\n")
+        write_json(known.output / "bench.json", [table.to_json() for table in tables])
+        bench_plot(cells).save(known.output / "bench.png")
