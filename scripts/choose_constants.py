@@ -32,8 +32,8 @@ from predict.show.tables import Row, Table, fixed, share, whole, words
 from predict.show.text import as_text
 
 SEED = 15
-PARTS = 15  # smaller ladders of a testbed and class
-TASKS = 8  # of each
+PARTS = 8  # smaller ladders of a testbed and class
+TASKS = 6  # of each
 APART = ("papers",)  # a folder of families that share nothing
 
 PRIORS = {

@@ -172,7 +172,8 @@ def class_table(cells: Sequence[Cell]) -> Table:
         rows=tuple(rows),
         notes=(
             "cells: tasks of held-out runs that the method can predict; error: mean absolute, bias: mean signed; "
-            "in 80%, in 95%, half-width: of the intervals, where a method has them; means over families",
+            "in 80%, in 95%, half-width: of the intervals, where a method has them; means over families; "
+            "the paper's variants are fitted from the published start alone",
         ),
     ).without_empty_columns()
 

@@ -102,7 +102,9 @@ def fit_compute_law(compute: np.ndarray, loss: np.ndarray) -> ComputeLaw:
     return ComputeLaw(A=float(np.exp(p[0])), alpha=float(p[1]), E=float(p[2]))
 
 
-def fit_single_step(n: np.ndarray, d: np.ndarray, accuracy: np.ndarray, chance: float) -> SingleStep:
+def fit_single_step(
+    n: np.ndarray, d: np.ndarray, accuracy: np.ndarray, chance: float, *, other_starts: bool = True
+) -> SingleStep:
     """Accuracy from (N, D) at once (section 6.4); where the published start is stuck, the best of other starts.
 
     That is so for CommonsenseQA, and with SciPy before 1.15 for HellaSwag.
@@ -133,8 +135,9 @@ def fit_single_step(n: np.ndarray, d: np.ndarray, accuracy: np.ndarray, chance: 
     bounds = [(0.0, LARGEST_LOG), (0.0, LARGEST_LOG), (0.0, 10.0), (0.0, 10.0), (None, None), (-1.0, 0.0), (0.0, 1.0)]
     end = (chance - 1.0, 1.0)
     published = minimise(objective, (*SINGLE_START, *end), bounds)
-    others = [minimise(objective, (*start, *end), bounds, settle=False) for start in OTHER_SINGLE_STARTS]
-    best = min(others, key=lambda fit: fit.objective)
+    starts = OTHER_SINGLE_STARTS if other_starts else ()
+    others = [minimise(objective, (*start, *end), bounds, settle=False) for start in starts]
+    best = min([published, *others], key=lambda fit: fit.objective)
     p = (best if best.objective < STUCK * published.objective else published).parameters
     A, B = np.exp(p[:2])
     alpha, beta, offset, a, b = map(float, p[2:])

@@ -209,7 +209,7 @@ class Paper(Method):
         n, d = _sizes(measured)
         count = self.smoothed(measured).final_checkpoints
         accuracy = np.array([accuracy_curve(run, task).final(count) for run in measured.rungs])
-        return Chain(step1=None, step2=fit_single_step(n, d, accuracy, task.chance)), ()
+        return Chain(step1=None, step2=fit_single_step(n, d, accuracy, task.chance, other_starts=self.many_starts)), ()
 
     def _two_steps(self, measured: Measured, task: Task) -> tuple[Chain, tuple[Note, ...]]:
         losses, pairs = self.finals(measured, task), self.pairs(measured, task)
