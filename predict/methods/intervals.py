@@ -29,9 +29,9 @@ class Widths:
         sd² = p (1 - p) / items + spread s² + noise g² + drift (.01 · decades)² + rest (.01)²
 
     with s the standard deviation of the curves at the target, g that of a run's accuracy, and decades of N·D beyond the
-    ladder. They are those of a Student t fitted to the errors of smaller ladders inside the ladders of `families` model
-    families (`scripts/choose_constants.py`), every class of rungs and every family weighing the same. The factors are
-    `unseen` times those of the fit: families left out of it needed that.
+    ladder. They are typical of Student t distributions fitted to the errors of smaller ladders inside the ladders of
+    `families` model families, leaving one out in turn, every class of rungs and every family weighing the same; with
+    factors `unseen` times as large. `scripts/choose_constants.py` fits them again, and tells what left-out families say.
     """
 
     spread: float = 0.45
