@@ -24,8 +24,8 @@ from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
 from predict.notes import Note, note
 
-# The curves' share at 3 rungs and from 7 on. Other families, whose chains know no losses, ask for 0.8 throughout (it
-# gains them 0.1 points); where losses are measured, as on the paper's ladder, the chains are worth more.
+# The curves' share at 3 rungs and from 7 on. Other families, whose chains know no losses, ask for 0.8 throughout;
+# where losses are measured, as on the paper's ladder, the chains are worth more.
 MOST_OF_CURVES, LEAST_OF_CURVES = 0.8, 0.4
 TRUSTED = 0.80  # rank correlation of accuracy with scale below which chains are no help
 

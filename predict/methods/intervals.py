@@ -31,7 +31,7 @@ class Widths:
     with s the standard deviation of the curves at the target, g that of a run's accuracy, and decades of N·D beyond the
     ladder. They are typical of Student t distributions fitted to the errors of smaller ladders inside the ladders of
     `families` model families, leaving one out in turn, every class of rungs and every family weighing the same; with
-    factors `unseen` times as large. `scripts/choose_constants.py` fits them again, and tells what left-out families say.
+    factors `unseen` times as large. `scripts/choose_constants.py` fits them again and scores the left-out families.
     """
 
     spread: float = 0.45
