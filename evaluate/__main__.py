@@ -11,12 +11,12 @@ from typing import Any
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hub import fetch_model, is_hub_name
 from evaluate.suite import changed_suite_node, own_suite_node
+from ladder.arguments import split_overrides
 from ladder.config import load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command, shortened
 from ladder.quiet import quiet_libraries
 from ladder.reading import read_yaml
-from ladder.words import split_overrides
 
 prepare_cpu()
 quiet_libraries()

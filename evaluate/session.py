@@ -14,13 +14,13 @@ from typing import Any
 
 from evaluate.checkpoint import Checkpoint, find_checkpoints
 from evaluate.claims import claim
+from evaluate.definitions import check_kept, check_own_suite
 from evaluate.evaluator import Evaluator, Job, make_job
 from evaluate.loading import load_config, resolve_dtype
 from evaluate.processes import Processes
 from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
 from evaluate.resident import ResidentModel
 from evaluate.results import ResultFiles, WeightFiles, foreign_origin
-from evaluate.same import check_kept, check_own_suite
 from evaluate.samples import harness_results, write_samples
 from evaluate.scorer import context_length
 from evaluate.suite import Suite, own_suite_node, suite_from_config

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.live import Live
 
+from ladder.arguments import parse_multiples, split_list, split_overrides
 from ladder.config import load_config
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.launch import Launch
 from ladder.new import new_ladder
 from ladder.plan import plan_csv, plan_json
 from ladder.show import plan_tables, print_table, status_table
-from ladder.words import parse_multiples, split_list, split_overrides
 
 COMMANDS = {
     "new": "write commented files for a ladder of your own",

@@ -16,7 +16,7 @@ from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, tra
 from ladder.local import LocalRun
 from ladder.locks import exclusive
 from ladder.plan import Costs, Plan, make_plan
-from ladder.preflight import check_affordable, check_devices, check_disk, check_identities
+from ladder.preflight import check_affordable, check_devices, check_disk, check_identities, check_suite
 from ladder.queue import JobKind
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung, Target
@@ -167,6 +167,7 @@ class Launch:
             check_affordable(snapshot.to_train, len(self.devices))
             check_devices(self.cluster, self.rungs, len(self.devices))
         check_data(self.config.data, self.rungs)
+        check_suite(self.config.suite)
         check_identities(self.config, self.directory, self.rungs, open_data(self.config.data))
         check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
 

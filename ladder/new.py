@@ -62,7 +62,7 @@ name: {name}
 tasks:
   quiz: {{rc: tasks/{name}.jsonl, split: test, primary: acc_per_byte}} # rc: ranked by the text; mc: by its letter
 lm_loss:
-  heldout: {{shards: "${{data.directory}}", split: val, tokens: 32768}}
+  heldout: {{shards: "${{data.directory}}", split: val, tokens: 4096}} # at most as many as are held out
 """
 
 

@@ -1,4 +1,4 @@
-"""What is checked before a ladder is started: devices, disk, and that its runs are of this configuration."""
+"""What is checked before a ladder is started: devices, disk, the suite, and that its runs are of this configuration."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ladder.cluster import Cluster
 from ladder.data import Mix
 from ladder.errors import UserError
 from ladder.identity import check_identity, run_identity
 from ladder.plan import CPU_FLOPS_LIMIT, Plan
+from ladder.reading import read
 from ladder.rundir import LadderDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
+from ladder.shards import Manifest
 from ladder.show import size
 
 
@@ -63,6 +66,36 @@ def check_disk(directory: LadderDirectory, plan: Plan, rungs: Sequence[Rung]) ->
             f"{size(free)} free; free space, choose another runs_dir, or set train.keep_checkpoints=2 or "
             "train.weights=bf16"
         )
+
+
+def check_suite(suite: dict[str, Any]) -> None:
+    """Refuses a suite whose documents or held-out tokens are not there, before anything is trained for it.
+
+    What is in the documents `evaluate` checks; a value of the wrong kind is left to it too.
+    """
+    where = f"suite {suite.get('name')}"
+    for name, task in _entries(suite, "tasks"):
+        for path in (task.get("rc"), task.get("mc")):
+            if isinstance(path, str) and not (Path(path).is_file() and Path(path).stat().st_size):
+                raise UserError(f"{where}, task {name}: {path} does not exist or is empty; put the questions there")
+    for name, loss in _entries(suite, "lm_loss"):
+        file = Path(str(loss.get("shards"))) / "manifest.json"
+        tokens, split = loss.get("tokens"), str(loss.get("split"))
+        if isinstance(tokens, int) and file.is_file():
+            held_out = read(Manifest, file).splits.get(split)
+            if held_out is None or held_out.tokens < tokens:
+                there = f"has {held_out.tokens} tokens" if held_out else "is not there"
+                asked = f"{where}, lm_loss {name}: tokens={tokens}"
+                raise UserError(f"{asked}, but split {split} of {file.parent} {there}; ask for fewer")
+
+
+def _entries(suite: dict[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
+    entries = suite.get(group)
+    return (
+        [(str(name), one) for name, one in entries.items() if isinstance(one, dict)]
+        if isinstance(entries, dict)
+        else []
+    )
 
 
 def check_identities(config: Config, directory: LadderDirectory, rungs: Sequence[Rung], mix: Mix | None) -> None:

@@ -42,6 +42,10 @@ class Split:
     bytes: Whole  # of its text in UTF-8
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
 
+    @property
+    def tokens(self) -> int:
+        return sum(shard.tokens for shard in self.shards)
+
 
 @lenient
 @dataclass(frozen=True, kw_only=True)

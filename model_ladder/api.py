@@ -27,7 +27,7 @@ from predict.methods.fits import Fits
 from predict.show.numbers import short_number
 from predict.show.predictions import prediction_table
 from predict.show.tables import Table
-from predict.show.words import flag_texts, prediction_numbers
+from predict.show.verdicts import flag_texts, prediction_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

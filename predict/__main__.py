@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ladder.errors import UserError, run_command, unknown
+from ladder.errors import UserError, run_command, shortened, unknown
 from predict.methods import DEFAULT, law_file
 from predict.notes import note
 from predict.show import command_line
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
     command_line.add_format(options)
     given, overrides = command_line.parse(options, argv)
-    answer = from_ladder(given, overrides) if given.ladder else from_laws(given)
+    answer = from_ladder(given, overrides) if given.ladder else from_laws(given, overrides)
     if given.form == "json":
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
     elif given.form == "csv":
@@ -69,8 +69,11 @@ def from_ladder(options: Any, overrides: list[str]) -> Answer:
     return Answer(target=target, method=method, predictions=predictions, notes=fits.notes(method))
 
 
-def from_laws(options: Any) -> Answer:
+def from_laws(options: Any, overrides: list[str]) -> Answer:
     """Uses laws fitted before: those of --laws, or the ones that come with the package."""
+    if overrides or options.mapping:
+        given = overrides[0] if overrides else "--mapping"
+        raise UserError(f"{shortened(given)} is for measurements that are fitted; name them with --ladder PATH")
     if options.sizes or options.multiples or options.corpus:
         raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
     laws = law_file.load(options.laws or law_file.SHIPPED)

@@ -29,7 +29,7 @@ from predict.methods.gate import monotony
 from predict.methods.members import direct
 from predict.methods.noise import item_variance
 from predict.show.tables import Row, Table, fixed, share, whole, words
-from predict.show.text import as_text
+from predict.show.terminal import as_text
 
 SEED = 15
 PARTS = 8  # smaller ladders of a testbed and class

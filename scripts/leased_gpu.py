@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     if options.stage == "run":
         open_bundle()
-    from ladder.words import split_overrides
+    from ladder.arguments import split_overrides
 
     words = split_overrides(words)
     if options.stage == "pack":

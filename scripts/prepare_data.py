@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluate import code_tasks, prose_tasks
 from evaluate.made_tasks import write_tasks
+from ladder.arguments import split_overrides
 from ladder.bind import Count, Name, Text, Whole, bind, lenient
 from ladder.config import compose
 from ladder.config_files import options
@@ -38,7 +39,6 @@ from ladder.reading import read, read_text
 from ladder.shard_writer import ShardWriter
 from ladder.shards import MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
 from ladder.wheels import fetch_wheel
-from ladder.words import split_overrides
 from ladder.writing import cannot_write, write_json
 
 BATCH_DOCUMENTS = 1024

@@ -12,7 +12,7 @@ import pytest
 from predict.__main__ import main
 from predict.reproduction.printed import Printed, differing
 from predict.show.tables import Range, Table, code, fixed, flags, share, significant, whole, words
-from predict.show.text import as_text
+from predict.show.terminal import as_text
 
 TABLE = Table(
     title="Everything",

@@ -7,6 +7,7 @@ import os
 
 from omegaconf import DictConfig, OmegaConf
 
+from ladder.arguments import split_overrides
 from ladder.config import compose, config_of
 from ladder.cpu import importing, prepare_cpu
 from ladder.data import Mix, check_data, open_data
@@ -21,7 +22,6 @@ from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
 from ladder.show import describe
-from ladder.words import split_overrides
 from ladder.writing import write_text
 
 prepare_cpu()

@@ -27,7 +27,7 @@ from predict.show.numbers import short_number
 from predict.show.page import Section, render, section
 from predict.show.predictions import Answer, prediction_table
 from predict.show.tables import Table, significant, whole, words
-from predict.show.words import note_texts
+from predict.show.verdicts import note_texts
 
 
 def write_report(data: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:

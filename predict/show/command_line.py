@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladder.arguments import split_overrides
 from ladder.config_files import load_target
 from ladder.config_files import options as config_options
 from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
-from ladder.words import split_overrides
 from predict.show.numbers import short_number
 from predict.show.tables import Table
-from predict.show.text import as_text
+from predict.show.terminal import as_text
 
 if TYPE_CHECKING:
     from predict.measured.ladder import Measured
+
+LARGEST = 1e30  # parameters, tokens, FLOPs: more is a slip
 
 
 def parser(command: str, description: str, commands: Iterable[str] = ()) -> argparse.ArgumentParser:
@@ -126,25 +128,26 @@ def show(form: str, *tables: Table) -> None:
 
 
 def words(text: str) -> list[str]:
-    """`a,b` -> ["a", "b"]. Raises UserError where that is no word at all."""
-    found = [word.strip() for word in text.split(",") if word.strip()]
-    if not found:
-        raise UserError(f'"{shortened(text, 20)}" names nothing; give names separated by commas')
-    return found
+    """`a,b` -> ["a", "b"]. Raises ArgumentTypeError where that is no word at all; argparse adds the option."""
+    names = [word.strip() for word in text.split(",") if word.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f'"{shortened(text, 20)}" names nothing; give names separated by commas')
+    return names
 
 
 def _numbers(text: str) -> list[float]:
     try:
         return [float(word.removesuffix("xC")) for word in words(text)]
     except ValueError:
-        raise UserError(f"--multiples {text}: expected numbers such as 1,2,5") from None
+        raise argparse.ArgumentTypeError(f"{shortened(text)}: expected numbers such as 1,2,5") from None
 
 
 def positive(text: str) -> float:
+    """A number of parameters, tokens or FLOPs. Raises as `words`."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 < value < float("inf"):
-        raise UserError(f'"{text}" must be a number above 0, such as 7e9')
+    if not 1 <= value <= LARGEST:
+        raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be a number from 1 to {LARGEST:g}, such as 7e9')
     return value

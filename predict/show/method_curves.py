@@ -19,7 +19,7 @@ from predict.methods.paper import TASK_LOSS, FittedPaper, TaskLaw
 from predict.methods.study import TaskStudy
 from predict.show.curves import DrawnChain, OfSize, TaskCurves
 from predict.show.tables import Row, Table, code, flags, words
-from predict.show.words import note_texts
+from predict.show.verdicts import note_texts
 
 LM_LOSS = "LM loss, nats per token"
 

@@ -12,7 +12,7 @@ from ladder.rung import Target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
 from predict.notes import Note
 from predict.show.tables import Range, Table, fixed, flags, words
-from predict.show.words import flag_texts, prediction_json, prediction_numbers
+from predict.show.verdicts import flag_texts, prediction_json, prediction_numbers
 
 
 @dataclass(frozen=True, kw_only=True)

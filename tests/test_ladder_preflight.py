@@ -1,0 +1,48 @@
+"""What is checked before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ladder.errors import UserError
+from ladder.preflight import check_suite
+from ladder.writing import write_json
+
+
+def manifest(directory: Path, tokens: int) -> None:
+    shard = {"file": "val-00000.bin", "tokens": tokens, "sha256": "0"}
+    splits = {"val": {"bytes": 4 * tokens, "shards": [shard]}}
+    content = {"schema": 1, "dtype": "<u2", "vocab_size": 100, "tokenizer_sha256": "0", "splits": splits}
+    write_json(directory / "manifest.json", content)
+
+
+def suite(directory: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "mine",
+        "tasks": {"quiz": {"rc": str(directory / "quiz.jsonl"), "split": "val"}},
+        "lm_loss": {"heldout": {"shards": str(directory), "split": "val", "tokens": 100}},
+    } | changes
+
+
+def test_a_suite_without_its_questions_or_with_too_little_text_is_refused(tmp_path: Path) -> None:
+    manifest(tmp_path, 100)
+    with pytest.raises(UserError, match=r"suite mine, task quiz: .*quiz\.jsonl does not exist or is empty"):
+        check_suite(suite(tmp_path))
+    (tmp_path / "quiz.jsonl").touch()
+    with pytest.raises(UserError, match="is empty"):
+        check_suite(suite(tmp_path))
+    (tmp_path / "quiz.jsonl").write_text("{}\n")
+    check_suite(suite(tmp_path))
+    manifest(tmp_path, 99)
+    with pytest.raises(
+        UserError, match=r"lm_loss heldout: tokens=100, but split val of .* has 99 tokens; ask for fewer"
+    ):
+        check_suite(suite(tmp_path))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"tasks": None}, {"tasks": [1]}, {"tasks": {"quiz": 3}, "lm_loss": {"a": None}}])
+def test_values_of_the_wrong_kind_are_left_to_evaluate(wrong: dict[str, Any]) -> None:
+    check_suite({"name": "mine"} | wrong)
