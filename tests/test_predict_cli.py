@@ -118,7 +118,7 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
         (["--target", "13B-5T", "--tasks", "mmul"], 'did you mean "mmlu"'),
         (["--target", "13B-5T", "--sizes", "190M"], "--ladder"),
         (["--n", "7e9"], "--d"),
-        (["--n=-7e9", "--d", "1"], '--n: "-1" must be a number from 1'),
+        (["--n=-7e9", "--d", "1"], '--n: "-7e9" must be a number from 1'),
         (["--n", "--d", "1"], "expected one argument"),
         ([], "which target"),
         (["repotr"], 'did you mean "report"'),
