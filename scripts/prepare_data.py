@@ -14,7 +14,7 @@ import itertools
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -152,8 +152,7 @@ class SplitProgress:
 class Progress:
     key: str
     documents: Whole
-    train: SplitProgress
-    val: SplitProgress
+    splits: dict[str, SplitProgress]
 
 
 class Document(NamedTuple):
@@ -351,12 +350,13 @@ def write_shards(
 ) -> dict[str, Any]:
     """Tokenises on all cores; an end-of-text id closes every document."""
     dtype = token_dtype(len(tokenizer))
-    writers = {split: ShardWriter(directory, split, dtype) for split in SPLITS}
+    names = (*SPLITS, *heldout_splits(data).values())
+    writers = {split: ShardWriter(directory, split, dtype) for split in names}
     key = json_sha256({"data": OmegaConf.to_container(data), "tokenizer": tokenizer.backend_tokenizer.to_str()})
     progress = directory / PROGRESS
-    saved = _saved_progress(progress, key)
+    saved = _saved_progress(progress, key, names)
     for split, writer in writers.items():
-        part: SplitProgress = getattr(saved, split)
+        part = saved.splits[split]
         writer.restore({"bytes": part.bytes, "documents": part.documents, "shards": list(part.shards)})
     done, tokens = saved.documents, 0
     stream = itertools.islice(documents or read_documents(data), done, None)
@@ -364,7 +364,7 @@ def write_shards(
     while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
         ids = encode(tokenizer, [document.text for document in batch])
         for split, writer in writers.items():
-            chosen = [i for i, document in enumerate(batch) if document.heldout == (split == "val")]
+            chosen = [i for i, document in enumerate(batch) if split in splits_of(document, data)]
             writer.add([ids[i] for i in chosen], [batch[i].text for i in chosen])
         done += len(batch)
         count = sum(map(len, ids))
@@ -372,25 +372,38 @@ def write_shards(
         tokens += count
         if tokens >= SAVE_TOKENS:
             tokens = 0
-            write_json(progress, {"key": key, "documents": done} | {s: w.state() for s, w in writers.items()})
+            write_json(progress, {"key": key, "documents": done, "splits": {s: w.state() for s, w in writers.items()}})
     bar.close()
     splits = {split: writer.manifest() for split, writer in writers.items()}
-    for split in SPLITS:
+    for split in names:
         if not splits[split]["documents"]:
             raise UserError(f"data={data.name}: not enough text, no document fell into the {split} split")
     return splits
 
 
-def _saved_progress(path: Path, key: str) -> Progress:
+def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
     """Where a preparation of the same configuration was stopped; else, or where that is damaged, its start."""
     try:
         saved = read(Progress, path)
     except UserError:
         saved = None
-    if saved is not None and saved.key == key:
+    if saved is not None and saved.key == key and all(split in saved.splits for split in splits):
         return saved
     start = SplitProgress(bytes=0, documents=0, shards=())
-    return Progress(key=key, documents=0, train=start, val=start)
+    return Progress(key=key, documents=0, splits=dict.fromkeys(splits, start))
+
+
+def heldout_splits(data: DictConfig) -> dict[str, str]:
+    """The split that holds the held-out part of each kind of text once more, where the corpus is of several kinds."""
+    kinds = [str(kind) for kind in data.source.get("wheels", ())]
+    return {kind: f"val_{kind}" for kind in kinds} if len(kinds) > 1 else {}
+
+
+def splits_of(document: Document, data: DictConfig) -> tuple[str, ...]:
+    if not document.heldout:
+        return ("train",)
+    kind = heldout_splits(data).get(document.kind)
+    return ("val", kind) if kind else ("val",)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:

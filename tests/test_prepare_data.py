@@ -270,6 +270,13 @@ def test_files_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("prose", False, "In 1801."),
         ("prose", True, "In 1810."),
     ]
+    assert [prepare_data.splits_of(document, data) for document in prepare_data.read_documents(data)] == [
+        ("train",),
+        ("val", "val_code"),
+        ("val", "val_prose"),
+        ("train",),
+        ("val", "val_prose"),
+    ]
     data.source.wheels.poems = prose
     with pytest.raises(UserError, match=r'unknown kind of text in data.source.wheels "poems".*prose, code'):
         list(prepare_data.read_documents(data))
