@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ladder.errors import UserError, did_you_mean, unknown
 from ladder.recipe import HParams, Recipe
 from ladder.shape import ModelShape
 
 _RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
+_RERUN = re.compile(r"(?:rerun\d*)?")
 
 
 def rung_name(size: str, multiple: float) -> str:
@@ -25,14 +26,17 @@ def parse_run_name(name: str) -> tuple[str, float, str] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
+    """`rerun` tells a run apart that repeats another one, with another seed: `190M-1xC-rerun`."""
+
     size: str
     multiple: float
     shape: ModelShape
     hparams: HParams
+    rerun: str = ""
 
     @property
     def name(self) -> str:
-        return rung_name(self.size, self.multiple)
+        return rung_name(self.size, self.multiple) + (f"-{self.rerun}" if self.rerun else "")
 
     @property
     def n(self) -> int:
@@ -103,12 +107,13 @@ class Ladder:
         )
 
     def rung(self, name: str) -> Rung:
-        """The rung of that name: any known size at any multiple, so `3B-2xC` works too."""
+        """The rung of that name: any known size at any multiple, so `3B-2xC` works too, and `190M-1xC-rerun2`."""
         parsed = parse_run_name(name)
-        if parsed is None or parsed[2] or parsed[0] not in self.sizes | self.larger_sizes:
-            known = [rung.name for rung in self.rungs]
-            raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, known)}')
-        return self.make_rung(parsed[0], parsed[1])
+        known = parsed is not None and parsed[0] in self.sizes | self.larger_sizes
+        if parsed is None or not known or not _RERUN.fullmatch(parsed[2]):
+            names = [rung.name for rung in self.rungs]
+            raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, names)}')
+        return replace(self.make_rung(parsed[0], parsed[1]), rerun=parsed[2])
 
     def select(self, sizes: Iterable[str] = (), multiples: Iterable[float] = ()) -> list[Rung]:
         """The rungs of those sizes and multiples; empty means all."""

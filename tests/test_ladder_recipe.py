@@ -154,7 +154,13 @@ def test_bad_configuration_is_named(words: list[str], fragments: list[str]) -> N
         assert fragment in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["190M-1xD", "190N-1xC", "190M-1xC-rerun", ""])
+def test_a_rerun_is_its_rung_under_another_name(olmo2: Ladder) -> None:
+    rung, rerun = olmo2.rung("190M-1xC"), olmo2.rung("190M-1xC-rerun2")
+    assert rerun.name == "190M-1xC-rerun2"
+    assert (rerun.n, rerun.hparams) == (rung.n, rung.hparams)
+
+
+@pytest.mark.parametrize("name", ["190M-1xD", "190N-1xC", "190M-1xC-again", "190M-1xC-rerun-", ""])
 def test_unknown_rung(olmo2: Ladder, name: str) -> None:
     with pytest.raises(UserError, match="unknown rung"):
         olmo2.rung(name)
