@@ -1,4 +1,5 @@
 # make demo    the whole pipeline on a nano ladder, on any machine (QUICK=1: about half the time)
+# make mini    a ladder whose target costs ten times as much: hours at low priority; goes on where it was stopped
 # make test    the tests
 # make check   linter, formatter and type checker
 # make ladder  plan and run the paper's ladder (LADDER=nano or any of configs/ladder/; CLUSTER=slurm where SLURM answers)
@@ -14,7 +15,7 @@ RUNS ?= ../shared/olmo-ladder/runs
 PY := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: demo test check ladder bench paper setup FORCE
+.PHONY: demo mini test check ladder bench paper setup FORCE
 
 setup: $(READY)
 
@@ -26,6 +27,9 @@ endif
 
 demo: $(READY)
 	@$(PY) scripts/demo.py $(if $(QUICK),--quick)
+
+mini: $(READY)
+	@$(PY) scripts/mini.py $(ARGS)
 
 test: $(READY)
 	@$(PY) -m pytest $(ARGS)

@@ -6,19 +6,17 @@ The prediction is written to disk, and its hash printed, before the target is tr
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from steps import CORES, end, run, start, wall_seconds
 
 from ladder.config import ladder_from_config, load_config
-from ladder.cpu import importing, prepare_cpu
+from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, UserError, run_command
 from ladder.reading import read_json
 from ladder.rundir import LadderDirectory
@@ -29,8 +27,7 @@ from predict.measured.own_runs import read_runs
 
 prepare_cpu()
 
-START_SECONDS = 6.0  # CPU seconds that a training takes before its first step, with its launcher
-EVALUATION_SECONDS = 1.0  # CPU seconds to score one nano checkpoint
+PREPARATION_SECONDS = 30
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +42,7 @@ def main(argv: list[str]) -> int:
     target = ladder.rung(name)
     directory = LadderDirectory(config.directory)
     preparation = start(sys.executable, "scripts/prepare_data.py", "data=sotu")
-    print_estimate(ladder, target, directory)
+    print_estimate(ladder, target, directory, config.suite_plan.forward_tokens or 0)
     end(preparation)
     run(sys.executable, "-m", "ladder", "run", *overrides)
     path = directory.prediction(target.name)
@@ -61,60 +58,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def run(*command: str) -> None:
-    end(start(*command))
-
-
-def start(*command: str) -> subprocess.Popen[bytes]:
-    """Starts a command, shown as one would type it."""
-    shown = ["python" if word == sys.executable else word for word in command]
-    print(f"\n$ {' '.join(shown)}", flush=True)
-    return subprocess.Popen(command)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a command; its failure ends the demo with its exit code."""
-    if code := process.wait():
-        sys.exit(code)
-
-
-def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory) -> None:
+def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory, evaluation_tokens: float) -> None:
     """Times a few real training steps of every size and adds up what is still to do."""
     print("timing this machine …", flush=True)
     todo = [s.rung for s in ladder_status(directory, [*ladder.rungs, target]) if s.state != "done"]
-    cost = {size: seconds_per_token(ladder, size) for size in {rung.size for rung in todo}}
-    seconds = {
-        rung.name: START_SECONDS + EVALUATION_SECONDS * len(rung.hparams.checkpoint_steps) + rung.d * cost[rung.size]
-        for rung in todo
-    }
-    cores = min(2, os.cpu_count() or 1)
-    wall = 30 + sum(value / cores for name, value in seconds.items() if name != target.name)
-    wall += seconds.get(target.name, 0.0) / (1.6 if cores == 2 else 1.0)  # a second thread gives that much
-    print(f"{len(todo)} of {len(ladder.rungs) + 1} runs to train, about {duration(wall)} on {cores} idle cores")
-
-
-def seconds_per_token(ladder: Ladder, size: str) -> float:
-    """CPU seconds per training token of one size on one thread."""
-    with importing():
-        import torch
-
-        from train.model import LossModel, build_model, build_optimizer, model_config
-
-    torch.set_num_threads(1)
-    rung = ladder.make_rung(size, 1)
-    model = LossModel(build_model(model_config(rung.shape, ladder.recipe), 0), ladder.recipe.z_loss)
-    optimizer = build_optimizer(model.model, ladder.recipe, rung.hparams)
-    tokens = torch.zeros(rung.hparams.batch_sequences, rung.hparams.sequence_length, dtype=torch.long)
-
-    def step() -> float:
-        start = time.process_time()
-        model(tokens, 1.0 / tokens.numel())[0].backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return time.process_time() - start
-
-    step()
-    return sorted(step() for _ in range(7))[3] / tokens.numel()
+    together, alone = ([rung for rung in todo if (rung.name == target.name) == last] for last in (False, True))
+    wall = PREPARATION_SECONDS + wall_seconds(ladder, together, alone, evaluation_tokens)
+    print(f"{len(todo)} of {len(ladder.rungs) + 1} runs to train, about {duration(wall)} on {CORES} idle cores")
 
 
 def compare(prediction: dict[str, Any], directory: Path, ladder: Ladder, target: Rung) -> None:

@@ -395,7 +395,7 @@ def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
 
 def heldout_splits(data: DictConfig) -> dict[str, str]:
     """The split that holds the held-out part of each kind of text once more, where the corpus is of several kinds."""
-    kinds = [str(kind) for kind in data.source.get("wheels", ())]
+    kinds = [str(kind) for kind in data.source.get("wheels") or ()]
     return {kind: f"val_{kind}" for kind in kinds} if len(kinds) > 1 else {}
 
 

@@ -1,0 +1,68 @@
+"""The order of `make mini`: predictions are made before a target is begun, once, and kept as they were."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import mini
+
+from ladder.config import load_config
+from ladder.errors import UserError
+from ladder.rundir import LadderDirectory
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The predictions that were asked for, each of which says its place in that order."""
+    asked: list[tuple[str, str]] = []
+
+    def prediction(directory: LadderDirectory, target: str, method: str) -> str:
+        asked.append((target, method))
+        return json.dumps({"place": len(asked)})
+
+    monkeypatch.setattr(mini, "prediction", prediction)
+    return asked
+
+
+def test_predictions_are_made_once(tmp_path: Path, made: list[tuple[str, str]]) -> None:
+    directory = LadderDirectory(tmp_path)
+    first = mini.predict(directory)
+    directory.run("0.5M-5xC").path.mkdir()
+    assert mini.predict(directory) == first
+    assert made == list(first) and len(made) == 4
+
+
+def test_no_prediction_of_a_target_that_was_begun(tmp_path: Path, made: list[tuple[str, str]]) -> None:
+    directory = LadderDirectory(tmp_path)
+    directory.run("1.5M-5xC").path.mkdir()
+    with pytest.raises(UserError, match=r"1\.5M-5xC was begun before"):
+        mini.predict(directory)
+    assert not made and not (tmp_path / "predictions").exists()
+
+
+def test_a_changed_prediction_is_not_compared(tmp_path: Path, made: list[tuple[str, str]]) -> None:
+    directory = LadderDirectory(tmp_path)
+    mini.predict(directory)
+    (tmp_path / "predictions" / "0.5M-5xC-paper.json").write_text('{"place": 9}')
+    with pytest.raises(UserError, match=r"0\.5M-5xC-paper\.json was changed"):
+        mini.predict(directory)
+
+
+def test_the_ladder_is_a_tenth_of_its_target() -> None:
+    ladder = load_config(["ladder=mini"]).ladder.build()
+    cost = sum(rung.flops_6nd for rung in ladder.rungs)
+    largest = max(ladder.rungs, key=lambda rung: rung.flops_6nd)
+    near, far = (ladder.rung(name) for name in mini.TARGETS)
+    assert cost / far.flops_6nd == pytest.approx(0.1, abs=0.01)
+    assert far.flops_6nd / largest.flops_6nd == pytest.approx(28, abs=1)
+    assert near.flops_6nd / largest.flops_6nd == pytest.approx(3, abs=0.2)
+    for target in (near, far):
+        config = load_config([f"target={target.name}"]).target
+        assert (config.n, config.d) == (target.n, target.d)
