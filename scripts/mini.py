@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from steps import CORES, run, wall_seconds
 
+from ladder.arguments import split_overrides
 from ladder.config import load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, UserError, run_command
@@ -28,7 +29,6 @@ from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.show import duration, print_table
 from ladder.status import ladder_status
-from ladder.words import split_overrides
 from ladder.writing import write_text
 from predict.measured.own_runs import read_runs
 
