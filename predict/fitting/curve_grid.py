@@ -44,6 +44,17 @@ class CurvePrior:
 PRIOR = CurvePrior()
 
 
+Part = Annotated[float, Field(ge=0, le=1)]
+Curve = tuple[
+    Part,  # weight
+    Annotated[float, Field(ge=0, le=1.5)],  # c
+    Annotated[float, Field(ge=0, le=1000)],  # L
+    Part,  # psi
+    Part,  # phi
+    Annotated[float, Field(ge=-1, le=2)],  # k
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurveLaw:
     """The posterior of one task: a row per curve (weight, c, L, psi, phi, k); the heaviest first.
@@ -52,9 +63,9 @@ class CurveLaw:
     run's accuracy, `flat` the probability that the task is flat; `n0`, `d0` are the largest rung's.
     """
 
-    curves: Annotated[tuple[tuple[float, float, float, float, float, float], ...], Field(min_length=1)]
-    n0: Annotated[float, Field(gt=0)]
-    d0: Annotated[float, Field(gt=0)]
+    curves: Annotated[tuple[Curve, ...], Field(min_length=1)]
+    n0: Annotated[float, Field(ge=1, le=1e30)]
+    d0: Annotated[float, Field(ge=1, le=1e30)]
     noise: Annotated[float, Field(ge=0)]
     flat: Annotated[float, Field(ge=0, le=1)]
 
