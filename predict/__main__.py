@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError, run_command, shortened, unknown
-from predict.methods import DEFAULT, law_file
+from predict.methods import DEFAULT, METHODS, law_file
 from predict.notes import note
 from predict.show import command_line
 from predict.show.predictions import Answer, prediction_table, predictions_csv
@@ -63,9 +63,9 @@ def from_ladder(options: Any, overrides: list[str]) -> Answer:
     if options.laws:
         raise UserError("give either --ladder, to fit it, or --laws, to use laws fitted before")
     measured = command_line.data_of(options, overrides)
-    target, method = command_line.target_of(options, measured), options.method or DEFAULT
+    target, method = command_line.target_of(options, measured), _method(options)
     fits = Fits(measured, target, options.tasks)
-    predictions = fits.predict(method) if options.method else fits.predict_beside_paper(method)
+    predictions = fits.predict(method) if options.method is not None else fits.predict_beside_paper(method)
     return Answer(target=target, method=method, predictions=predictions, notes=fits.notes(method))
 
 
@@ -77,12 +77,19 @@ def from_laws(options: Any, overrides: list[str]) -> Answer:
     if options.sizes or options.multiples or options.corpus:
         raise UserError("--sizes, --multiples and --corpus choose measurements; name them with --ladder PATH")
     laws = law_file.load(options.laws or law_file.SHIPPED)
-    target, method = command_line.target_of(options, None), options.method or DEFAULT
+    target, method = command_line.target_of(options, None), _method(options)
     predictions = laws.predict(target, method, options.tasks)
-    if not options.method:
+    if options.method is None:
         predictions = laws.beside(predictions, target)
     shipped = [] if options.laws else [note("shipped-laws")]
     return Answer(target=target, method=method, predictions=predictions, notes=[*shipped, *laws.notes(target, method)])
+
+
+def _method(options: Any) -> str:
+    """Raises UserError for a name that no method has."""
+    if options.method is not None and options.method not in METHODS:
+        raise unknown("method", options.method, METHODS)
+    return options.method or DEFAULT
 
 
 if __name__ == "__main__":

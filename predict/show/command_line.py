@@ -129,7 +129,7 @@ def show(form: str, *tables: Table) -> None:
 
 def words(text: str) -> list[str]:
     """`a,b` -> ["a", "b"]. Raises ArgumentTypeError where that is no word at all; argparse adds the option."""
-    names = [word.strip() for word in text.split(",") if word.strip()]
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not names:
         raise argparse.ArgumentTypeError(f'"{shortened(text, 20)}" names nothing; give names separated by commas')
     return names
