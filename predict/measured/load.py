@@ -40,9 +40,9 @@ def read_measurements(path: Path, mapping: Path | None = None) -> Reading:
     """
     explained = read_mapping(mapping)
     reader = next((reader for reader in READERS if reader.matches(path)), None)
+    if reader is not wandb_runs.PROJECT and not path.exists():
+        raise UserError(f"{path} does not exist")
     if reader is None:
-        if not path.exists():
-            raise UserError(f"{path} does not exist")
         if path.is_dir():
             raise UserError(f"no measurements in {path}; run: python -m evaluate {path}")
         raise UserError(f"{path} is neither a directory, a .parquet nor a .csv file")
