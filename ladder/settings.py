@@ -57,8 +57,8 @@ class TargetSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How measurements are smoothed before fitting; `predict` says what each of them does."""
+class Smoothing:
+    """How checkpoints become data points (sections 3.1 and 3.2); `configs/model_ladder_defaults.yaml` says how."""
 
     final_checkpoints: Count
     window: Count
@@ -92,7 +92,7 @@ class LadderSettings:
     larger_sizes: dict[Name, Shape]
     multiples: tuple[Positive, ...]
     recipe: Recipe
-    fit: FitSettings
+    fit: Smoothing
 
     def build(self) -> Ladder:
         """Raises UserError for a shape or a multiple that no model can have."""

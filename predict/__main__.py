@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ladder.errors import UserError, run_command, shortened, unknown
 from predict.methods import DEFAULT, METHODS, law_file
@@ -14,29 +14,36 @@ from predict.notes import note
 from predict.show import command_line
 from predict.show.predictions import Answer, prediction_table, predictions_csv
 
-# Each is a module with a `main(argv)`, imported only when it is asked for.
-COMMANDS = {
-    "collect": "keep measurements from anywhere as one Parquet table",
-    "fit": "write the fitted laws of a ladder as JSON",
-    "report": "write report.html and the plots of a ladder",
-    "backtest": "how well the ladder would have predicted its own top rungs",
-    "variance": "how noisy each task is",
-    "bench": "how well every method predicts the larger runs of finished ladders",
-    "compute": "the error at a measured target as the ladder grows",
-    "advise": "which runs to train next",
-    "compare": "two ladders at one target",
-    "paper": "the paper's tables and figures of results",
+
+class Verb(NamedTuple):
+    """`module`, inside this package, has a `main(argv)`; it is imported only when the verb is asked for."""
+
+    module: str
+    what: str
+
+
+VERBS = {
+    "collect": Verb("analyses.collect", "keep measurements from anywhere as one Parquet table"),
+    "fit": Verb("analyses.fit", "write the fitted laws of a ladder as JSON"),
+    "report": Verb("analyses.report", "write report.html and the plots of a ladder"),
+    "backtest": Verb("analyses.backtest", "how well the ladder would have predicted its own top rungs"),
+    "variance": Verb("analyses.variance", "how noisy each task is"),
+    "bench": Verb("analyses.bench", "how well every method predicts the larger runs of finished ladders"),
+    "compute": Verb("analyses.compute", "the error at a measured target as the ladder grows"),
+    "advise": Verb("analyses.advise", "which runs to train next"),
+    "compare": Verb("analyses.compare", "two ladders at one target"),
+    "paper": Verb("reproduction.paper", "the paper's tables and figures of results"),
 }
 
-EPILOGUE = "subcommands: " + "; ".join(f"{name} ({what})" for name, what in COMMANDS.items())
+EPILOGUE = "subcommands: " + "; ".join(f"{name} ({verb.what})" for name, verb in VERBS.items())
 
 
 def main(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-        if argv[0] not in COMMANDS:
-            raise unknown("subcommand", argv[0], COMMANDS)
-        return importlib.import_module(f"{__package__}.analyses.{argv[0]}").main(argv[1:]) or 0
-    options = command_line.parser("", __doc__ or "", COMMANDS)
+        if argv[0] not in VERBS:
+            raise unknown("subcommand", argv[0], VERBS)
+        return importlib.import_module(f"{__package__}.{VERBS[argv[0]].module}").main(argv[1:]) or 0
+    options = command_line.parser("", __doc__ or "", VERBS)
     options.epilog = EPILOGUE
     command_line.add_target(options)
     options.add_argument("--method", help=f"{DEFAULT} (shown beside paper when none is named), paper, paper-c4, …")

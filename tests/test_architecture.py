@@ -51,8 +51,7 @@ INSIDE_PREDICT = {
     "fitting": {"predict.fitting"},
     "methods": METHODS,
     "show": METHODS | {"predict.show"},
-    # The verb `paper` prints the tables of reproduction, whose curves of compute are the verb `compute`'s.
-    "analyses": METHODS | {"predict.show", "predict.analyses", "predict.reproduction"},
+    "analyses": METHODS | {"predict.show", "predict.analyses"},
     "reproduction": METHODS | {"predict.show", "predict.analyses", "predict.reproduction"},
 }
 

@@ -14,6 +14,7 @@ from simulated_ladder import ACCURACY, LOSS, rows_of, simulated, write
 
 from ladder.config_files import load_target
 from ladder.rung import Target
+from ladder.settings import Smoothing
 from predict.__main__ import main
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids
@@ -21,7 +22,6 @@ from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
 from predict.measured.rungs import measured_ladder
-from predict.measured.runs import Smoothing
 from predict.measured.table import table_of
 from predict.methods import law_file
 from predict.methods.base import Estimate, Prediction, mean_error

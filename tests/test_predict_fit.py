@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, simulated
 
 from ladder.rung import Target
+from ladder.settings import Smoothing
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law_from_many
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
-from predict.measured.runs import Smoothing, trailing_mean
+from predict.measured.runs import trailing_mean
 from predict.measured.table import check
 from predict.methods.fits import predict_target
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ladder.rung import Target
+from ladder.settings import Smoothing
 from predict.fitting.curve_grid import UNKNOWN_ITEMS, fit_curves
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
-from predict.measured.runs import Smoothing
 from predict.measured.table import table_of
 from predict.methods.base import Prediction
 from predict.methods.ensemble import Ensemble, curve_share

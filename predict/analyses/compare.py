@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from predict.methods.fits import predict_target
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, INK, Plot, widen_left
 from predict.show.tables import Table, fixed, words
-
-if TYPE_CHECKING:
-    pass
 
 NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
 

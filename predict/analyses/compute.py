@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from predict.methods.fits import method_named
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, SOFT, Plot, label
 from predict.show.tables import Row, Table, fixed, share, significant, words
-
-if TYPE_CHECKING:
-    pass
 
 AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from predict.show import command_line
 from predict.show.numbers import short_number
 from predict.show.plots import BLUE, COLUMNS, GREY, Plot, label
 from predict.show.tables import Column, Table, fixed, words
-
-if TYPE_CHECKING:
-    pass
 
 LAST = 10  # checkpoints: the paper's SD10
 

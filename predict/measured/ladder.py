@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Ladder, Target
-from predict.measured.runs import Run, Smoothing, accuracy_curve
+from ladder.settings import Smoothing
+from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
 from predict.measured.tasks import Measurements, Task, known_tasks
 from predict.notes import Note, note, warning

@@ -15,7 +15,6 @@ from predict.measured.ladder import Measured
 from predict.measured.mapping import read_mapping, tidy
 from predict.measured.reader import Reader, Reading
 from predict.measured.rungs import measured_ladder, our_sizes
-from predict.measured.runs import Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +75,7 @@ def load_ladder(
         table,
         str(path),
         name=ladder.name if ladder else path.stem,
-        smoothing=Smoothing(**vars(settings.fit)),
+        smoothing=settings.fit,
         ladder=ladder,
         sizes=our_sizes(sizes, reading.about.sizes, table),
         multiples=multiples,
@@ -115,7 +114,7 @@ def load_frame(
         table,
         str(source),
         name=str(source),
-        smoothing=Smoothing(**vars(settings.fit)),
+        smoothing=settings.fit,
         ladder=None,
         sizes=sizes,
         multiples=multiples,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
+from ladder.settings import Smoothing
+from predict.measured.runs import Curve, Run, accuracy_curve, paired
 from predict.measured.tasks import Task
 
 

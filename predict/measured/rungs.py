@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ladder.errors import unknown
 from ladder.rung import Ladder, parse_run_name
+from ladder.settings import Smoothing
 from predict.measured.ladder import Measured
-from predict.measured.runs import Run, Smoothing, measured_tasks, runs_of
+from predict.measured.runs import Run, measured_tasks, runs_of
 from predict.measured.same import levels, same
 from predict.notes import Note, warning
 

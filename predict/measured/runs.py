@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ladder.bind import Count, Share
 from ladder.errors import UserError
 from ladder.rung import parse_run_name
+from ladder.settings import Smoothing
 from predict.measured.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Key = tuple[str, str, str]  # (task, split, metric)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Smoothing:
-    """How checkpoints become data points (sections 3.1 and 3.2)."""
-
-    final_checkpoints: Count = 5
-    window: Count = 5
-    skip_fraction: Share = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

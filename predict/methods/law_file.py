@@ -15,9 +15,9 @@ from ladder.bind import Share, Whole, bind
 from ladder.errors import UserError, unknown
 from ladder.reading import read_json
 from ladder.rung import Target
+from ladder.settings import Smoothing
 from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
-from predict.measured.runs import Smoothing
 from predict.measured.tasks import Task
 from predict.methods.base import Fitted, Prediction, Verdict
 from predict.methods.ensemble import EnsembleLaw, EnsembleLaws

@@ -14,6 +14,7 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
+from ladder.settings import Smoothing
 from predict.fitting.chain import Chain
 from predict.fitting.forms import LogSigmoid, PowerLaw, Sigmoid
 from predict.fitting.step1 import (
@@ -27,7 +28,7 @@ from predict.fitting.step1 import (
 from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.points import task_points
-from predict.measured.runs import Curve, Run, Smoothing, accuracy_curve, paired
+from predict.measured.runs import Curve, Run, accuracy_curve, paired
 from predict.measured.tasks import LEFT_OUT, Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.gate import judge
