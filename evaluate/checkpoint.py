@@ -172,14 +172,12 @@ def _combine(digests: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
 
 
-def live_weights_sha256(model: Any) -> str:
-    """`Checkpoint.weights_sha256` of the model, as `save_pretrained` would write it."""
+def live_weights_sha256(tensors: Iterable[tuple[str, Any]]) -> str:
+    """`Checkpoint.weights_sha256` of a model with these tensors, by name (`evaluate.live.whole_tensors`)."""
     import torch
 
     names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
-    tied = getattr(model, "all_tied_weights_keys", None) or {}
     return _combine(
         (name, _digest(names[value.dtype], value.shape, value.cpu().contiguous().view(torch.uint8).numpy().data))
-        for name, value in model.state_dict().items()
-        if name not in tied
+        for name, value in tensors
     )

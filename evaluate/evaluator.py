@@ -22,6 +22,9 @@ from ladder.errors import UserError
 from ladder.metrics_file import LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
 from ladder.provenance import git_revision, versions
 
+# Raised where the same weights in that type give other likelihoods than before. bf16 2: rotary frequencies stay in fp32
+# in the training loop too, where they had been cast.
+DTYPE_VERSIONS = {"fp32": 1, "bf16": 2}
 LONGEST_RUNNING_TEXT = 4096  # tokens a sequence of running text has at most: the paper's training length
 
 
@@ -44,6 +47,7 @@ class Job:
             weights=weights,
             tokenizer=self.tokenizer_sha256,
             dtype=dtype,
+            dtype_version=DTYPE_VERSIONS[dtype],
             plans=self.plans,
             definitions=definitions,
             texts=texts,
@@ -142,6 +146,7 @@ class Evaluator:
             plans = [self.plan(task, job, tries=True) for task in job.suite.tasks]
             longest = max((plan.longest_path for plan in plans), default=0)
             scorer.try_at(longest, max((plan.widest_row for plan in plans), default=0))
+        scorer.trial = self.processes.agree(lambda: scorer.trial)
         self.tried(scorer.trial)
 
     def _lm_losses(self, scorer: Scorer, job: Job) -> tuple[LmLossResult, ...]:

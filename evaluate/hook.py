@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 from evaluate.checkpoint import live_weights_sha256
 from evaluate.evaluator import Evaluator, make_job
+from evaluate.live import is_sharded, update, whole_copy, whole_tensors
 from evaluate.loading import resolve_dtype
+from evaluate.processes import Processes
 from evaluate.results import ResultFiles
 from evaluate.scorer import Scorer, context_length
 from evaluate.suite import suite_from_config
@@ -24,22 +25,24 @@ Hook = Callable[[dict[str, Any], RunDirectory], None]
 def make_hook(config: Config, model: Any, tokenizer: Any) -> Hook:
     """A function (rung info, run) that measures the live `model` under the configuration's suite.
 
-    The model is scored as it would be from disk: in fp32 on a CPU, as a bf16 copy on a GPU. The suite's files are
-    read here, so that a suite that cannot be measured is known before the first training step.
+    Every process of a training makes one and calls it at the same steps: they share the work. The model is scored as
+    it would be from disk, in fp32 on a CPU and in bf16 on a GPU; where it is not there so already, as a whole copy on
+    each process. The suite's files are read here, so that a suite that cannot be measured is known before the first
+    training step.
 
     Raises:
         UserError: a file of the suite is missing or bad, or too short for what is asked of it.
     """
-    dtype = resolve_dtype("auto", model.device.type)
-    scorer = Scorer(model if dtype == "fp32" else copy.deepcopy(model).bfloat16())
-    suite = suite_from_config(config.suite)
-    job = make_job(suite, Encoder(tokenizer), context_length(model.config), scorer.vocabulary)
-    evaluator = Evaluator()
+    dtype, processes = resolve_dtype("auto", model.device.type), Processes.launched()
+    scored = whole_copy(model, dtype) if is_sharded(model) or dtype != "fp32" else model
+    scorer = Scorer(scored)
+    job = make_job(suite_from_config(config.suite), Encoder(tokenizer), context_length(model.config), scorer.vocabulary)
+    evaluator = Evaluator(processes=processes)
 
     def hook(rung_info: dict[str, Any], run: RunDirectory) -> None:
-        if scorer.model is not model:
-            scorer.model.load_state_dict(model.state_dict())  # casts to bf16
-        provenance = job.provenance(live_weights_sha256(model), dtype)
+        if scored is not model:
+            update(scored, model)
+        provenance = job.provenance(live_weights_sha256(whole_tensors(model)), dtype)
         origin = bind(Origin, rung_info, str(run.path))
         evaluator.evaluate(scorer, job, provenance, origin, ResultFiles(run.metrics_file(origin.step)))
 

@@ -128,6 +128,14 @@ def _check_shapes(checkpoint: Checkpoint, trust_remote_code: bool) -> None:
                 )
 
 
+def cast_parameters(model: Any, dtype: str) -> None:
+    """Casts what is learned and leaves buffers as they are: rotary frequencies in bf16 turn angles by whole radians."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to({"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+
+
 def resolve_dtype(name: str, device: str) -> str:
     """auto: bf16 on a GPU, fp32 on a CPU."""
     return ("bf16" if device.startswith("cuda") else "fp32") if name == "auto" else name

@@ -67,12 +67,14 @@ class Provenance:
     weights: str  # content hash of the weights
     tokenizer: str
     dtype: str
+    dtype_version: Count = 1  # `evaluate.evaluator.DTYPE_VERSIONS`; version 0.1.0 did not say
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
     definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of how metrics are derived
     texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
 
     def same_model(self, other: Provenance) -> bool:
-        return (self.weights, self.tokenizer, self.dtype) == (other.weights, other.tokenizer, other.dtype)
+        names = ("weights", "tokenizer", "dtype", "dtype_version")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def covers(self, asked: Provenance) -> bool:
         """Whether everything that `asked` names was measured on the same."""

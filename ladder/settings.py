@@ -30,12 +30,6 @@ class TrainSettings:
     keep_checkpoints: Count | None
     max_skipped: Count
 
-    def __post_init__(self) -> None:
-        if self.evaluate and self.parallel != "ddp":
-            raise UserError(
-                "train.evaluate=true needs the whole model on one process: use python -m evaluate beside the run"
-            )
-
 
 @lenient
 @dataclass(frozen=True, kw_only=True)

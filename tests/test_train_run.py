@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -137,7 +138,7 @@ def test_stopped_and_restarted_it_ends_the_same(
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path, kind: str) -> None:
-    more = ("train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}")
+    more = ("train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}", "train.evaluate=true")
     done, other = run_ranks(2, *words(corpus, tmp_path, *more))
     assert done.returncode == other.returncode == 0, done.stderr + other.stderr
     assert f"2 processes ({kind}), micro-batch 6 sequences" in done.stdout
@@ -150,6 +151,19 @@ def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path,
     for row in log_rows(finished)[1:]:
         ours = [other["loss"] for other in rows if row["step"] - 10 < other["step"] <= row["step"]]
         assert sum(ours) / len(ours) == pytest.approx(row["loss"], rel=3e-2)
+    assert_measured_as_from_disk(RunDirectory(tmp_path / "nano" / "n0-1xC"))
+
+
+def assert_measured_as_from_disk(run: RunDirectory) -> None:
+    """What the processes measured together in the loop is what one process measures on the last checkpoint."""
+    assert run.measured_steps() == run.checkpoint_steps()
+    last = run.metrics_file(run.checkpoint_steps()[-1])
+    live, losses = dict(np.load(last.with_suffix(".npz"))), json.loads(last.read_text())["lm_loss"]
+    done = run_module("-m", "evaluate", str(run.checkpoint(run.checkpoint_steps()[-1])), "--force")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(last.read_text())["lm_loss"] == losses
+    for key, stored in np.load(last.with_suffix(".npz")).items():
+        np.testing.assert_array_equal(stored, live[key])
 
 
 def test_a_run_goes_on_with_other_processes_and_another_kind(corpus: Path, tmp_path: Path, hold: Hold) -> None:

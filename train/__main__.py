@@ -67,10 +67,9 @@ def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirect
         if config.train.evaluate:
             from evaluate.hook import make_hook
 
-    if not is_main_process():
-        return 0 if build_trainer(config, rung, mix, run).train() else EXIT_PREEMPTED
-    begin(node, rung, run, identity)
-    with recorded(run, devices=devices()):
+    if is_main_process():
+        begin(node, rung, run, identity)
+    with recorded(run, devices=devices()) if is_main_process() else contextlib.nullcontext():
         trainer = build_trainer(config, rung, mix, run)
         if config.train.evaluate:
             trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)

@@ -65,8 +65,8 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
 
 
 def _accelerator(config: Config) -> Accelerator:
-    # The other processes wait while the first one measures a checkpoint or the disk is slow.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    # The longest wait for another process: plans are made by the first one, and disks are slow.
+    patience = InitProcessGroupKwargs(timeout=timedelta(minutes=15))
     return Accelerator(
         mixed_precision=_precision(config), cpu=not torch.cuda.is_available(), kwargs_handlers=[patience]
     )

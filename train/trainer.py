@@ -237,7 +237,7 @@ class Trainer:
             "tokens": step * self.rung.hparams.batch_tokens,
             "lr": self.rung.hparams.lr_at(step),
         }
-        if self.accelerator.is_main_process and self.on_checkpoint is not None:
+        if self.on_checkpoint is not None:  # the processes share the work
             with self._clock_stopped():
                 self.on_checkpoint(info, self.run)
 
