@@ -10,18 +10,12 @@ from typing import Any
 
 from ladder.cluster import Cluster, Gpu
 from ladder.errors import UserError
+from ladder.memory import ADAM_BYTES, USABLE, largest_micro_batch, sequence_bytes, training_bytes
 from ladder.rung import Ladder, Rung, Target
 from ladder.settings import TrainSettings
 
-ADAM_BYTES = 12
-"""A resume state, per parameter: fp32 weight and two moments."""
-
 CPU_FLOPS_LIMIT = 1e16
 """Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take almost four days."""
-
-_TRAINING_BYTES = ADAM_BYTES + 4 + 4  # on the device, per parameter: with the gradient and DDP's bucket of it
-_LOGIT_BYTES = 8 * 2**28  # `train/loss.py`: so many logits at once, in bf16 and fp32, and their gradient
-_USABLE = 0.92  # of a device's memory: the rest is CUDA's own and fragmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +136,11 @@ class Costs:
     def _micro_batch(self, rung: Rung, share: int) -> int:
         if self.train.micro_batch:
             return self.train.micro_batch
-        return 1 if self.train.parallel == "fsdp2" else _micro_batch(rung, share, self.cluster.gpu)
+        if self.train.parallel == "fsdp2":
+            return 1
+        sequence = sequence_bytes(rung.shape, rung.hparams.sequence_length)
+        room = USABLE * self.cluster.gpu.memory_gb * 1e9 - training_bytes(rung.shape)
+        return largest_micro_batch(share, sequence, room)
 
     def _kept(self, checkpoints: int) -> int:
         """Checkpoints on disk at once: one more than are kept, while the newest is written."""
@@ -164,22 +162,6 @@ def make_plan(ladder: Ladder, rungs: Sequence[Rung], target: Target, costs: Cost
         followers=0 if cluster.slurm is None else cluster.evaluators,
         on_gpus=asked or sum(rung.flops_6nd for rung in rungs) > CPU_FLOPS_LIMIT,
     )
-
-
-def _micro_batch(rung: Rung, share: int, gpu: Gpu) -> int:
-    """Sequences that fit a GPU beside weights, gradients and moments, halving from the whole share as the trainer does.
-
-    A layer keeps about 18 values of width d and 4 of the SwiGLU's width per token for the backward pass (measured:
-    32d at ffn = 4d), in bf16.
-    """
-    shape, tokens = rung.shape, rung.hparams.sequence_length
-    fixed = _TRAINING_BYTES * shape.total_parameters + _LOGIT_BYTES
-    sequence = 2 * tokens * shape.n_layers * (18 * shape.d_model + 4 * shape.ffn_hidden)
-    room = _USABLE * gpu.memory_gb * 1e9 - fixed
-    micro_batch = share
-    while micro_batch > 1 and micro_batch * sequence > room:
-        micro_batch = -(-micro_batch // 2)
-    return micro_batch
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

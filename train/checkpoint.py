@@ -21,7 +21,7 @@ from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.plan import ADAM_BYTES
+from ladder.memory import ADAM_BYTES
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
 from ladder.writing import atomic_directory, remove_directory

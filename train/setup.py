@@ -22,28 +22,31 @@ from ladder.rundir import RunDirectory, find_runs
 from ladder.rung import Ladder, Rung
 from ladder.settings import Config
 from train.checkpoint import check_disk
-from train.model import LossModel, build_model, model_config
+from train.micro_batch import find_micro_batch
+from train.model import LossModel, build_model, compile_blocks, model_config
 from train.order import BatchOrder
 from train.trainer import Settings, Trainer
 
 RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data_fingerprint", "git_revision")
-_CPU_MICRO_BATCH_TOKENS = 16384  # beyond this a CPU gains nothing and only needs more memory
 
 
 def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
-    """Raises UserError for a disk that is too full, or a sequence too large for the GPU."""
+    """Raises UserError for a disk that is too full, a sequence too large for the GPU, or no compiler."""
     ladder, accelerator = ladder_from_config(config), _accelerator(config)
     recipe = ladder.recipe
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
     shape = model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
     model = build_model(shape, int(config.seed)).to(accelerator.device)
-    if config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda"):
-        for block in model.model.layers:
-            block.compile()
+    compiled = config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda")
+    if compiled:
+        compile_blocks(model)
+    document_end = tokenizer.eos_token_id if config.train.document_mask else None
+    static = compiled and accelerator.device.type == "cuda"
     branches = branch_steps(rung, ladder)
     check_disk(rung, run, config.train.keep_checkpoints, branches, _weights_dtype(config).itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
-    micro_batch = _micro_batch(config, model, accelerator, share, recipe.sequence_length)
+    wrapped = LossModel(model, recipe.z_loss, document_end, static)
+    micro_batch = _micro_batch(config, wrapped, rung, accelerator, share)
     record = run.record()
     if accelerator.is_main_process:
         _say_how(config, accelerator, run, micro_batch, share)
@@ -52,16 +55,26 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
         recipe=recipe,
         run=run,
         model=model,
+        wrapped=wrapped,
         tokenizer=tokenizer,
         order=BatchOrder(mix, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
         rung_info={key: getattr(record, key) for key in RUNG_KEYS},
         settings=_settings(config, accelerator, micro_batch),
-        document_end=tokenizer.eos_token_id if config.train.document_mask else None,
         branch_steps=branches,
         start_from=find_branch(rung, run, record),
         wandb_run=_start_wandb(config, rung, run, record) if accelerator.is_main_process else None,
     )
+
+
+def _micro_batch(config: Config, wrapped: LossModel, rung: Rung, accelerator: Accelerator, share: int) -> int:
+    """Sequences a pass, of this process's share of the batch."""
+    if config.train.micro_batch:
+        return int(config.train.micro_batch)
+    if config.train.parallel == "fsdp2":  # made for what no single device holds: there is nothing to try it on
+        return 1
+    length = rung.hparams.sequence_length
+    return find_micro_batch(wrapped, rung.shape, accelerator, share, length, copied=config.train.evaluate)
 
 
 def _accelerator(config: Config) -> Accelerator:
@@ -127,47 +140,6 @@ def _weights_dtype(config: Config) -> torch.dtype:
 def _precision(config: Config) -> str:
     chosen = config.train.precision
     return "bf16" if chosen == "bf16" or (chosen == "auto" and torch.cuda.is_available()) else "no"
-
-
-def _micro_batch(config: Config, model: Any, accelerator: Accelerator, share: int, sequence_length: int) -> int:
-    """Sequences a pass, of this process's share of the batch."""
-    if config.train.micro_batch:
-        return int(config.train.micro_batch)
-    if config.train.parallel == "fsdp2":  # made for what no single device holds: there is nothing to try it on
-        return 1
-    return _largest_micro_batch(model, accelerator, share, sequence_length)
-
-
-def _largest_micro_batch(model: Any, accelerator: Accelerator, share: int, sequence_length: int) -> int:
-    """The largest number of sequences, halving from the whole share, whose forward and backward pass fit."""
-    if accelerator.device.type != "cuda":
-        return max(1, min(share, _CPU_MICRO_BATCH_TOKENS // sequence_length))
-    micro_batch = share
-    while not _fits(model, accelerator, micro_batch, sequence_length):
-        if micro_batch == 1:
-            raise UserError("one sequence does not fit this GPU's memory; use a larger GPU or a smaller size")
-        micro_batch = -(-micro_batch // 2)
-    own_size = torch.tensor([micro_batch], device=accelerator.device)
-    return int(accelerator.gather(own_size).min().item())
-
-
-def _fits(model: Any, accelerator: Accelerator, micro_batch: int, sequence_length: int) -> bool:
-    try:
-        # What will be there beside weights and gradients: AdamW's two moments, and DDP's buckets.
-        extra = 2 if accelerator.num_processes == 1 else 3
-        held = [torch.empty_like(parameter) for parameter in model.parameters() for _ in range(extra)]
-        tokens = torch.zeros(micro_batch, sequence_length, dtype=torch.long, device=accelerator.device)
-        for _ in range(2):  # the second pass meets the gradients of the first
-            with accelerator.autocast():
-                loss = LossModel(model, 0.0)(tokens, 0.0)[0]
-            loss.backward()
-        del held
-        return True
-    except torch.cuda.OutOfMemoryError:
-        return False
-    finally:
-        model.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()
 
 
 def _start_wandb(config: Config, rung: Rung, run: RunDirectory, record: RunRecord) -> Any:

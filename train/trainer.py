@@ -70,7 +70,7 @@ class Settings:
 class Trainer:
     """Trains `rung` from its newest resume state, else from `start_from`, else from step 1, to its last step.
 
-    document_end: the id that closes a document, where attention is to stay inside documents; None for no mask.
+    wrapped: `model` and its loss.
     branch_steps: where shorter runs of a WSD ladder branch off; their states are kept.
     start_from: the state of a longer WSD run at this run's first decaying step.
     """
@@ -79,12 +79,12 @@ class Trainer:
     recipe: Recipe
     run: RunDirectory
     model: Olmo2ForCausalLM
+    wrapped: LossModel
     tokenizer: PreTrainedTokenizerBase
     order: BatchOrder
     accelerator: Accelerator
     rung_info: dict[str, Any]
     settings: Settings
-    document_end: int | None = None
     branch_steps: tuple[int, ...] = ()
     start_from: Path | None = None
     wandb_run: Any = None
@@ -102,9 +102,8 @@ class Trainer:
                 f"train.parallel=fsdp2: {self.accelerator.num_processes} processes cannot share a batch of "
                 f"{self.rung.hparams.batch_sequences} sequences evenly; start a number of processes that divides it"
             )
-        wrapped = LossModel(self.model, self.recipe.z_loss, self.document_end)
         build = functools.partial(build_optimizer, recipe=self.recipe, hparams=self.rung.hparams)
-        self._parallel = parallelise(self.settings.parallel, self.accelerator, wrapped, build)
+        self._parallel = parallelise(self.settings.parallel, self.accelerator, self.wrapped, build)
         self._wrapped, self._optimizer = self._parallel.module, self._parallel.optimizer
         self._step = 0
         self._clock, self._clock_step = time.perf_counter(), 0
