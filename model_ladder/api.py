@@ -143,6 +143,7 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
     Raises:
         UserError: an unknown task; a ladder that holds no smaller one of 5 runs with a dearer run beyond.
     """
+    ladder = ladder.narrowed(tasks)
     study, studies = studied(ladder, ladder.tasks(tasks))
     methods = method_errors(ladder, study, studies)
     parts = []

@@ -24,14 +24,21 @@ class Severity(StrEnum):
 
 # Code: words, with the note's values in braces; a list of names is cut to its first few.
 TEXTS = {
-    "few-rungs": "only {count} rungs: the five coefficients of step 1 are not determined",
+    "few-rungs": (
+        "only {count} rungs: they do not determine the five coefficients of the paper's step 1, so that its method is "
+        "shown only when asked for (--method paper)"
+    ),
     "one-value": "only one {what}: the fit cannot tell how loss changes with it",
     "unfinished": "no final checkpoint measured: {runs}",
     "not-measured": "not measured: {rungs}",
+    "columns-absent": "{source} has no column {columns}, which the mapping names: not measured there",
+    "metrics-unread": "left out, as metrics: of the mapping does not name them: {metrics}",
+    "runs-empty": "left out, as nothing was measured of them: {runs}",
     "no-rungs": "{count} measured runs are no rungs of ladder {ladder} and not fitted (--sizes, --multiples): {runs}",
     "dearer-runs": "not fitted, as they take no less compute than {target}: {runs}",
-    "tasks-by-name": "{tasks} left out: no steady scaling on the paper's ladder (section 2.3); --tasks takes them in",
     "tasks-unread": "left out, without an accuracy that is known (acc, acc_norm): {tasks}",
+    "subjects-unread": "left out, as the other subjects of their category of MMLU were not measured: {tasks}",
+    "rungs-incomplete": "not fitted, without an accuracy of {tasks}: {runs}",
     "tasks-without-feature": "left out by method {method}, as some rung lacks the loss it needs: {tasks}",
     "task-incomplete": "{tasks} left out: not measured in {runs}",
     "task-loss-incomplete": "no task loss of {tasks} in {runs}: the member task loss takes no part there",
@@ -56,6 +63,10 @@ TEXTS = {
         "the back-tests reach {reached:.1f} beyond theirs"
     ),
     "at-bound": "step 1: {coefficients} at the lower bound",
+    "paper-at-bound": "method paper: {coefficients} of step 1 at the lower bound",
+    "paper-starts-disagree": (
+        "method paper: starts of step 1 disagree (objective {lower:.0%} lower, loss at 100x compute {shift:+.1%})"
+    ),
     "starts-disagree": "step 1: starts disagree (objective {lower:.0%} lower, loss at 100x compute {shift:+.1%})",
 }
 

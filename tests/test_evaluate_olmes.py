@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from evaluate import olmes
-from evaluate.olmes import MMLU_CATEGORIES, MMLU_SUBJECTS, OlmesSource
+from evaluate.olmes import OlmesSource
 from evaluate.plan import make_plan
 from evaluate.tasks import Document
 from evaluate.tokenizer import Encoder, dolma2_file
-from ladder.benchmarks import BENCHMARKS
+from ladder.benchmarks import BENCHMARKS, MMLU_CATEGORIES, MMLU_SUBJECTS
 from ladder.errors import UserError
 
 

@@ -16,7 +16,7 @@ from predict.analyses.compute import compute_errors
 from predict.analyses.variance import ladder_noise
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
-from predict.methods.paper import PAPER
+from predict.measured.tasks import EIGHT
 from predict.reproduction.printed import Printed
 from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
@@ -80,7 +80,7 @@ def test_noise_between_reruns_is_measured(everything: Measured) -> None:
 def test_advice_ranks_size_over_length_and_goes_no_smaller(shared: Path) -> None:
     path = shared / "olmo-ladder" / "runs"
     data = load_ladder(path, sizes=["190M", "370M", "760M"], multiples=[1, 2, 5])
-    found = {one.name: one for one in advise(data, load_target("7B-4T"), PAPER.tasks(data), 3e21).candidates}
+    found = {one.name: one for one in advise(data, load_target("7B-4T"), data.tasks(EIGHT), 3e21).candidates}
     order = sorted(found, key=lambda name: -found[name].reduction)
     assert order[0] == "1.3B-10xC" and order.index("1.3B-5xC") < order.index("760M-10xC") < order.index("190M-10xC")
     assert found["1.3B-10xC"].reduction == pytest.approx(0.40, abs=0.02)

@@ -23,13 +23,14 @@ from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
 from predict.measured.rungs import measured_ladder
 from predict.measured.table import table_of
+from predict.measured.tasks import EIGHT
 from predict.methods import law_file
 from predict.methods.base import Estimate, Prediction, mean_error
 from predict.methods.ensemble import Ensemble
 from predict.methods.fits import predict_target
 from predict.methods.gate import verdict
 from predict.methods.intervals import quantile
-from predict.methods.paper import PAPER, Paper
+from predict.methods.paper import Paper
 from predict.methods.splits import splits
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -53,7 +54,7 @@ def numbers(estimate: Estimate) -> list[float]:
 
 def errors(data: Measured, target: str) -> tuple[float, list[Prediction]]:
     """Over the paper's eight tasks."""
-    predictions = predict_target(data, load_target(target), tasks=[task.name for task in PAPER.tasks(data)])
+    predictions = predict_target(data, load_target(target), tasks=EIGHT)
     error = mean_error(predictions)
     assert error is not None
     return error, predictions

@@ -16,6 +16,7 @@ from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
+from predict.measured.tasks import EIGHT
 from predict.methods import law_file
 from predict.methods.fits import predict_target
 from predict.methods.paper import PAPER, FittedPaper, TaskLaw
@@ -37,7 +38,7 @@ def olmo(shared: Path) -> Measured:
 
 @pytest.fixture(scope="module")
 def fitted(olmo: Measured) -> FittedPaper:
-    return PAPER.fit(olmo, PAPER.tasks(olmo))
+    return PAPER.fit(olmo, olmo.tasks(EIGHT))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_the_ladder_is_the_papers_sixteen_runs(olmo: Measured) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_chained_predictions_equal_the_reference(olmo: Measured, reference: dict[str, Any], target: str) -> None:
-    predictions = predict_target(olmo, load_target(target), "paper")
+    predictions = predict_target(olmo, load_target(target), "paper", EIGHT)
     assert [p.task for p in predictions] == list(reference)
     for p in predictions:
         step2, step1 = reference[p.task]["s2_rc_bpb"][target], reference[p.task]["s1_rc_bpb"][target]
@@ -93,14 +94,14 @@ def test_variants_equal_the_reference(
     olmo: Measured, reference: dict[str, Any], target: str, method: str, key: str, tolerance: float
 ) -> None:
     # TaskCE: the published solver stops on a flat ridge, where rounding noise decides the last digits.
-    for p in predict_target(olmo, load_target(target), method):
+    for p in predict_target(olmo, load_target(target), method, EIGHT):
         values = reference[p.task]
         expected = values["s1_flops"][target]["chained"] if key == "flops" else values[f"s2_{key}"][target]["chained"]
         assert p.accuracy.value == pytest.approx(expected, abs=tolerance), p.task
 
 
 def test_single_step_equals_the_reference(olmo: Measured, reference: dict[str, Any]) -> None:
-    for p in predict_target(olmo, load_target("7B-4T"), "paper-single"):
+    for p in predict_target(olmo, load_target("7B-4T"), "paper-single", EIGHT):
         # OpenBookQA has a flat optimum: the paper's own number depends on the SciPy release.
         tolerance = 5e-3 if p.task == "openbookqa" else 1e-4
         assert p.accuracy.value == pytest.approx(reference[p.task]["single"]["7B-4T"]["pred"], abs=tolerance), p.task
@@ -111,7 +112,7 @@ def test_shipped_laws_are_what_this_code_fits(olmo: Measured, laws: dict[str, Ta
     assert list(shipped.provenance.runs) == [run.name for run in olmo.rungs]
     for name in TARGETS:
         target = load_target(name)
-        for p in shipped.predict(target, "paper", []):
+        for p in shipped.predict(target, "paper", EIGHT):
             law = laws[p.task]
             assert p.accuracy.value == pytest.approx(law.accuracy(target.n, target.d), abs=1e-5)
             assert p.actual == pytest.approx(olmo.actual(target, law.task, 5), abs=1e-12)

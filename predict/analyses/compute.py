@@ -143,11 +143,11 @@ def main(argv: list[str]) -> None:
     known, overrides = command_line.parse(options, argv)
     if known.by not in AXES:
         raise unknown("axis", known.by, AXES)
-    method = method_named(known.method)
+    method_named(known.method)
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     data = data.below(target)
-    tasks = method.tasks(data, known.tasks)
+    tasks = data.tasks(known.tasks)
     steps = compute_errors(data, target, tasks, known.by, known.method)
     table = compute_table(steps, target, tasks, known.by, known.method)
     command_line.show(known.form, table)

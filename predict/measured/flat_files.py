@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +37,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 def read_csv(path: Path, mapping: Mapping) -> Reading:
     """Raises UserError naming the file, and the row where one is at fault."""
-    return Reading(table=tidy(read_frame(path), mapping, str(path)))
+    return tidy(read_frame(path), mapping, str(path))
 
 
 def read_parquet(path: Path, mapping: Mapping) -> Reading:
@@ -49,7 +49,8 @@ def read_parquet(path: Path, mapping: Mapping) -> Reading:
         raise UserError(f"{path} is not a Parquet file: {shortened(str(error), 100)}") from None
     kept = (content.schema.metadata or {}).get(_ABOUT)
     about = About() if kept is None else bind(About, parse_json(kept.decode("utf-8", "replace"), str(path)), str(path))
-    return Reading(table=tidy(frame, mapping, str(path)), about=about)
+    read = tidy(frame, mapping, str(path))
+    return replace(read, about=replace(about, notes=(*about.notes, *read.about.notes)))
 
 
 def write_parquet(reading: Reading, path: Path) -> None:

@@ -114,6 +114,17 @@ class Measured:
         found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
         return replace(self, rungs=tuple(keep), notes=found).checked()
 
+    def narrowed(self, names: Iterable[str] = ()) -> Measured:
+        """Where every task lacks some rung: the rungs that have the task, of those called `names`, that most have."""
+        asked = self._asked(names)
+        if not asked or any(self.everywhere(task, "rc_acc") for task in asked):
+            return self
+        lacking = {task.name: self._lacking(task, "rc_acc") for task in asked}
+        best = min(asked, key=lambda task: len(lacking[task.name]))
+        left = warning("rungs-incomplete", runs=lacking[best.name], tasks=[best.name])
+        rungs = tuple(run for run in self.rungs if run.has(best, "rc_acc"))
+        return replace(self, rungs=rungs, notes=(*self.notes, left)).checked()
+
     def checked(self) -> Measured:
         """Raises UserError where there are too few rungs to fit."""
         if len(self.rungs) < MINIMUM_RUNGS:

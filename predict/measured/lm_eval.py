@@ -2,17 +2,22 @@
 
 The harness does not know what a checkpoint is of. `runs.csv` in the folder says it, a line per model as the harness
 names it: `model,run,n,d` and, for checkpoints from within a run, `step,tokens`; `size` and `ladder` if wanted, and
-`chance`, the accuracy of guessing, for tasks of which nothing else says it.
+`chance`, the accuracy of guessing, for tasks of which nothing else says it. A checkpoint that was evaluated with
+`revision=step1000` is `OWNER/NAME@step1000`, or `OWNER/NAME` where there is no other of that model.
 
 The accuracy of guessing is that of a known benchmark; else 1 / choices as counted in `samples_TASK_*.jsonl` beside the
 results (`--log_samples`); of a group of tasks the mean over its tasks. `tasks:` of a `--mapping` goes before all.
+
+MMLU's 57 subjects are its four categories, each the mean over the questions of its subjects; they are measured only
+where all of a category's subjects are.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,9 @@ from ladder.errors import UserError, did_you_mean, shortened
 from ladder.reading import parse_json, read
 from predict.measured import mapping as mappings
 from predict.measured.flat_files import read_frame
+from predict.measured.mmlu_subjects import Subjects
 from predict.measured.reader import About, Reader, Reading
-from predict.measured.tasks import CHANCE, ITEMS, MMLU_WEIGHTS
+from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import note
 
 RUNS = "runs.csv"
@@ -79,29 +85,33 @@ class _Sample:
 
 def read_lm_eval(directory: Path, mapping: mappings.Mapping) -> Reading:
     """Raises UserError where runs.csv is absent or lacks a model, or a results file is not the harness's."""
-    models = _models(directory / RUNS)
+    models = _Lines(path=directory / RUNS, by_model=_models(directory / RUNS))
     rows: list[dict[str, Any]] = []
     unread: set[str] = set()
     chances: dict[str, float] = {}
+    subjects: dict[str, Subjects] = {}
     for path in sorted(directory.rglob("results_*.json")):
         content = _content(path)
-        model = _model(content, path)
-        if model not in models:
-            raise UserError(
-                f'{path}: the model "{shortened(model)}" has no line in {directory / RUNS}; '
-                f"{did_you_mean(model, models)}"
-            )
-        own = {name: value for name, value in models[model].items() if name != "chance"}
-        facts = _Facts(content=content, folder=path.parent, fallback=models[model].get("chance"), counted=chances)
+        line = models.of(content, path)
+        own = {name: value for name, value in line.items() if name != "chance"}
+        facts = _Facts(content=content, folder=path.parent, fallback=line.get("chance"), counted=chances)
+        here = subjects.setdefault(json.dumps(own, sort_keys=True), Subjects(own=own))
         for name, result in content.results.items():
             measured = list(_rows(name, result, facts))
+            if here.took(name, measured):
+                continue
             rows += [own | row for row in measured]
-            if not measured and result.keys() - {"alias"} and not _subject(name):
+            if not measured and result.keys() - {"alias"}:
                 unread.add(name)
+    for one in subjects.values():
+        rows += one.rows()
+    partial = sorted(set().union(*(one.unread() for one in subjects.values())))
     if not rows:
         raise UserError(f"{directory}: no accuracy (acc, acc_norm) and no bits_per_byte in any results file")
-    notes = (note("tasks-unread", tasks=sorted(unread)),) if unread else ()
-    return Reading(table=mappings.tidy(pd.DataFrame(rows), mapping, str(directory)), about=About(notes=notes))
+    notes = [note("tasks-unread", tasks=sorted(unread))] if unread else []
+    notes += [note("subjects-unread", tasks=partial)] if partial else []
+    read = mappings.tidy(pd.DataFrame(rows), mapping, str(directory))
+    return replace(read, about=About(notes=(*notes, *read.about.notes)))
 
 
 def _models(path: Path) -> dict[str, dict[str, Any]]:
@@ -131,15 +141,45 @@ def _content(path: Path) -> _Results:
     return bind(_Results, value | {"counts": value.get("n-samples", {})}, str(path))
 
 
-def _model(content: _Results, path: Path) -> str:
-    """The model as the harness names it: `model_name`, else pretrained=… of its arguments, else the folder."""
-    if content.model_name:
-        return content.model_name
-    arguments = content.config.model_args or ""
-    if isinstance(arguments, dict):
-        return str(arguments.get("pretrained", path.parent.name))
-    words = [word.partition("=") for word in arguments.split(",")]
-    return next((value for key, _, value in words if key == "pretrained"), path.parent.name)
+@dataclass(frozen=True, kw_only=True)
+class _Lines:
+    """The lines of runs.csv by model, and which revision each of those was that are named without one."""
+
+    path: Path
+    by_model: dict[str, dict[str, Any]]
+    revisions: dict[str, str] = field(default_factory=dict)
+
+    def of(self, content: _Results, file: Path) -> dict[str, Any]:
+        """The line of a results file's model: as `model_name` or pretrained=… names it, else its folder.
+
+        Raises UserError where it has none, or the same as another revision of that model.
+        """
+        arguments = _arguments(content)
+        model = content.model_name or arguments.get("pretrained") or file.parent.name
+        revision = arguments.get("revision", "main")
+        if (named := f"{model}@{revision}") in self.by_model:
+            return self.by_model[named]
+        if model not in self.by_model:
+            wanted = model if revision == "main" else named
+            raise UserError(
+                f'{file}: the model "{shortened(wanted)}" has no line in {self.path}; '
+                f"{did_you_mean(wanted, self.by_model)}"
+            )
+        if self.revisions.setdefault(model, revision) != revision:
+            raise UserError(
+                f"{file}: revisions {self.revisions[model]} and {revision} of {shortened(model)} have one line in "
+                f"{self.path}; give each its own, such as {shortened(named)}"
+            )
+        return self.by_model[model]
+
+
+def _arguments(content: _Results) -> dict[str, str]:
+    """What the harness was called with: `pretrained=…,revision=…`."""
+    given = content.config.model_args or ""
+    if isinstance(given, dict):
+        return {key: str(value) for key, value in given.items() if value is not None}
+    words = [word.partition("=") for word in given.split(",")]
+    return {key.strip(): value for key, _, value in words if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +244,8 @@ def _choices(path: Path) -> Iterator[int]:
                 yield len(sample.arguments)
 
 
-def _subject(name: str) -> bool:
-    """Whether it is one of MMLU's 57 subjects; their groups are kept."""
-    return name.startswith("mmlu_") and name not in MMLU_WEIGHTS
-
-
 def _rows(name: str, result: Mapping[str, Any], facts: _Facts) -> Iterator[dict[str, Any]]:
     """The primary accuracy is the length-normalised one where the task reports it."""
-    if _subject(name):
-        return
     values = {
         key.partition(",")[0]: value
         for key, value in result.items()

@@ -108,7 +108,8 @@ def load_frame(
     """As `load_ladder`, of rows that are in memory already; errors quote their index."""
     source = Path("the DataFrame")
     rows = frame.rename_axis(index="row")
-    table = _one_corpus(tidy(rows, read_mapping(mapping), str(source)), corpus, source)
+    read = tidy(rows, read_mapping(mapping), str(source))
+    table = _one_corpus(read.table, corpus, source)
     settings = bind(LadderSettings, ladder_node(None, ()), "ladder")
     return measured_ladder(
         table,
@@ -118,6 +119,7 @@ def load_frame(
         ladder=None,
         sizes=sizes,
         multiples=multiples,
+        notes=read.about.notes,
     )
 
 

@@ -8,28 +8,46 @@
     measurements:         # for tables with a column per measurement: their column: what it holds
       arc_easy_acc: {task: arc_easy, metric: rc_acc, split: test, chance: 0.25, items: 2376}
       c4_loss: {task: c4_en, metric: lm_loss}
+    metrics:              # for long tables: their name of a metric: ours; of several that mean the same, the first
+      acc_norm: rc_acc    # that a task has; what is not listed is left out
+      acc: rc_acc
+    units:                # what one of theirs is in ours: parameters and tokens, and values by our metric
+      n: 1e9
+      tokens: 1e9
+      rc_acc: 0.01
     tasks:                # what the measurements do not say of a task: the accuracy of guessing, how many questions
       sciq: {chance: 0.25, items: 1000}
 
 Required in the end: run, n, and d or tokens; and task, metric, value unless `measurements` says where they are. The
 rest has defaults: d is the run's largest tokens, tokens is d (final checkpoints only), step counts a run's rows by
 tokens, size is N in words, split is val, items and chance are those of the task where it is a known one. A
-measurement whose cell is empty was not made.
+measurement whose cell is empty was not made. Numbers of parameters and tokens may be written as 7B. What a file lacks
+of the columns named here is left out with a note, so that one mapping serves several files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ladder.bind import Share, Whole, bind
+from ladder.bind import Positive, Share, Whole, bind
 from ladder.errors import UserError, unknown
 from ladder.reading import read_yaml
-from predict.measured.table import ACCURACIES, COLUMNS, NUMBERS, Metric, check, numbers
+from predict.measured.reader import About, Reading
+from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NUMBERS, Metric, check, numbers
 from predict.measured.tasks import CHANCE, ITEMS
+from predict.notes import Note, warning
+
+REQUIRED = ("run", "n", "task", "metric", "value")
+NEAR = 0.8  # likeness of two names from which one is taken for a slip of the other
+SMALLEST = {"n": 1e3, "d": 1e5, "tokens": 1e5}  # the largest of a table below that are in thousands, or billions
+Scaled = Literal["n", "d", "tokens"] | Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +71,8 @@ class TaskFacts:
 class Mapping:
     columns: dict[str, str] = field(default_factory=dict)
     measurements: dict[str, Measure] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    units: dict[Scaled, Positive] = field(default_factory=dict)
     tasks: dict[str, TaskFacts] = field(default_factory=dict)
 
 
@@ -62,6 +82,8 @@ class _File:
 
     columns: dict[str, str] | None = None
     measurements: dict[str, Measure] | None = None
+    metrics: dict[str, Metric] | None = None
+    units: dict[Scaled, Positive] | None = None
     tasks: dict[str, TaskFacts] | None = None
 
 
@@ -73,34 +95,78 @@ def read_mapping(path: Path | None) -> Mapping:
     for name in content.columns or {}:
         if name not in COLUMNS:
             raise unknown(f"column in {path}", name, COLUMNS)
-    return Mapping(columns=content.columns or {}, measurements=content.measurements or {}, tasks=content.tasks or {})
+    return Mapping(**{name: tables or {} for name, tables in vars(content).items()})
 
 
-def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
-    """The measurement table of someone's rows; an index named "row" is quoted in errors.
+def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
+    """The measurement table of someone's rows, with notes on what of them is not in it.
+
+    An index named "row" is quoted in errors.
 
     Raises:
         UserError: a column that is missing, and all that `predict.measured.table.check` refuses.
     """
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    mapping, notes = _present(frame.columns, mapping, source)
     frame = _renamed(frame, mapping, source)
+    runs = frame["run"] if "run" in frame.columns else None
     if mapping.measurements:
         frame = _long(frame, mapping, source)
-    for name in ("run", "n", "task", "metric", "value"):
+    for name in REQUIRED:
         if name not in frame.columns:
             raise UserError(
                 f"{source}: missing column {name}; name it in --mapping (see pydoc predict.measured.mapping)"
             )
     frame = frame[frame["value"].notna()]  # an empty cell was not measured
+    if mapping.metrics:
+        frame, left_out = _our_metrics(frame, mapping)
+        notes += left_out
     if frame.empty:
         raise UserError(f"{source} holds no measurements")
-    return check(_completed(frame, mapping, source), source)
+    empty = [] if runs is None else [str(run) for run in runs.dropna().unique() if run not in set(frame["run"])]
+    notes += [warning("runs-empty", runs=empty)] if empty else []
+    table = check(_completed(frame, mapping, source), source)
+    return Reading(table=table, about=About(notes=tuple(notes)))
+
+
+def _present(names: Collection[str], mapping: Mapping, source: str) -> tuple[Mapping, list[Note]]:
+    """The mapping without the columns that the table lacks, and a note on them.
+
+    Raises UserError for one that nothing goes without, and for what looks like a slip of the pen.
+    """
+    unused = set(names) - set(mapping.columns.values()) - set(mapping.measurements)
+    columns = {ours: theirs for ours, theirs in mapping.columns.items() if theirs in names}
+    measurements = {theirs: one for theirs, one in mapping.measurements.items() if theirs in names}
+    for ours, theirs in mapping.columns.items():
+        if ours not in columns and (ours in REQUIRED or _near(theirs, unused)):
+            raise unknown(f"column of {source} (for {ours})", theirs, names)
+    absent = [theirs for theirs in mapping.measurements if theirs not in measurements]
+    for theirs in absent:
+        if not measurements or _near(theirs, unused):
+            raise unknown(f"column of {source}", theirs, names)
+    absent = [theirs for ours, theirs in mapping.columns.items() if ours not in columns] + absent
+    notes = [warning("columns-absent", columns=absent, source=source)] if absent else []
+    return replace(mapping, columns=columns, measurements=measurements), notes
+
+
+def _near(word: str, known: Collection[str]) -> bool:
+    return bool(difflib.get_close_matches(word[:200], list(known), n=1, cutoff=NEAR))
+
+
+def _our_metrics(frame: pd.DataFrame, mapping: Mapping) -> tuple[pd.DataFrame, list[Note]]:
+    """The rows under our names of metrics: of several that mean the same, the first that a task has."""
+    known = {name: name for name in (*ACCURACIES, *LOSSES)} | mapping.metrics
+    theirs, task = frame["metric"].map(str), frame["task"].map(str)
+    ours = theirs.map(known)
+    places = {name: place for place, name in enumerate(known)}
+    place = theirs.map(places)
+    first = place.groupby([task, ours]).transform("min")
+    unread = sorted(set(theirs[ours.isna()]))
+    notes = [warning("metrics-unread", metrics=unread)] if unread else []
+    return frame.assign(metric=ours)[ours.notna() & (place == first)], notes
 
 
 def _renamed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
-    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    for ours, theirs in mapping.columns.items():
-        if theirs not in frame.columns:
-            raise unknown(f"column of {source} (for {ours})", theirs, frame.columns)
     if len(set(mapping.columns.values())) < len(mapping.columns):
         raise UserError(f"--mapping gives one column of {source} two meanings")
     frame = frame.drop(columns=[ours for ours, theirs in mapping.columns.items() if ours != theirs], errors="ignore")
@@ -115,8 +181,6 @@ def _long(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
     keep = [name for name in COLUMNS if name in frame.columns]
     parts = []
     for column, measure in mapping.measurements.items():
-        if column not in frame.columns:
-            raise unknown(f"column of {source}", column, frame.columns)
         filled = frame[frame[column].notna()]
         part = filled[keep].assign(task=measure.task, split=measure.split, metric=measure.metric)
         part = part.assign(items=measure.items, value=numbers(filled[column], column, source))
@@ -134,6 +198,7 @@ def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFra
     for name in NUMBERS:
         if name in frame.columns:
             frame[name] = numbers(frame[name], name, source)
+    frame = _scaled(frame, mapping, source)
     group = [frame[name].map(str) for name in ("ladder", "run")]
     if "d" not in frame.columns:
         frame["d"] = frame["tokens"].groupby(group).transform("max")
@@ -144,6 +209,20 @@ def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFra
     if "size" not in frame.columns:
         frame["size"] = frame["n"].map(size_name)
     return _facts(frame, mapping)
+
+
+def _scaled(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
+    """In our units. Raises UserError where parameters or tokens can hardly be in units of one."""
+    for name, smallest in SMALLEST.items():
+        if name in frame.columns and name in mapping.units:
+            frame[name] = frame[name] * mapping.units[name]
+        elif name in frame.columns and 0 < frame[name].max() < smallest:
+            raise UserError(
+                f"{source}: {name} is at most {frame[name].max():g}; if that is in billions, say so in --mapping: "
+                f"units: {{{name}: 1e9}} (1 where it is not)"
+            )
+    factor = frame["metric"].map(mapping.units).astype(float).fillna(1.0)
+    return frame.assign(value=frame["value"] * factor)
 
 
 def _facts(frame: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:

@@ -8,6 +8,7 @@ rc_bpb, rc_acc, rc_acc_per_byte, rc_acc_raw, rc_task_ce, rc_prob_correct, mc_acc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -22,6 +23,9 @@ COLUMNS = ["ladder", *ROW]
 KEY = ["ladder", "run", "task", "split", "metric", "step"]
 NAMES = ["ladder", "run", "size", "task", "split", "metric"]
 NUMBERS = ["n", "d", "step", "tokens", "value", "items", "chance"]
+COUNTS = ("n", "d", "tokens")  # numbers that may be written as 7B
+COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_COUNTED = re.compile(r"\s*(\d+(?:\.\d+)?)([KMBTkmbt])\s*")
 Metric = Literal[
     "rc_bpb", "rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_task_ce", "rc_prob_correct", "mc_acc", "lm_loss"
 ]
@@ -81,7 +85,8 @@ def numbers(column: pd.Series, name: str, source: str) -> pd.Series:
     """As floats (N · D of real targets exceeds int64). Raises UserError for what is no number; empty is NaN."""
     if column.dtype.kind in "fiu":
         return column.astype(float)
-    values = pd.Series([_number(value) for value in column], index=column.index, dtype=float, name=name)
+    read = _counted if name in COUNTS else _number
+    values = pd.Series([read(value) for value in column], index=column.index, dtype=float, name=name)
     wrong = values.isna() & ~np.array([_empty(value) for value in column], dtype=bool)
     _reject_column(column.rename(name), wrong, source, "a number")
     return values
@@ -94,6 +99,12 @@ def _number(value: Any) -> float:
         return float(value)
     except (ValueError, OverflowError):
         return np.nan
+
+
+def _counted(value: Any) -> float:
+    """As `_number`, and 7B."""
+    counted = _COUNTED.fullmatch(value) if isinstance(value, str) else None
+    return float(counted[1]) * COUNT_UNITS[counted[2].upper()] if counted else _number(value)
 
 
 def _empty(value: Any) -> bool:

@@ -55,7 +55,7 @@ def read_project(address: str, mapping: Mapping, api: Any = None) -> Reading:
         raise UserError(
             f"{address}: {shortened(str(error), 120)}; check the name, the network and wandb login"
         ) from None
-    return Reading(table=table_of(runs, mapping, address))
+    return table_of(runs, mapping, address)
 
 
 def read_offline(directory: Path, mapping: Mapping) -> Reading:
@@ -65,10 +65,10 @@ def read_offline(directory: Path, mapping: Mapping) -> Reading:
         run = read_file(path)
         before = parts.get(run.name)
         parts[run.name] = replace(run, history=before.history + run.history) if before else run
-    return Reading(table=table_of(list(parts.values()), mapping, str(directory)))
+    return table_of(list(parts.values()), mapping, str(directory))
 
 
-def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> pd.DataFrame:
+def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> Reading:
     """Raises UserError where no run logged a measurement."""
     keys = {key for run in runs for row in run.history for key in row}
     measures = mapping.measurements or recognised(keys)

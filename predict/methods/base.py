@@ -140,12 +140,6 @@ class Method(ABC):
     name: str
     summary: str  # for the help of the command line
     minimum_rungs: int
-    leaves_out: tuple[str, ...] = ()  # tasks that are predicted only when asked for by name
-
-    def tasks(self, measured: Measured, names: Sequence[str] = ()) -> list[Task]:
-        """The tasks called `names`, or every task but those that the method leaves out. Raises as `Measured.tasks`."""
-        found = measured.tasks(names)
-        return found if names else [task for task in found if task.name not in self.leaves_out] or found
 
     @abstractmethod
     def fit(self, measured: Measured, tasks: Sequence[Task]) -> Fitted:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 from ladder.errors import unknown
 from ladder.rung import Target
-from predict.measured.ladder import Measured
+from predict.measured.ladder import FEW_RUNGS, Measured
 from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS
 from predict.methods.base import Fitted, Method, Prediction, beside_actuals
-from predict.methods.paper import PAPER
+from predict.methods.paper import PAPER, beside_paper
 from predict.notes import Note, note, warning
 
 
@@ -45,7 +44,7 @@ class Fits:
 
     def __init__(self, measured: Measured, target: Target, tasks: Sequence[str] = ()) -> None:
         self.measured, self.target = measured, target
-        self.below = measured.below(target)
+        self.below = measured.below(target).narrowed(tasks)
         self._names = tuple(tasks)
         self.tasks = self.below.tasks(tasks)
         self._fitted: dict[tuple[str, tuple[str, ...]], Fitted] = {}
@@ -58,32 +57,26 @@ class Fits:
     def fitted(self, method: str) -> Fitted:
         """The method fitted to all the tasks; where it can be fitted to some of them only, to those."""
         chosen = method_named(method)
-        tasks = chosen.tasks(self.below, self._names)
-        return self._fit(chosen, [task for task in tasks if chosen.can_fit(self.below, task)] or tasks)
+        return self._fit(chosen, [task for task in self.tasks if chosen.can_fit(self.below, task)] or self.tasks)
 
     def _unfit(self, method: str) -> list[Note]:
-        """Which tasks are left out, and why."""
+        """Which tasks are left out, as the method lacks what it needs."""
         fitted = {task.name for task in self.fitted(method).tasks}
-        wanted = [task.name for task in method_named(method).tasks(self.below, self._names)]
-        by_name = [task.name for task in self.tasks if task.name not in wanted]
-        left_out = [name for name in wanted if name not in fitted]
-        return [
-            *([note("tasks-by-name", tasks=by_name)] if by_name else []),
-            *([warning("tasks-without-feature", tasks=left_out, method=method)] if left_out else []),
-        ]
+        left_out = [task.name for task in self.tasks if task.name not in fitted]
+        return [warning("tasks-without-feature", tasks=left_out, method=method)] if left_out else []
 
     def predict(self, method: str) -> list[Prediction]:
         """A prediction for each task, beside what was measured on the target."""
         return beside_actuals(method_named(method), self.fitted(method), self.measured, self.target)
 
     def predict_beside_paper(self, method: str) -> list[Prediction]:
-        """As `predict`, with what the paper's own method says where it can be fitted."""
+        """As `predict`, with what the paper's own method says where it can be fitted: not to fewer rungs than the
+        coefficients of its step 1."""
         predictions = self.predict(method)
-        if method == PAPER.name:
+        if method == PAPER.name or len(self.below.rungs) < FEW_RUNGS:
             return predictions
         tasks = [task for task in self.tasks if PAPER.can_fit(self.below, task)]
-        others = {p.task: p.accuracy.value for p in self._fit(PAPER, tasks).predict(self.target)}
-        return [replace(p, paper_accuracy=others.get(p.task)) for p in predictions]
+        return beside_paper(predictions, self._fit(PAPER, tasks).predict(self.target))
 
     def notes(self, method: str) -> list[Note]:
         """What the predictions of a method rest on, and what limits any fit on this ladder."""

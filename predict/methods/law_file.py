@@ -22,7 +22,7 @@ from predict.measured.tasks import Task
 from predict.methods.base import Fitted, Prediction, Verdict
 from predict.methods.ensemble import EnsembleLaw, EnsembleLaws
 from predict.methods.intervals import Calibration
-from predict.methods.paper import PAPER, PaperLaws, TaskLaw
+from predict.methods.paper import PaperLaws, TaskLaw, beside_paper
 from predict.notes import Note, note
 
 SCHEMA = 3
@@ -119,8 +119,7 @@ class LawFile:
     def beside(self, predictions: Sequence[Prediction], target: Target) -> list[Prediction]:
         """The predictions with what the paper's method says."""
         names = [p.task for p in predictions if self.tasks[p.task].paper]
-        others = {p.task: p.accuracy.value for p in self.fitted("paper", names).predict(target)} if names else {}
-        return [replace(p, paper_accuracy=others.get(p.task)) for p in predictions]
+        return beside_paper(predictions, self.fitted("paper", names).predict(target) if names else [])
 
     def notes(self, target: Target, method: str) -> list[Note]:
         """Where the laws come from, and what the predictions of a method rest on."""
@@ -144,7 +143,7 @@ class LawFile:
 
     def _paper(self, names: Sequence[str]) -> PaperLaws:
         stored = {name: (task, task.paper) for name, task in self.tasks.items() if task.paper}
-        chosen = _chosen(stored, names) or [name for name in stored if name not in PAPER.leaves_out]
+        chosen = _chosen(stored, names) or list(stored)
         return PaperLaws(laws=tuple(_paper_law(name, *stored[name]) for name in chosen))
 
     def text(self) -> str:

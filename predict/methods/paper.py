@@ -29,12 +29,14 @@ from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.points import task_points
 from predict.measured.runs import Curve, Run, accuracy_curve, paired
-from predict.measured.tasks import LEFT_OUT, Task
+from predict.measured.tasks import Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.gate import judge
 from predict.notes import Note, warning
 
 BETTER = 0.01  # part of the objective by which another start must win for the coefficients to be in doubt
+
+NEGLIGIBLE = 0.001  # of a loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +163,6 @@ class Paper(Method):
     smoothing: dict[str, Any] = field(default_factory=dict)
     many_starts: bool = True  # of step 1, noted where they disagree with the published one
     minimum_rungs: int = 1
-    leaves_out: tuple[str, ...] = LEFT_OUT
 
     def quick(self) -> Paper:
         """From the published start alone."""
@@ -238,11 +239,23 @@ def _bound_notes(law: PowerLaw) -> list[Note]:
 
 
 def _start_notes(starts: StartsFit, n: float, d: float) -> list[Note]:
-    """Whether another start reaches a better optimum, and how far from it the law is at (n, d)."""
-    if starts.lowest > (1 - BETTER) * starts.objective:
-        return []
+    """Whether another start reaches a better optimum, and how far from it the law is at (n, d), if that matters."""
     shift = float(starts.best(n, d) / starts.law(n, d) - 1)
+    if starts.lowest > (1 - BETTER) * starts.objective or abs(shift) < NEGLIGIBLE:
+        return []
     return [warning("starts-disagree", lower=1 - starts.lowest / starts.objective, shift=shift)]
+
+
+def beside_paper(predictions: Sequence[Prediction], papers: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions with what the paper's method says of their tasks, and what is in doubt about that."""
+    by_task = {p.task: p for p in papers}
+    found = []
+    for p in predictions:
+        other = by_task.get(p.task)
+        doubts = tuple(replace(one, code=f"paper-{one.code}") for one in other.notes) if other else ()
+        value = other.accuracy.value if other else None
+        found.append(replace(p, paper_accuracy=value, notes=(*p.notes, *doubts)))
+    return found
 
 
 PAPER = Paper(name="paper", summary="N, D to task loss to accuracy (section 3)")

@@ -16,9 +16,9 @@ from predict.fitting.forms import Sigmoid
 from predict.fitting.step2 import fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, paired, trailing_mean
-from predict.measured.tasks import LEFT_OUT, Task
+from predict.measured.tasks import EIGHT, LEFT_OUT, Task
 from predict.methods.base import Prediction, beside_actuals
-from predict.methods.paper import PAPER, VARIANTS, FittedPaper, TaskLaw
+from predict.methods.paper import VARIANTS, FittedPaper, TaskLaw
 
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.
 MC_STEPS = {"7B-4T": ("peteish7", 170_000, 450_000), "13B-5T": ("peteish13", 50_000, 150_000)}
@@ -44,7 +44,7 @@ class PaperStudy:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        return PAPER.tasks(self.data)
+        return self.data.tasks(EIGHT)
 
     @cached_property
     def ten_tasks(self) -> list[Task]:

@@ -94,7 +94,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> Measured:
         overrides=overrides,
         corpus=options.corpus,
         mapping=options.mapping,
-    )
+    ).narrowed(options.tasks)
 
 
 def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
