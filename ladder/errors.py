@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -96,13 +97,20 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         print(f"error: {_missing_package(error)}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except OSError as error:
-        known = f"{error.filename}: {error.strerror}; check that it is there and may be used"
-        print(f"error: {shortened(known if error.filename else str(error), 280)}", file=sys.stderr)
+        print(f"error: {_system_error(error)}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _system_error(error: OSError) -> str:
+    if error.filename:
+        return shortened(f"{error.filename}: {error.strerror}; check that it is there and may be used", 280)
+    if error.errno == errno.ENOSPC:
+        return f"the output cannot be written: {error.strerror}"
+    return shortened(str(error), 280)
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:
@@ -111,5 +119,7 @@ def _missing_package(error: ModuleNotFoundError) -> str:
     if not name or name in OURS or name in sys.stdlib_module_names:
         raise error
     if name in TRAIN_EXTRA:
-        return f"{name} is not installed, which this command needs: pip install 'model-ladder[train]'"
+        from ladder.provenance import requirement
+
+        return f"{name} is not installed, which this command needs: pip install '{requirement('train')}'"
     return f"{name} is not installed, which this command needs: pip install {name}"

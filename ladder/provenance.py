@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from ladder.stages import INSTALLED
 
@@ -40,9 +41,25 @@ def git_revision() -> str:
 
 
 def _installed_revision() -> str:
-    distribution = importlib.metadata.distribution(PROJECT)
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}")  # PEP 610
-    return str(origin.get("vcs_info", {}).get("commit_id") or f"{PROJECT} {distribution.version}")
+    version = importlib.metadata.version(PROJECT)
+    return str(_origin().get("vcs_info", {}).get("commit_id") or f"{PROJECT} {version}")
+
+
+def requirement(extra: str) -> str:
+    """What pip, pipx and uv are to install for this tool to have `extra` too: from where it was installed before."""
+    if not INSTALLED:
+        return f".[{extra}]"
+    origin = _origin()
+    if "url" not in origin:
+        return f"{PROJECT}[{extra}]"
+    vcs = origin.get("vcs_info", {}).get("vcs")
+    return f"{PROJECT}[{extra}] @ {f'{vcs}+' if vcs else ''}{origin['url']}"
+
+
+def _origin() -> dict[str, Any]:
+    """What pip noted of where the installed tool comes from (PEP 610); nothing where that was a package index."""
+    found: dict[str, Any] = json.loads(importlib.metadata.distribution(PROJECT).read_text("direct_url.json") or "{}")
+    return found
 
 
 def git_diff() -> str:

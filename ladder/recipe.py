@@ -57,24 +57,24 @@ class Recipe:
         paper's divisors; warmup over N tokens; cosine over ceil(D / batch) steps (paper, section 2.1 and Table 1).
         """
         if not 0 < multiple < math.inf:
-            raise UserError(f"ladder.multiples: {multiple:g} must be a number above 0")
+            raise UserError(f"{_named(multiple)} must be above 0")
         ratio = n / self.reference_n
         sequences = self.reference_batch_tokens * ratio ** (2 / 3) / self.sequence_length
         batch = max(1, round(sequences / self.batch_multiple_of)) * self.batch_multiple_of
         batch_tokens = batch * self.sequence_length
         tokens, warmup_tokens = multiple * self.tokens_per_parameter * n, self.warmup_tokens_per_parameter * n
         if not tokens < MOST_TOKENS:
-            raise UserError(f"ladder.multiples: at {multiple:g} a run of N = {n:g} would train on {tokens:.3g} tokens")
+            raise UserError(f"{_named(multiple)}: a run of N = {n:g} would train on {tokens:.3g} tokens")
         horizon, warmup = math.ceil(tokens / batch_tokens), round(warmup_tokens / batch_tokens)
         if warmup > horizon:
             raise UserError(
-                f"ladder.multiples: at {multiple:g} a run has {horizon:,} steps and would end inside its warmup of "
+                f"{_named(multiple)}: a run has {horizon:,} steps and would end inside its warmup of "
                 f"{warmup:,}; raise it or lower ladder.recipe.warmup_tokens_per_parameter"
             )
         every = max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple))
         if (checkpoints := (horizon + self.floor_steps) // every) > MOST_CHECKPOINTS:
             raise UserError(
-                f"ladder.multiples: at {multiple:g} a run of N = {n:g} would keep {checkpoints:,} checkpoints; raise "
+                f"{_named(multiple)}: a run of N = {n:g} would keep {checkpoints:,} checkpoints; raise "
                 "ladder.recipe.checkpoint_min_steps or checkpoint_steps_per_multiple"
             )
         return HParams(
@@ -145,3 +145,7 @@ class HParams:
             return self.peak_lr + (floor - self.peak_lr) * progress
         progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
         return floor + (self.peak_lr - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _named(multiple: float) -> str:
+    return f"multiple {multiple:g} (of ladder.multiples, or in the name of a run)"

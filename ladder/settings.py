@@ -155,7 +155,10 @@ def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Tar
     if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
         names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
         raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
-    rung = ladder.rung(name)
+    try:
+        rung = ladder.rung(name)
+    except UserError as error:
+        raise UserError(f"target {name}: {error}") from None
     return Target(name=name, n=float(rung.n), d=float(rung.d))
 
 

@@ -27,21 +27,95 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}; free space or choose another directory")
 
 
+def file_to_write(path: Path) -> Path:
+    """Where a file of that name is to be written: behind links.
+
+    Raises:
+        UserError: a directory or a device is there, which would be replaced, or a folder of `path` is a file.
+    """
+    real = _behind_links(path)
+    if real.is_dir():
+        raise UserError(f"cannot write {path}: it is a directory; give the name of a file")
+    if real.exists() and not real.is_file():
+        raise UserError(f"cannot write {path}: it is no ordinary file; give another name")
+    return real
+
+
+def directory_to_write(path: Path) -> Path:
+    """As `file_to_write`, of a directory."""
+    real = _behind_links(path)
+    if real.exists() and not real.is_dir():
+        raise UserError(f"{path} is a file; give the name of a directory")
+    return real
+
+
+def _behind_links(path: Path) -> Path:
+    real = Path(os.path.realpath(path))
+    try:
+        if real.is_symlink():  # a loop, which has no end
+            raise UserError(f"cannot write {path}: it is a link to itself; give another name")
+        real.exists()
+        above = next(folder for folder in real.parents if folder.exists())
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise cannot_write(path, error) from error
+    if not above.is_dir():
+        raise UserError(f"cannot write {path}: {above} is a file; choose another directory")
+    if not os.access(above, os.W_OK | os.X_OK) and not real.exists():
+        raise UserError(f"cannot write {path}: {above} may not be written to; choose another directory")
+    return real
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Makes the directory where it is absent; what was made and is still empty at an error is removed again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same directory; on success it becomes `path`, else it is removed."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    real = file_to_write(path)
+    temporary = real.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{real.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        fsync_path(temporary)
-        temporary.replace(path)
-        fsync_path(path.parent)
+        with _folder(real.parent):
+            try:
+                yield temporary
+                fsync_path(temporary)
+                temporary.replace(real)
+                fsync_path(real.parent)
+            finally:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+
+
+@contextlib.contextmanager
+def files_into(path: Path) -> Iterator[Path]:
+    """Yields an empty directory whose files, on success, come into the directory `path` beside what is there."""
+    real = directory_to_write(path)
+    temporary = real / f"{TEMPORARY_PREFIX}{os.getpid()}"
+    try:
+        with _folder(real):
+            try:
+                temporary.mkdir()
+                yield temporary
+                places = {file: file_to_write(path / file.name) for file in temporary.iterdir()}
+                for file, place in places.items():
+                    file.replace(place)
+                fsync_path(real)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 @contextlib.contextmanager

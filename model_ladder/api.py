@@ -16,6 +16,7 @@ from ladder.config import ladder_from_config, load_config
 from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
+from model_ladder import arguments
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders
 from predict.analyses.compare import comparison_plot, comparison_table
@@ -94,10 +95,13 @@ def read(
     Raises:
         UserError: nothing is there, or what is there is wrong or too little; its message is one line.
     """
-    explained = None if mapping is None else Path(mapping)
+    sizes, multiples = arguments.texts(sizes, "sizes"), arguments.multiples(multiples, "multiples")
+    corpus = None if corpus is None else arguments.text(corpus, "corpus")
+    explained = None if mapping is None else arguments.path(mapping, "mapping")
     if isinstance(source, pd.DataFrame):
         return load_frame(source, sizes=sizes, multiples=multiples, corpus=corpus, mapping=explained)
-    return load_ladder(Path(source), sizes=sizes, multiples=multiples, corpus=corpus, mapping=explained)
+    path = arguments.path(source, "source", "a DataFrame or ")
+    return load_ladder(path, sizes=sizes, multiples=multiples, corpus=corpus, mapping=explained)
 
 
 def predict(
@@ -123,7 +127,8 @@ def predict(
     Raises:
         UserError: an unknown target, method or task, too few rungs.
     """
-    wanted = _target(ladder, target, n, d)
+    ladder, tasks = arguments.ladder(ladder), arguments.texts(tasks, "tasks")
+    wanted, method = _target(ladder, target, n, d), arguments.text(method, "method")
     fits = Fits(ladder, wanted, tasks)
     found = fits.predict_beside_paper(method) if method == DEFAULT else fits.predict(method)
     title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
@@ -143,7 +148,8 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
     Raises:
         UserError: an unknown task; a ladder that holds no smaller one of 5 runs with a dearer run beyond.
     """
-    ladder = ladder.narrowed(tasks)
+    tasks = arguments.texts(tasks, "tasks")
+    ladder = arguments.ladder(ladder).narrowed(tasks)
     study, studies = studied(ladder, ladder.tasks(tasks))
     methods = method_errors(ladder, study, studies)
     parts = []
@@ -183,7 +189,8 @@ def compare(
     Raises:
         UserError: no task or no rung in common, an unknown target.
     """
-    wanted = _target(a, target, n, d)
+    a, b = arguments.ladder(a, "a"), arguments.ladder(b, "b")
+    wanted, tasks = _target(a, target, n, d), arguments.texts(tasks, "tasks")
     rows, rung = compare_ladders(a, b, wanted, tasks)
     table = comparison_table(rows, (a.source, b.source), wanted, rung)
     frame = pd.DataFrame([asdict(row) for row in rows]).set_index("task")
@@ -192,12 +199,11 @@ def compare(
 
 def _target(ladder: Measured, name: str | None, n: float | None, d: float | None) -> Target:
     if name is not None and n is None and d is None:
-        return load_target(name, ladder.ladder or ladder_from_config(load_config()))
+        return load_target(arguments.text(name, "target"), ladder.ladder or ladder_from_config(load_config()))
     if name is not None or n is None or d is None:
         raise UserError("a target is either its name, or both n (parameters) and d (training tokens)")
-    if not (0 < n < float("inf") and 0 < d < float("inf")):
-        raise UserError(f"n={n}, d={d}: both must be numbers above 0")
-    return Target(name=f"{short_number(n)} on {short_number(d)} tokens", n=float(n), d=float(d))
+    n, d = arguments.number(n, "n"), arguments.number(d, "d")
+    return Target(name=f"{short_number(n)} on {short_number(d)} tokens", n=n, d=d)
 
 
 def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ladder.errors import UserError, run_command, shortened, unknown
@@ -48,7 +47,9 @@ def main(argv: list[str]) -> int:
     command_line.add_target(options)
     options.add_argument("--method", help=f"{DEFAULT} (shown beside paper when none is named), paper, paper-c4, …")
     command_line.add_ladder(options, required=False)
-    options.add_argument("--laws", type=Path, metavar="FILE", help="laws written by `python -m predict fit`")
+    options.add_argument(
+        "--laws", type=command_line.place, metavar="FILE", help="laws written by `python -m predict fit`"
+    )
     command_line.add_format(options)
     given, overrides = command_line.parse(options, argv)
     answer = from_ladder(given, overrides) if given.ladder else from_laws(given, overrides)

@@ -71,7 +71,14 @@ def test_the_better_of_two_ladders(ladder: ml.Measured) -> None:
     [
         ({"n": 7e9}, "either its name, or both n"),
         ({"target": "13B-5T", "n": 7e9}, "either its name, or both n"),
-        ({"n": -1, "d": 1e9}, "above 0"),
+        ({"n": -1, "d": 1e9}, "n = -1: expected a number from 1"),
+        ({"n": 1e9, "d": "x"}, "d = 'x': expected a number"),
+        ({"n": float("nan"), "d": 1e9}, "n = nan: expected a number"),
+        ({"n": True, "d": 1e9}, "n = True: expected a number"),
+        ({"target": 3}, "target = 3: expected a name"),
+        ({**TARGET, "method": None}, "method = None: expected a name"),
+        ({**TARGET, "tasks": 3}, "tasks = 3: expected a name"),
+        ({**TARGET, "tasks": {"quiz": 1}}, "tasks = .*expected a list of names"),
         ({"target": "13B-5X"}, 'did you mean "13B-5T"'),
         ({**TARGET, "tasks": ["quizz"]}, 'did you mean "quiz"'),
         ({**TARGET, "method": "papr"}, 'did you mean "paper"'),
@@ -80,6 +87,35 @@ def test_the_better_of_two_ladders(ladder: ml.Measured) -> None:
 def test_what_cannot_be_answered_is_one_line(ladder: ml.Measured, words: dict, message: str) -> None:
     with pytest.raises(ml.UserError, match=message):
         ml.predict(ladder, **words)
+
+
+@pytest.mark.parametrize("given", [3, None, "", b"x", ["a.csv"], {}, object()])
+def test_what_is_no_source_is_one_line(given: object) -> None:
+    with pytest.raises(ml.UserError, match=r"source = .*: expected a DataFrame or a path"):
+        ml.read(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["mine.csv", None, pd.DataFrame({"a": range(1000)})])
+def test_what_is_no_ladder_is_one_line(ladder: ml.Measured, given: object) -> None:
+    for asked in (
+        lambda: ml.predict(given, **TARGET),
+        lambda: ml.backtest(given),
+        lambda: ml.compare(ladder, given, **TARGET),
+    ):
+        with pytest.raises(ml.UserError, match=r"(ladder|b) = .*: expected a ladder that model_ladder\.read") as raised:
+            asked()
+        assert len(str(raised.value)) < 300
+
+
+def test_a_ladder_is_not_compared_with_itself(ladder: ml.Measured) -> None:
+    with pytest.raises(ml.UserError, match="compared with itself"):
+        ml.compare(ladder, ladder, **TARGET)
+
+
+def test_one_name_stands_for_a_list_of_it() -> None:
+    ladder = ml.read(simulated(), sizes=SIZES, multiples=1)
+    assert len(ladder.rungs) == 4
+    assert list(ml.predict(ladder, **TARGET, tasks="quiz").index) == ["quiz"]
 
 
 def test_a_bad_row_of_a_data_frame_is_named() -> None:
@@ -94,7 +130,8 @@ def test_figures_leave_the_notebooks_matplotlib_alone(ladder: ml.Measured) -> No
     from matplotlib.figure import Figure
 
     before = dict(matplotlib.rcParams)
-    for answer in (ml.predict(ladder, **TARGET), ml.backtest(ladder), ml.compare(ladder, ladder, **TARGET)):
+    other = ml.read(simulated(), sizes=SIZES)
+    for answer in (ml.predict(ladder, **TARGET), ml.backtest(ladder), ml.compare(ladder, other, **TARGET)):
         assert isinstance(answer.figure(), Figure)
     after = dict(matplotlib.rcParams)
     assert {key for key in before if before[key] != after[key]} <= {"backend", "backend_fallback"}

@@ -33,7 +33,7 @@ def test_what_the_training_extra_brings(absent: str, words: tuple[str, ...], tmp
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").touch()
     done = run_without(absent, *[word.format(checkpoint=tmp_path) for word in words])
-    assert_user_error(done, f"{absent} is not installed", "pip install 'model-ladder[train]'")
+    assert_user_error(done, f"{absent} is not installed", "pip install '.[train]'")
 
 
 def test_what_another_distribution_brings(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from ladder.errors import UserError, run_command
 from ladder.hashing import json_sha256
 from ladder.reading import read_json
-from ladder.writing import atomic_directory, atomic_file, write_json
+from ladder.writing import atomic_directory, atomic_file, files_into, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -94,3 +95,45 @@ def test_what_the_system_refuses_is_one_line(error: OSError, line: str, capsys: 
         run_command(main)
     printed = capsys.readouterr().err
     assert ended.value.code == 2 and printed.startswith(line) and printed.count("\n") == 1
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (("folder", "is a directory"), ("pipe", "no ordinary file"), ("loop", "a link to itself")):
+        with pytest.raises(UserError, match=f"cannot write .*{name}: it is .*{reason.removeprefix('is ')}"):
+            write_json(tmp_path / name, {})
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "loop").is_symlink() and (tmp_path / "folder").is_dir()
+
+
+def test_what_lies_behind_a_link_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a.json").symlink_to("elsewhere/b.json")
+    write_json(tmp_path / "a.json", 1)
+    assert (tmp_path / "a.json").is_symlink() and read_json(tmp_path / "elsewhere" / "b.json") == 1
+
+
+def test_folders_made_for_a_file_go_with_it(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_file(tmp_path / "a" / "b" / "c.json"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    write_json(tmp_path / "a" / "kept.json", 1)
+    with pytest.raises(RuntimeError), atomic_file(tmp_path / "a" / "b" / "c.json"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "kept.json"]
+
+
+def test_files_come_into_a_directory_together_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), files_into(tmp_path / "new") as folder:
+        write_json(folder / "a.json", 1)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old" / "b.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"old.b\.json: it is a directory"), files_into(tmp_path / "old") as folder:
+        write_json(folder / "a.json", 1)
+        write_json(folder / "b.json", 1)
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["b.json"]
+    with files_into(tmp_path / "new") as folder:
+        write_json(folder / "a.json", 2)
+    assert read_json(tmp_path / "new" / "a.json") == 2 and len(list(tmp_path.glob("new/*"))) == 1

@@ -115,7 +115,7 @@ def test_subcommands_print_tables_and_write_plots(tmp_path: Path, capsys: pytest
     assert advice["rows"][0]["run"].startswith("1.52B-")  # twice the largest size, before longer runs of small ones
     for name in ("backtest", "variance", "compute", "advise"):
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(UserError, match=r"must end in \.png"):
+    with pytest.raises(UserError, match=r"must be the name of a \.png"):
         main(["variance", "--ladder", path, "--plot", str(tmp_path / "x.pdf")])
 
 

@@ -220,5 +220,5 @@ def test_measurements_are_kept_as_parquet_and_predict_the_same(
     assert "32 measurements of 16 runs" in capsys.readouterr().out
     main(["--ladder", kept, *target])
     assert json.loads(capsys.readouterr().out)["predictions"] == before
-    with pytest.raises(UserError, match=r"must end in \.parquet"):
+    with pytest.raises(UserError, match=r"must be the name of a \.parquet"):
         main(["collect", "--ladder", source, "--output", str(tmp_path / "kept.csv")])

@@ -21,7 +21,7 @@ from ladder.bind import bind
 from ladder.errors import UserError, unknown
 from ladder.reading import read_yaml
 from ladder.rung import Target
-from ladder.writing import write_json, write_text
+from ladder.writing import files_into, write_json, write_text
 from predict.analyses.testbeds import CLASSES, Bed, Part, parts_by_size, read_testbeds, rung_class
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run
@@ -257,9 +257,13 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("bench", __doc__ or "")
-    options.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="ladders that hold their own targets")
-    options.add_argument("--splits", type=Path, metavar="FILE", help="YAML that names rungs and targets")
-    options.add_argument("--output", type=Path, metavar="DIR", help="also write bench.md, bench.json and bench.png")
+    options.add_argument(
+        "paths", type=command_line.place, nargs="+", metavar="PATH", help="ladders that hold their own targets"
+    )
+    options.add_argument("--splits", type=command_line.place, metavar="FILE", help="YAML that names rungs and targets")
+    options.add_argument(
+        "--output", type=command_line.folder, metavar="DIR", help="also write bench.md, bench.json and bench.png"
+    )
     command_line.add_format(options)
     command_line.add_plot(options)
     known = options.parse_args(argv)
@@ -273,6 +277,7 @@ def main(argv: list[str]) -> None:
     if known.plot:
         bench_plot(cells).save(known.plot)
     if known.output:
-        write_text(known.output / "bench.md", "\n\n".join(table.markdown() for table in tables) + "\n")
-        write_json(known.output / "bench.json", [table.to_json() for table in tables])
-        bench_plot(cells).save(known.output / "bench.png")
+        with files_into(known.output) as folder:
+            write_text(folder / "bench.md", "\n\n".join(table.markdown() for table in tables) + "\n")
+            write_json(folder / "bench.json", [table.to_json() for table in tables])
+            bench_plot(cells).save(folder / "bench.png")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 
 from ladder.errors import UserError
+from predict.measured import mapping
 from predict.measured.flat_files import write_parquet
 from predict.measured.load import read_measurements
 from predict.show import command_line
@@ -12,16 +13,18 @@ from predict.show import command_line
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("collect", __doc__ or "")
+    options.epilog, options.formatter_class = mapping.__doc__, argparse.RawDescriptionHelpFormatter
     options.add_argument(
-        "--ladder", type=Path, required=True, metavar="PATH", help="runs, a file, or wandb:ENTITY/PROJECT"
+        "--ladder", type=command_line.place, required=True, metavar="PATH", help="runs, a file, or wandb:ENTITY/PROJECT"
     )
-    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains a file's columns")
-    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .parquet file to write")
+    command_line.add_mapping(options)
+    output = command_line.file_named(".parquet")
+    options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .parquet file to write")
     known, overrides = command_line.parse(options, argv)
     if overrides:
         raise UserError(f"{overrides[0]}: collect takes no configuration; it keeps everything that was measured")
-    if known.output.suffix != ".parquet":
-        raise UserError(f"--output {known.output}: the name must end in .parquet")
     reading = read_measurements(known.ladder, mapping=known.mapping)
+    if known.output.exists() and known.ladder.exists() and known.output.samefile(known.ladder):
+        raise UserError(f"--output {known.output} is what --ladder reads; give another name")
     write_parquet(reading, known.output)
     print(f"wrote {known.output}: {len(reading.table)} measurements of {reading.table.run.nunique()} runs")

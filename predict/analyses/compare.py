@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> t
     Raises:
         UserError: no task or no rung in common.
     """
+    if a is b:
+        raise UserError(f"{a.source} is compared with itself; give two ladders")
     a, b = a.below(target), b.below(target)
     common = (
         [task.name for task in a.tasks(names) if task.name in {other.name for other in b.tasks()}]
@@ -145,12 +148,14 @@ def comparison_plot(rows: Sequence[Comparison], target: Target, rung: str) -> Pl
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("compare", __doc__ or "")
-    options.add_argument("ladders", type=Path, nargs="*", metavar="LADDER", help="two directories or measurement files")
+    options.add_argument(
+        "ladders", type=command_line.place, nargs="*", metavar="LADDER", help="two directories or measurement files"
+    )
     options.add_argument(
         "--corpora", type=command_line.words, default=[], help="two ladders of one file, such as c4,dolma"
     )
     command_line.add_narrowing(options)
-    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of the files")
+    command_line.add_mapping(options)
     command_line.add_target(options)
     command_line.add_format(options)
     command_line.add_plot(options)
@@ -174,6 +179,8 @@ def main(argv: list[str]) -> None:
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:
     """The two ladders: two paths, or one path and two corpora in it. Raises UserError otherwise."""
     if len(paths) == 2 and not corpora:
+        if os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
+            raise UserError(f"compare: both ladders are {paths[0]}; give two")
         return [(path, None) for path in paths]
     if len(paths) == 1 and len(corpora) == 2:
         return [(paths[0], corpus) for corpus in corpora]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ladder.config_files import load_target
 from ladder.config_files import options as config_options
 from ladder.hashing import json_sha256
@@ -20,7 +18,8 @@ from predict.show import command_line
 def main(argv: list[str]) -> None:
     options = command_line.parser("fit", __doc__ or "")
     command_line.add_ladder(options)
-    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JSON file to write")
+    output = command_line.file_named(".json")
+    options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .json file to write")
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
     write_text(known.output, laws_of(data, known.tasks).text())

@@ -6,11 +6,11 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ladder.errors import UserError
 from ladder.provenance import git_revision, versions
 from ladder.rung import Target
-from ladder.writing import write_json, write_text
+from ladder.writing import files_into, write_json, write_text
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
 from predict.analyses.variance import ladder_noise, variance_table
 from predict.measured.ladder import Measured
@@ -36,16 +36,23 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
     Raises:
         UserError: as `predict_target`, or a directory that cannot be written.
     """
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; give --output a directory")
     fits = Fits(data, target, tasks)
     answer = Answer(
         target=target, method=method, predictions=fits.predict_beside_paper(method), notes=fits.notes(method)
     )
+    with files_into(directory) as folder:
+        write_json(folder / "predictions.json", answer.to_json())
+        write_text(folder / "report.html", render(_content(fits, answer, folder)))
+    return directory / "report.html"
+
+
+def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
+    """What the page shows; its plots are written into `folder`."""
+    target, method = answer.target, answer.method
     shown = Shown(target=target, predictions=answer.predictions)
-    curves = curves_of(fits.fitted(method), data)
+    curves = curves_of(fits.fitted(method), fits.measured)
     noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks))
-    content = {
+    return {
         "target": target,
         "headline": f"{target.name}, predicted from {len(fits.below.rungs)} smaller models",
         "lead": _lead(fits, answer),
@@ -54,19 +61,15 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
         "table": prediction_table(answer.predictions, ""),
         "notes": [note.text for note in answer.notes if note.severity is Severity.NOTE],
         "sections": [
-            *_accuracy(fits, shown, curves, directory),
-            *_backtests(fits, directory),
-            *_all_steps(fits, shown, method, curves, directory),
+            *_accuracy(fits, shown, curves, folder),
+            *_backtests(fits, folder),
+            *_all_steps(fits, shown, method, curves, folder),
             Section(title="Formulas", text=FORMULAS, tables=(formulas(fits.fitted(method)),)),
             Section(title="Noise", text=NOISE, tables=(noise,)),
         ],
         "runs": _runs_table(fits.below),
         "versions": _versions(),
     }
-    write_json(directory / "predictions.json", answer.to_json())
-    path = directory / "report.html"
-    write_text(path, render(content))
-    return path
 
 
 ACCURACY = (
@@ -159,7 +162,9 @@ def main(argv: list[str]) -> None:
     command_line.add_ladder(options)
     command_line.add_target(options)
     options.add_argument("--method", default=DEFAULT, help="default, paper, or a variant of it")
-    options.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="where to write")
+    options.add_argument(
+        "--output", type=command_line.folder, default=Path("report"), metavar="DIR", help="where to write"
+    )
     known, overrides = command_line.parse(options, argv)
     method_named(known.method)
     data = command_line.data_of(known, overrides)

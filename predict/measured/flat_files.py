@@ -5,8 +5,12 @@ A Parquet file that `predict collect` wrote also holds what was known about the 
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+import os
 import zlib
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,17 +26,53 @@ from predict.measured.mapping import Mapping, tidy
 from predict.measured.reader import About, Reader, Reading
 
 FIRST_LINE = 2  # of a CSV file below its header
+LONGEST_LINE = 1_000_000  # bytes
 _ABOUT = b"model_ladder"  # key of the Parquet file's metadata
 
 
 def read_frame(path: Path) -> pd.DataFrame:
     """A CSV file as pandas reads it, indexed by line numbers. Raises UserError where it is none."""
+    _check_file(path)
+    packed = path.suffix == ".gz"
     try:
-        frame = pd.read_csv(path, low_memory=False)
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # the parser's errors are ValueErrors
+        header, last = _first_and_last(path, packed)
+        frame = pd.read_csv(path, low_memory=False, compression="gzip" if packed else None)
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # the parser's errors are ValueErrors
         raise UserError(f"{path} is not a CSV file: {shortened(str(error), 100)}") from None
+    _check_header(header, path)
+    if last and len(last) < len(header):
+        raise UserError(f"{path}: the last row has {len(last)} of {len(header)} columns; the file was cut short")
     frame.index = pd.RangeIndex(FIRST_LINE, len(frame) + FIRST_LINE, name="row")
     return frame
+
+
+def _check_file(path: Path) -> None:
+    """Raises UserError for a directory, and for a pipe or a device, which might never end."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {'a directory' if path.is_dir() else 'no ordinary file'}; expected a file")
+
+
+def _first_and_last(path: Path, packed: bool) -> tuple[list[str], list[str]]:
+    """The fields of the first line, and of the last, which are none in an archive and where something is quoted."""
+    with gzip.open(path) if packed else path.open("rb") as file:
+        header = next(csv.reader(file.readline(LONGEST_LINE).decode("utf-8-sig").splitlines()), [])
+        if packed:
+            return header, []
+        below = file.tell()
+        start = max(below, file.seek(0, os.SEEK_END) - LONGEST_LINE)
+        file.seek(start)
+        lines = file.read().rstrip().splitlines()
+    whole = lines[-1:] if start == below else lines[1:][-1:]
+    return header, [] if not whole or b'"' in whole[0] else whole[0].decode("utf-8").split(",")
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    """Raises UserError where another separator is used, or two columns have one name."""
+    if len(header) == 1 and (used := next((mark for mark in ";\t|" if mark in header[0]), None)):
+        named = {"\t": "tabs"}.get(used, f'"{used}"')
+        raise UserError(f"{path}: its columns are separated by {named}; expected commas, and points in numbers")
+    if twice := [name for name, count in Counter(header).items() if count > 1 and name.strip()]:
+        raise UserError(f'{path} has the column "{shortened(twice[0], 40)}" twice')
 
 
 def read_csv(path: Path, mapping: Mapping) -> Reading:
@@ -42,9 +82,10 @@ def read_csv(path: Path, mapping: Mapping) -> Reading:
 
 def read_parquet(path: Path, mapping: Mapping) -> Reading:
     """Raises UserError naming the file."""
+    _check_file(path)
     try:
         content = pq.ParquetFile(path).read()
-        frame = content.to_pandas()
+        frame = content.to_pandas(ignore_metadata=True)  # what was an index is a column here
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(f"{path} is not a Parquet file: {shortened(str(error), 100)}") from None
     kept = (content.schema.metadata or {}).get(_ABOUT)

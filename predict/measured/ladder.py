@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Ladder, Target
 from ladder.settings import Smoothing
+from predict.measured import described
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
 from predict.measured.tasks import Measurements, Task, known_tasks
@@ -36,6 +37,16 @@ class Measured:
     origin: str = ""
     notes: tuple[Note, ...] = ()
 
+    def __repr__(self) -> str:
+        return described.in_a_line(self)
+
+    def _repr_html_(self) -> str:
+        return described.as_html(self)
+
+    def task_names(self) -> list[str]:
+        """Every task with an accuracy, by its plain name."""
+        return list(self._known())
+
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
         """The tasks called `names`, or every task; without those that some rung lacks.
 
@@ -51,7 +62,7 @@ class Measured:
             raise UserError(
                 f"{self.source}: the accuracy of guessing (chance) is not known for "
                 f"{shortened(', '.join(unknown_chance), 80)}; give it in a column chance, as tasks: in a --mapping "
-                f"file (pydoc predict.measured.mapping), or leave the task out with --tasks"
+                f"file (python -m predict collect --help), or leave the task out with --tasks"
             )
         complete = [task for task in asked if self.everywhere(task, "rc_acc")]
         if not complete:

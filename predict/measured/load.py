@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.bind import bind
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError, shortened, unknown
 from ladder.settings import LadderSettings
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.ladder import Measured
@@ -129,6 +129,8 @@ def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataF
         if len(names) > 1:
             raise UserError(f"{path} holds {len(names)} ladders; choose one with --corpus: {', '.join(names[:10])}")
         return table
+    if names == [""]:
+        raise UserError(f"--corpus {shortened(corpus)}: {path} holds one ladder, which has no name; leave --corpus out")
     if corpus not in names:
         raise unknown(f"corpus of {path}", corpus, names)
     return table[table.ladder == corpus]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ Metric = Literal[
 ]
 ACCURACIES = ("rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_prob_correct", "mc_acc")
 LOSSES = ("rc_bpb", "rc_task_ce", "lm_loss")
+REAL = int | float | np.integer | np.floating
 LONGEST_NAME = 200
 # Largest values that mean anything; beyond them the fits would overflow.
 LARGEST = {"n": 1e18, "d": 1e21, "tokens": 1e21, "step": 1e15, "items": 1e12}
@@ -93,7 +95,9 @@ def numbers(column: pd.Series, name: str, source: str) -> pd.Series:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | float | np.number):
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, str | int | float | np.integer | np.floating | Decimal
+    ):
         return np.nan
     try:
         return float(value)
@@ -108,7 +112,14 @@ def _counted(value: Any) -> float:
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, str) and not value.strip()) or value != value
+    if isinstance(value, str):
+        return not value.strip()
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float | np.floating) and np.isnan(value))
+    )
 
 
 def _names(column: pd.Series, name: str, source: str) -> pd.Series:
@@ -143,7 +154,7 @@ def _check_values(frame: pd.DataFrame, source: str) -> None:
 
 
 def _check_runs(frame: pd.DataFrame, source: str) -> None:
-    """A run has one N, one D and one size, and no checkpoint beyond its D."""
+    """A run has one N, one D and one size, and no checkpoint beyond its D; a task has one accuracy of guessing."""
     runs = frame.ladder.cat.codes.to_numpy().astype(np.int64) * len(frame.run.cat.categories)
     runs = runs + frame.run.cat.codes.to_numpy()
     _, first, inverse = np.unique(runs, return_index=True, return_inverse=True)
@@ -151,6 +162,10 @@ def _check_runs(frame: pd.DataFrame, source: str) -> None:
         given = values.to_numpy()
         other = pd.Series(given != given[first][inverse], index=frame.index)
         _reject(frame, other, source, f"has another {name} ({{{name}}}) than the run's first row")
+    scored = frame[frame.metric.isin(ACCURACIES)]
+    tasks = scored.groupby(["ladder", "task", "split"], observed=True).chance
+    other = (scored.chance - tasks.transform("first")).abs() > SAME
+    _reject(scored, other, source, "has chance = {chance:g}, another than the task's first row")
     beyond = frame.tokens > frame.d * (1 + SAME)
     _reject(frame, beyond, source, "is measured at tokens = {tokens:g}, beyond the run's d = {d:g}")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ladder.errors import UserError
-from ladder.writing import write_text
+from ladder.writing import files_into, write_text
 from predict.measured.load import load_ladder
 from predict.reproduction.figures import all_figures
 from predict.reproduction.printed import differing
@@ -16,20 +15,23 @@ from predict.show import command_line
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("paper", __doc__ or "")
-    options.add_argument("--ladder", type=Path, required=True, metavar="DIR", help="AI2's folder of CSV files")
-    options.add_argument("--output", type=Path, default=Path("paper"), metavar="DIR", help="where to write")
+    options.add_argument(
+        "--ladder", type=command_line.place, required=True, metavar="DIR", help="AI2's folder of CSV files"
+    )
+    options.add_argument(
+        "--output", type=command_line.folder, default=Path("paper"), metavar="DIR", help="where to write"
+    )
     known, overrides = command_line.parse(options, argv)
-    if known.output.exists() and not known.output.is_dir():
-        raise UserError(f"{known.output} is a file; give --output a directory")
     study = PaperStudy(load_ladder(known.ladder, overrides=overrides))
     tables = all_tables(study)
-    for name, table in tables.items():
-        write_text(known.output / f"{name}.csv", table.csv() + "\n")
-    text = "\n\n".join(table.markdown() for table in tables.values())
-    write_text(known.output / "tables.md", f"# The paper's tables, recomputed\n\n{text}\n")
     figures = all_figures(study)
-    for name, draw in figures.items():
-        draw().save(known.output / f"{name}.png")
+    with files_into(known.output) as folder:
+        for name, table in tables.items():
+            write_text(folder / f"{name}.csv", table.csv() + "\n")
+        text = "\n\n".join(table.markdown() for table in tables.values())
+        write_text(folder / "tables.md", f"# The paper's tables, recomputed\n\n{text}\n")
+        for name, draw in figures.items():
+            draw().save(folder / f"{name}.png")
     print(
         f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {known.output}; "
         f"{differing(tables.values())} numbers do not round to what the paper prints, marked and explained there"

@@ -13,6 +13,7 @@ from ladder.config_files import load_target
 from ladder.config_files import options as config_options
 from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
+from ladder.writing import directory_to_write, file_to_write
 from predict.show.numbers import short_number
 from predict.show.tables import Table
 from predict.show.terminal import as_text
@@ -32,16 +33,16 @@ def parser(command: str, description: str, commands: Iterable[str] = ()) -> argp
 def add_ladder(options: argparse.ArgumentParser, required: bool = True) -> None:
     """`--ladder` and what narrows it."""
     options.add_argument(
-        "--ladder", type=Path, required=required, metavar="PATH", help="a directory of runs, or a measurement file"
+        "--ladder", type=place, required=required, metavar="PATH", help="a directory of runs, or a measurement file"
     )
     add_narrowing(options)
-    options.add_argument("--corpus", help="which ladder of a file that holds several")
-    options.add_argument(
-        "--mapping",
-        type=Path,
-        metavar="FILE",
-        help="YAML that explains a file's columns (pydoc predict.measured.mapping)",
-    )
+    options.add_argument("--corpus", type=name, help="which ladder of a file that holds several")
+    add_mapping(options)
+
+
+def add_mapping(options: argparse.ArgumentParser) -> None:
+    what = "YAML that explains columns in other words (see python -m predict collect --help)"
+    options.add_argument("--mapping", type=place, metavar="FILE", help=what)
 
 
 def add_narrowing(options: argparse.ArgumentParser) -> None:
@@ -53,7 +54,9 @@ def add_narrowing(options: argparse.ArgumentParser) -> None:
 
 
 def add_target(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--target", metavar="NAME", help="a target of configs/target, or a rung such as 3B-10xC")
+    options.add_argument(
+        "--target", type=name, metavar="NAME", help="a target of configs/target, or a rung such as 3B-10xC"
+    )
     options.add_argument("--n", type=positive, help="parameters of the target, instead of --target")
     options.add_argument("--d", type=positive, help="training tokens of the target")
 
@@ -65,13 +68,46 @@ def add_format(options: argparse.ArgumentParser) -> None:
 
 
 def add_plot(options: argparse.ArgumentParser) -> None:
-    options.add_argument("--plot", type=_png, metavar="FILE", help="also write a PNG")
+    options.add_argument("--plot", type=file_named(".png"), metavar="FILE", help="also write a PNG")
 
 
-def _png(text: str) -> Path:
-    if not text.endswith(".png"):
-        raise UserError(f"--plot {text}: the name must end in .png")
-    return Path(text)
+def file_named(suffix: str) -> Callable[[str], Path]:
+    """The type of an option that names a file to write. Raises ArgumentTypeError where it cannot be written."""
+
+    def checked(text: str) -> Path:
+        path = Path(text)
+        if path.suffix != suffix or text.endswith("/"):
+            raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be the name of a {suffix} file')
+        return _writable(file_to_write, path)
+
+    return checked
+
+
+def folder(text: str) -> Path:
+    """The type of an option that names a directory to write into. Raises as `file_named`."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give the name of a directory")
+    return _writable(directory_to_write, Path(text))
+
+
+def _writable(check: Callable[[Path], Path], path: Path) -> Path:
+    try:
+        check(path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
+
+
+def place(text: str) -> Path:
+    """The type of an option that names what is to be read. Raises ArgumentTypeError where it is empty."""
+    return Path(name(text))
+
+
+def name(text: str) -> str:
+    """The type of an option that names one thing. Raises ArgumentTypeError where it is empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a name")
+    return text
 
 
 def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
