@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hub import fetch_model, is_hub_name
+from evaluate.listing import listing
 from evaluate.suite import changed_suite_node, own_suite_node
 from ladder.arguments import split_overrides
 from ladder.config import load_config
@@ -29,11 +30,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "path",
         type=Path,
+        nargs="?",
         help="a checkpoint, a run, a ladder, a directory of checkpoints, or a name on the Hugging Face hub such as "
         "owner/name@revision",
     )
-    parser.add_argument("--tasks", type=_words, default=[], help="only these, separated by commas")
-    parser.add_argument("--formats", type=_words, default=[], help="only rc or only mc")
+    parser.add_argument("--list-tasks", action="store_true", help="what there is beside your own tasks, and end")
+    parser.add_argument(
+        "--tasks",
+        type=_words,
+        default=[],
+        help="only these, separated by commas: of the suite, or any of --list-tasks (arc_easy:val, arc_easy:0shot), "
+        "also by lm-evaluation-harness's names",
+    )
+    parser.add_argument("--formats", type=_words, default=[], help="only rc, mc or gold")
     parser.add_argument("--limit", type=_count, help="the first K documents of each task, and of each subject of MMLU")
     parser.add_argument(
         "--output", type=Path, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
@@ -50,6 +59,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run model code that the checkpoint brings")
     options, words = parser.parse_known_args(list(argv))
     overrides = split_overrides(words)
+    if options.list_tasks:
+        print(listing())
+        return 0
+    if options.path is None:
+        raise UserError("name a checkpoint, a run or a ladder; see python -m evaluate --help")
     config = load_config([word for word in overrides if not _of_suite(word)])
     if is_hub_name(str(options.path)) and not options.watch:
         options.path = fetch_model(str(options.path), options.allow_pickle, options.trust_remote_code)

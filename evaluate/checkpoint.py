@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluate.foreign import CONFIG_FILE, refuse_other_formats
 from ladder.bind import Whole, bind, lenient
 from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
@@ -19,7 +20,6 @@ from ladder.metrics_file import Origin
 from ladder.reading import parse_json, read, readable
 from ladder.rundir import RUNG_FILE, RunDirectory, find_runs
 
-CONFIG_FILE = "config.json"
 LONGEST_NAME = 200  # characters
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
@@ -90,6 +90,7 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
     """
     if waiting and (not directory.exists() or not any(directory.iterdir())):
         return []
+    refuse_other_formats(directory)
     if not directory.exists():
         raise UserError(f"{directory} does not exist; give a checkpoint, a run or a ladder directory")
     if (directory / CONFIG_FILE).exists():

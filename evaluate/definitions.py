@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluate.suite import LmLoss, Suite
-from evaluate.tasks import Source, Task
+from evaluate.tasks import GoldTask, RankedTask, Source, Task
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile, Provenance
 
@@ -49,15 +49,10 @@ def check_kept(asked: Suite, provenance: Provenance, path: Path, before: Metrics
             raise UserError(
                 f"{path} holds {task.key} of other documents or of another context length than {task.source}; {hint}"
             )
-        for row in before.results:
-            if (row.task, row.format) == (task.name, task.format) and (row.split, row.primary) != (
-                task.split,
-                task.primary,
-            ):
-                raise UserError(
-                    f"{path} holds {task.key} with split={row.split} and primary={row.primary}, {task.source} is "
-                    f"asked for with {task.split} and {task.primary}; {hint}"
-                )
+        if (kept := _kept(before, task)) and (kept != (now := _definition(task))):
+            raise UserError(
+                f"{path} holds {task.key} with {_words(kept)}, {task.source} is asked for with {_words(now)}; {hint}"
+            )
     for loss in asked.lm_losses:
         if stored.texts.get(loss.name, provenance.texts[loss.name]) != provenance.texts[loss.name]:
             was = f"of another text than {_text(loss)}, or as an earlier version scored it"
@@ -68,10 +63,33 @@ def _change(task: Task, own: Task) -> str:
     """How two tasks of one name differ; empty where they do not."""
     if task.source != own.source and not _same_content(task.source, own.source):
         return f"{task.source} in place of {own.source}"
-    for name in ("split", "primary", "limit"):
-        if (now := getattr(task, name)) != (was := getattr(own, name)):
-            return f"{name}={now} in place of {was}"
-    return ""
+    now, was = ({**_definition(one), "limit": one.limit} for one in (task, own))
+    changed = [name for name in now if now[name] != was.get(name)]
+    return f"{changed[0]}={now[changed[0]]} in place of {was.get(changed[0])}" if changed else ""
+
+
+def _definition(task: Task) -> dict[str, object]:
+    """What a row of a metrics file says of how it came about."""
+    match task:
+        case RankedTask():
+            return {"split": task.split, "primary": task.primary}
+        case GoldTask():
+            return {"split": task.split}
+
+
+def _kept(before: MetricsFile, task: Task) -> dict[str, object]:
+    """The same of the file's row for that task; empty where it has none."""
+    match task:
+        case RankedTask():
+            ranked = [row for row in before.results if (row.task, row.format) == (task.name, task.format)]
+            return {"split": ranked[0].split, "primary": ranked[0].primary} if ranked else {}
+        case GoldTask():
+            gold = [row for row in before.gold if row.task == task.name]
+            return {"split": gold[0].split} if gold else {}
+
+
+def _words(definition: dict[str, object]) -> str:
+    return " and ".join(f"{name}={value}" for name, value in definition.items())
 
 
 def _same_content(source: Source, own: Source) -> bool:

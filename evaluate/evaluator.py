@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.groups import group_key, with_groups
 from evaluate.lm_loss import RunningText, lm_loss, read_running_text
-from evaluate.metrics import choices_of, definition_key, task_results
+from evaluate.metrics import choices_of, definition_key, gold_result, task_results
 from evaluate.plan import Plan, cached_plan, plan_key
 from evaluate.processes import Processes
 from evaluate.results import ResultFiles, WeightFiles
 from evaluate.scorer import Scorer
 from evaluate.suite import Suite
-from evaluate.tasks import Task
+from evaluate.tasks import GoldTask, RankedTask, Task
 from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
-from ladder.metrics_file import LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
+from ladder.metrics_file import GoldResult, LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
 from ladder.provenance import git_revision, versions
 
 # Raised where the same weights in that type give other likelihoods than before. bf16 2: rotary frequencies stay in fp32
@@ -43,6 +44,7 @@ class Job:
     def provenance(self, weights: str, dtype: str) -> Provenance:
         texts = {name: text.fingerprint for name, text in self.texts.items()}
         definitions = {task.key: definition_key(task) for task in self.suite.tasks}
+        definitions |= {f"group {group.name}": group_key(group) for group in self.suite.groups}
         return Provenance(
             weights=weights,
             tokenizer=self.tokenizer_sha256,
@@ -111,17 +113,23 @@ class Evaluator:
         self._try(scorer, job)
         arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files and not again else {})
         results: list[TaskResult] = []
+        gold: list[GoldResult] = []
         for task in job.suite.tasks:
             plan = self.plan(task, job, scorer.tries)
             if task.key not in arrays:
                 arrays[task.key] = self._score(scorer, task, plan)
                 if files and self.processes.main:
                     files.save_loglikelihoods(provenance, arrays)
-            results.extend(task_results(task, choices_of(plan, arrays[task.key])))
+            match task:
+                case RankedTask():
+                    results.extend(task_results(task, choices_of(plan, arrays[task.key])))
+                case GoldTask():
+                    gold.append(gold_result(task, plan, arrays[task.key]))
         metrics = MetricsFile(
             **vars(origin) | _software(),
             weight_files=weight_files,
             results=tuple(results),
+            gold=tuple(gold),
             lm_loss=self._lm_losses(scorer, job),
             suite=job.suite.name,
             max_length=job.max_length,
@@ -129,6 +137,7 @@ class Evaluator:
             trial=scorer.trial,
             provenance=provenance,
         )
+        metrics = with_groups(metrics, job.suite.groups)
         return metrics if files is None else self.processes.agree(lambda: files.save_metrics(metrics))
 
     def prepare(self, job: Job) -> None:

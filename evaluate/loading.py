@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluate.checkpoint import CONFIG_FILE, Checkpoint, read_header
+from evaluate.checkpoint import Checkpoint, read_header
+from evaluate.foreign import CONFIG_FILE, quantisation
 from ladder.errors import UserError, shortened
 from ladder.reading import read_json
 
@@ -86,7 +87,10 @@ def load_model(
             output_loading_info=True,
         )
     except Exception as error:  # safetensors, torch and transformers each raise their own kinds
-        raise UserError(f"{checkpoint.path}: its weights cannot be loaded ({_reason(error)})") from None
+        method = quantisation(checkpoint.path)
+        what = f"its weights are quantised ({method}) and" if method else "its weights"
+        hint = "; measure the original ones" if method else ""
+        raise UserError(f"{checkpoint.path}: {what} cannot be loaded ({_reason(error)}){hint}") from None
     for kind in ("missing_keys", "mismatched_keys"):
         if bad := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info[kind]):
             what = "are absent" if kind == "missing_keys" else "have another shape"

@@ -1,4 +1,4 @@
-"""Every reported number of a multiple-choice task, from one array: the log-likelihood of each choice.
+"""Every reported number of a task, from one array: the log-likelihood of each choice, or of each gold answer.
 
 Notation: LL is the natural-log likelihood of a choice, summed over its tokens. Lengths leave out the one space that a
 choice begins with, as the code behind the paper did (ai2-olmo 0.6.0, olmo/eval/downstream.py); figures that count it
@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluate.plan import Plan
-from evaluate.tasks import Task
+from evaluate.tasks import GoldTask, RankedTask, Task
 from ladder.hashing import json_sha256
-from ladder.metrics_file import TaskResult
+from ladder.metrics_file import GoldResult, TaskResult
 
 METRICS_VERSION = 1  # raise it when a definition changes: files are then derived again, without scoring
+GOLD_VERSION = 1
 TASK_CE_NORMALISER = "nats per character"
 
 Floats = npt.NDArray[np.float64]
@@ -50,11 +51,7 @@ def choices_of(plan: Plan, loglikelihoods: Floats) -> Choices:
     Raises:
         ValueError: a likelihood is missing or is not a number; an average never goes over incomplete documents.
     """
-    scored = np.bincount(plan.pair_request, minlength=plan.requests) > 0
-    if loglikelihoods.shape != scored.shape or int(plan.choices.sum()) != plan.requests or not scored.all():
-        raise ValueError(f"{loglikelihoods.shape} log-likelihoods for {plan.requests} requests, {scored.sum()} planned")
-    if not np.isfinite(loglikelihoods).all():
-        raise ValueError("a log-likelihood is not a finite number")
+    _check(plan, loglikelihoods)
     present = np.arange(plan.choices.max()) < plan.choices[:, None]
 
     def spread(values: np.ndarray, absent: float) -> Floats:
@@ -71,6 +68,14 @@ def choices_of(plan: Plan, loglikelihoods: Floats) -> Choices:
         gold=plan.gold.astype(np.int64),
         groups=plan.groups,
     )
+
+
+def _check(plan: Plan, loglikelihoods: Floats) -> None:
+    scored = plan.answer_tokens > 0
+    if loglikelihoods.shape != scored.shape or int(plan.choices.sum()) != plan.requests or not scored.all():
+        raise ValueError(f"{loglikelihoods.shape} log-likelihoods for {plan.requests} requests, {scored.sum()} planned")
+    if not np.isfinite(loglikelihoods).all():
+        raise ValueError("a log-likelihood is not a finite number")
 
 
 def accuracy(choices: Choices, scores: Floats) -> Floats:
@@ -117,10 +122,40 @@ def standard_error(values: Floats) -> float:
 
 def definition_key(task: Task) -> str:
     """Changes when the same log-likelihoods would be reported differently."""
-    return json_sha256([METRICS_VERSION, task.split, task.primary, dict(task.categories)])
+    match task:
+        case RankedTask():
+            return json_sha256([METRICS_VERSION, task.split, task.primary, dict(task.categories)])
+        case GoldTask():
+            return json_sha256([GOLD_VERSION, task.split])
 
 
-def task_results(task: Task, choices: Choices) -> list[TaskResult]:
+def gold_values(plan: Plan, loglikelihoods: Floats) -> dict[str, Floats]:
+    """Each metric's value per document (documents,) of a task of gold answers; the reported figure is their plain mean.
+
+    - bpb: bits per byte of the answer, -LL / (bytes · ln 2), the space that it may begin with left out.
+    - bpb_with_space: with that space (OLMES's `bits_per_byte_corr`, AI2's `_v2`).
+    - nats_per_token: -LL / tokens of the answer, which depends on the tokenizer.
+
+    Raises:
+        ValueError: as `choices_of`.
+    """
+    _check(plan, loglikelihoods)
+    return {
+        "bpb": -loglikelihoods / (plan.bytes - plan.spaces) / math.log(2),
+        "bpb_with_space": -loglikelihoods / plan.bytes / math.log(2),
+        "nats_per_token": -loglikelihoods / plan.answer_tokens,
+    }
+
+
+def gold_result(task: GoldTask, plan: Plan, loglikelihoods: Floats) -> GoldResult:
+    """The task's row of a metrics file."""
+    values = gold_values(plan, loglikelihoods)
+    means = {metric: float(per_document.mean()) for metric, per_document in values.items()}
+    errors = {metric: standard_error(per_document) for metric, per_document in values.items()}
+    return GoldResult(task=task.name, split=task.split, n=len(loglikelihoods), stderr=errors, **means)
+
+
+def task_results(task: RankedTask, choices: Choices) -> list[TaskResult]:
     """The task's row of a metrics file; with categories (MMLU), a row for each before that of all documents.
 
     The overall row is a micro average: every document weighs the same, as do OLMo-ladder's category weights 0.215,
@@ -141,7 +176,7 @@ def _macro(choices: Choices) -> dict[str, float]:
     return {metric: float(np.mean([values[metric].mean() for values in by_group])) for metric in by_group[0]}
 
 
-def _row(task: Task, name: str, choices: Choices) -> TaskResult:
+def _row(task: RankedTask, name: str, choices: Choices) -> TaskResult:
     values = document_values(choices)
     means: dict[str, Any] = {metric: float(per_document.mean()) for metric, per_document in values.items()}
     return TaskResult(

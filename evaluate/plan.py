@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluate.tasks import Document, Task
+from evaluate.tasks import AnyDocument, Document, Task
 from evaluate.tokenizer import EncodedPair, Encoder
 from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_requests, trie_rows
 from ladder.errors import UserError
@@ -66,6 +66,11 @@ class Plan:
         return len(self.characters)
 
     @property
+    def answer_tokens(self) -> Ints:
+        """(requests,) tokens of each continuation."""
+        return np.bincount(self.pair_request, minlength=self.requests).astype(np.int32)
+
+    @property
     def longest_path(self) -> int:
         """Tokens from the first of the prefix to the deepest node."""
         return int(self.positions.max(initial=0)) + 1
@@ -105,7 +110,7 @@ def _load(path: Path) -> Plan:
         return Plan(**{field.name: arrays[field.name] for field in fields(Plan)})
 
 
-def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, tries: bool) -> Plan:
+def make_plan(documents: Sequence[AnyDocument], encoder: Encoder, max_length: int, tries: bool) -> Plan:
     """The plan for those documents.
 
     Args:
@@ -135,7 +140,7 @@ def make_plan(documents: Sequence[Document], encoder: Encoder, max_length: int, 
     return _flatten(documents, sections, len(cut), tries, otherwise)
 
 
-def _encode(documents: Sequence[Document], encoder: Encoder) -> Iterator[EncodedPair]:
+def _encode(documents: Sequence[AnyDocument], encoder: Encoder) -> Iterator[EncodedPair]:
     """Tokens of every request, in order; documents of a group stand together."""
     for _, members in itertools.groupby(documents, key=lambda document: document.group):
         pairs = [pair for document in members for pair in zip(document.contexts, document.choices, strict=True)]
@@ -189,7 +194,7 @@ def row_tokens(prefix: int, longest: int) -> int:
 
 
 def _flatten(
-    documents: Sequence[Document], sections: list[_Section], truncated: int, tries: bool, otherwise: int = 0
+    documents: Sequence[AnyDocument], sections: list[_Section], truncated: int, tries: bool, otherwise: int = 0
 ) -> Plan:
     rows = [
         (number, row)

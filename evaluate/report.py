@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -78,17 +79,32 @@ def way_text(trial: Trial) -> str:
 
 def table(metrics: MetricsFile) -> str:
     """The metrics of one checkpoint as text; the primary accuracy with its standard error."""
-    rows = [["task", "format", "n", "acc", "±", *COLUMNS]]
-    for row in metrics.results:
-        numbers = [row.acc, row.stderr[row.primary], *(getattr(row, column) for column in COLUMNS)]
-        rows.append([row.task, row.format, f"{row.n:,}", *(f"{number:.4f}" for number in numbers)])
-    lines = _align(rows) if metrics.results else []
+    lines = [*_ranked_lines(metrics), *_gold_lines(metrics)]
+    for group in metrics.groups:
+        what = f"the mean of {len(group.weights)} tasks"
+        lines.append(f"{group.name}: {group.metric} {group.value:.4f} ± {group.stderr:.4f}, {what}")
     for loss in metrics.lm_loss:
         lines.append(
             f"{loss.name}: {loss.nats_per_token:.4f} nats per token, "
             f"{loss.bits_per_byte:.4f} bits per byte over {loss.tokens:,} tokens"
         )
     return "\n".join(lines)
+
+
+def _ranked_lines(metrics: MetricsFile) -> list[str]:
+    rows = [["task", "format", "n", "acc", "±", *COLUMNS]]
+    for row in metrics.results:
+        numbers = [row.acc, row.stderr[row.primary], *(getattr(row, column) for column in COLUMNS)]
+        rows.append([row.task, row.format, f"{row.n:,}", *(f"{number:.4f}" for number in numbers)])
+    return _align(rows) if metrics.results else []
+
+
+def _gold_lines(metrics: MetricsFile) -> list[str]:
+    rows = [["task", "format", "n", "bpb", "±", "nats_per_token"]]
+    for row in metrics.gold:
+        numbers = (row.bpb, row.stderr["bpb"], row.nats_per_token)
+        rows.append([row.task, "gold", f"{row.n:,}", *(f"{number:.4f}" for number in numbers)])
+    return _align(rows) if metrics.gold else []
 
 
 def _align(rows: list[list[str]]) -> list[str]:
@@ -103,22 +119,35 @@ def _align(rows: list[list[str]]) -> list[str]:
 
 
 def log_to_wandb(mode: str, project: str, measured: list[MetricsFile]) -> None:
-    """One W&B run with a table of all results, a row per (checkpoint, task, format).
+    """One W&B run with a table each of ranked tasks, gold tasks and groups, a row per (checkpoint, task or group).
 
     Raises:
         UserError: W&B cannot be reached.
     """
     import wandb
 
-    columns = ["run", "step", "task", "format", "n", "acc", *COLUMNS]
-    rows = [
-        [metrics.run, metrics.step, *(getattr(row, column) for column in columns[2:])]
-        for metrics in measured
-        for row in metrics.results
-    ]
+    tables = {name: table for name, table in wandb_tables(measured).items() if table[1] or name == "results"}
     chosen: Literal["online", "offline"] = "online" if mode == "online" else "offline"
     try:
         with wandb.init(project=project, job_type="evaluate", mode=chosen) as run:
-            run.log({"results": wandb.Table(columns=columns, data=rows)})
+            run.log({name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()})
     except wandb.errors.Error as error:
         raise UserError(f"W&B: {error}; results are on disk, wandb=offline keeps the table here") from None
+
+
+def wandb_tables(measured: list[MetricsFile]) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """Name -> columns and rows."""
+    kinds: dict[str, tuple[list[str], Callable[[MetricsFile], Sequence[Any]]]] = {
+        "results": (["task", "format", "n", "acc", *COLUMNS], lambda metrics: metrics.results),
+        "gold": (["task", "n", "bpb", "bpb_with_space", "nats_per_token"], lambda metrics: metrics.gold),
+        "groups": (["name", "metric", "value", "stderr"], lambda metrics: metrics.groups),
+    }
+    tables = {}
+    for name, (columns, of) in kinds.items():
+        rows = [
+            [metrics.run, metrics.step, *(getattr(row, column) for column in columns)]
+            for metrics in measured
+            for row in of(metrics)
+        ]
+        tables[name] = (["run", "step", *columns], rows)
+    return tables

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from evaluate.checkpoint import CONFIG_FILE, Checkpoint
+from evaluate.checkpoint import Checkpoint
+from evaluate.foreign import CONFIG_FILE
 from evaluate.loading import load_model
 from evaluate.scorer import Scorer
 from ladder.reading import read_json

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.checkpoint import Checkpoint
+from evaluate.groups import with_groups
 from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile, Origin, Provenance
@@ -129,7 +130,8 @@ class ResultFiles:
 
 def _joined(before: MetricsFile, now: MetricsFile) -> MetricsFile:
     """The later one, and of the earlier one what it has not."""
-    rows, losses = {(row.task, row.format) for row in now.results}, {loss.name for loss in now.lm_loss}
+    rows, gold = {(row.task, row.format) for row in now.results}, {row.task for row in now.gold}
+    losses = {loss.name for loss in now.lm_loss}
     old, new = before.provenance, now.provenance
     both = replace(
         new,
@@ -137,9 +139,11 @@ def _joined(before: MetricsFile, now: MetricsFile) -> MetricsFile:
         definitions={**old.definitions, **new.definitions},
         texts={**old.texts, **new.texts},
     )
-    return replace(
+    joined = replace(
         now,
         results=(*(row for row in before.results if (row.task, row.format) not in rows), *now.results),
+        gold=(*(row for row in before.gold if row.task not in gold), *now.gold),
         lm_loss=(*(loss for loss in before.lm_loss if loss.name not in losses), *now.lm_loss),
         provenance=both,
     )
+    return with_groups(joined, (*before.groups, *now.groups))

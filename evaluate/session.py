@@ -16,7 +16,9 @@ from evaluate.checkpoint import Checkpoint, find_checkpoints
 from evaluate.claims import claim
 from evaluate.definitions import check_kept, check_own_suite
 from evaluate.evaluator import Evaluator, Job, make_job
+from evaluate.foreign import notes_on
 from evaluate.loading import load_config, resolve_dtype
+from evaluate.names import HARNESS
 from evaluate.processes import Processes
 from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
 from evaluate.resident import ResidentModel
@@ -180,6 +182,8 @@ class Session:
     def _measure(self, order: Order, following: Sequence[Checkpoint]) -> MetricsFile:
         checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
+        for note in notes_on(checkpoint.path):
+            self.progress.say(f"  {note}")
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
@@ -221,6 +225,9 @@ class Session:
         if run_config not in self._suites:
             whole = suite_from_config(self._suite_node(run_config))
             suite = whole.select(self.options.tasks, self.options.formats, self.options.limit)
+            for name in self.options.tasks:
+                if name in HARNESS and name not in {task.name for task in whole.tasks}:
+                    self.progress.say(f"{name} is {', '.join(HARNESS[name])} here, with the prompts of OLMES")
             stored_with_run = run_config and self.options.output is None and self.options.limit is None
             if run_config and stored_with_run and run_config.exists():
                 check_own_suite(suite, suite_from_config(own_suite_node(run_config)), run_config)

@@ -1,4 +1,8 @@
-"""What is scored: documents with answer choices, and the tasks that they make up."""
+"""What is scored: documents, and the tasks that they make up.
+
+There are two kinds of task. A ranked task has documents with choices, of which one is right: an accuracy and a loss.
+A gold task has documents with the right answer alone (code, a worked solution): a loss.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
-from ladder.bind import bind, lenient
+from ladder.bind import Text, bind, lenient
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
-from ladder.metrics_file import Format
+from ladder.metrics_file import Format, TaskFormat
 from ladder.reading import read_json_lines, read_sha256
 
-FORMATS: tuple[Format, ...] = ("rc", "mc")
+FORMATS: tuple[TaskFormat, ...] = ("rc", "mc", "gold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,41 @@ class Document:
             raise UserError(f"document {self.id}: needs at least two choices and as many contexts as choices")
         if not 0 <= self.gold < len(self.choices):
             raise UserError(f"document {self.id}: gold={self.gold} is not a choice of 0 to {len(self.choices) - 1}")
-        if not all(choice.strip() for choice in self.choices):
+        if not all(self.choices):
             raise UserError(f"document {self.id}: an empty choice cannot be scored")
 
 
-class Source(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class GoldDocument:
+    """One question and its right answer: the tokens of `context` are followed by those of `answer`."""
+
+    id: str
+    context: str
+    answer: str
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.answer:
+            raise UserError(f"document {self.id}: an empty answer cannot be scored")
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        return (self.context,)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return (self.answer,)
+
+    @property
+    def gold(self) -> int:
+        return 0
+
+
+AnyDocument = Document | GoldDocument
+D = TypeVar("D", Document, GoldDocument)
+
+
+class Source(Protocol[D]):
     """Where a task's documents come from."""
 
     def __str__(self) -> str:
@@ -46,13 +80,11 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Changes whenever the documents do; cheap, so that a cached plan is found without reading them."""
 
-    def documents(self) -> list[Document]: ...
+    def documents(self) -> list[D]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonlSource:
-    """A file with one JSON object a line: {"context": text or one per choice, "choices": [texts], "gold": index}."""
-
+class _JsonlFile:
     path: Path
 
     def __str__(self) -> str:
@@ -61,11 +93,29 @@ class JsonlSource:
     def fingerprint(self) -> str:
         return read_sha256(self.path)
 
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlSource(_JsonlFile):
+    """A file with one JSON object a line: {"context": text or one per choice, "choices": [texts], "gold": index}."""
+
     def documents(self) -> list[Document]:
-        documents = [_document(where, bind(_Row, row, where)) for where, row in read_json_lines(self.path)]
-        if not documents:
+        rows = [(where, bind(_Row, row, where)) for where, row in read_json_lines(self.path)]
+        if not rows:
             raise UserError(f"{self.path} holds no documents")
-        return documents
+        return [_document(where, row) for where, row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldJsonlSource(_JsonlFile):
+    """A file with one JSON object a line: {"context": text, "answer": text}."""
+
+    def documents(self) -> list[GoldDocument]:
+        rows = [(where, bind(_GoldRow, row, where)) for where, row in read_json_lines(self.path)]
+        if not rows:
+            raise UserError(f"{self.path} holds no documents")
+        if blank := [where for where, row in rows if not row.answer.strip()]:
+            raise UserError(f"document {blank[0]}: an empty answer cannot be scored")
+        return [GoldDocument(id=where, context=row.context, answer=row.answer) for where, row in rows]
 
 
 @lenient
@@ -76,23 +126,40 @@ class _Row:
     gold: int
 
 
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class _GoldRow:
+    context: str
+    answer: Text
+
+
 def _document(where: str, row: _Row) -> Document:
+    if not all(choice.strip() for choice in row.choices):
+        raise UserError(f"document {where}: an empty choice cannot be scored")
     contexts = (row.context,) * len(row.choices) if isinstance(row.context, str) else row.context
     return Document(id=where, contexts=contexts, choices=row.choices, gold=row.gold)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A set of documents in one format: RC scores the answer's text, MC its letter."""
-
+class _Task(Generic[D]):
     name: str
-    format: Format
     split: str
-    primary: str  # the accuracy that is reported as "acc"
-    source: Source
+    source: Source[D]
     limit: int | None = None  # score the first so many documents only, of each group (a subject of MMLU)
-    categories: Mapping[str, str] = field(default_factory=dict)  # group -> category that is reported too
     shots: int | None = None  # examples in a prompt, where that is known
+
+    def documents(self) -> list[D]:
+        by_group = itertools.groupby(self.source.documents(), key=lambda document: document.group)
+        return [document for _, members in by_group for document in itertools.islice(members, self.limit)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedTask(_Task[Document]):
+    """Documents with choices in one format: RC scores the answer's text, MC its letter."""
+
+    format: Format
+    primary: str  # the accuracy that is reported as "acc"
+    categories: Mapping[str, str] = field(default_factory=dict)  # group -> category that is reported too
 
     @property
     def key(self) -> str:
@@ -102,6 +169,19 @@ class Task:
         limit = ("each", self.limit) if self.limit and self.categories else self.limit
         return json_sha256([self.source.fingerprint(), limit])
 
-    def documents(self) -> list[Document]:
-        by_group = itertools.groupby(self.source.documents(), key=lambda document: document.group)
-        return [document for _, members in by_group for document in itertools.islice(members, self.limit)]
+
+@dataclass(frozen=True, kw_only=True)
+class GoldTask(_Task[GoldDocument]):
+    """Documents with the right answer alone."""
+
+    format: ClassVar[TaskFormat] = "gold"
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}.gold"
+
+    def fingerprint(self) -> str:
+        return json_sha256([self.source.fingerprint(), self.limit])
+
+
+Task = RankedTask | GoldTask

@@ -20,12 +20,13 @@ from ladder.writing import write_json
 SCHEMA = 1
 AGAIN = "evaluate that checkpoint again with --force"
 Format = Literal["rc", "mc"]  # ranked by the answer's text, or by its letter
+TaskFormat = Literal["rc", "mc", "gold"]  # gold: the right answer alone, so a loss and nothing to choose from
 
 
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """A task, or a category of it, in one format; `evaluate.metrics.document_values` defines the metrics."""
+    """A ranked task, or a category of it, in one format; `evaluate.metrics.document_values` defines the metrics."""
 
     task: str
     split: str
@@ -45,6 +46,37 @@ class TaskResult:
     task_ce_normaliser: str
     stderr: dict[str, float]  # by metric
     macro: dict[str, float] | None = None  # by metric: the plain mean over groups (MMLU's 57 subjects)
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class GoldResult:
+    """A task of gold answers; `evaluate.metrics.gold_values` defines the metrics."""
+
+    task: str
+    split: str
+    n: Count  # documents
+    bpb: float
+    bpb_with_space: float
+    nats_per_token: float
+    stderr: dict[str, float]  # by metric
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Tasks that are reported as one number, their weighted mean."""
+
+    name: str
+    metric: Literal["bpb", "acc"]
+    weights: Mapping[str, float]  # "task.format" -> its weight; they sum to 1
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class GroupResult(Group):
+    value: float
+    stderr: float  # of the mean over these tasks, whose documents are drawn apart
 
 
 @lenient
@@ -69,7 +101,7 @@ class Provenance:
     dtype: str
     dtype_version: Count = 1  # `evaluate.evaluator.DTYPE_VERSIONS`; version 0.1.0 did not say
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
-    definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of how metrics are derived
+    definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" or "group NAME" -> hash of how derived
     texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
 
     def same_model(self, other: Provenance) -> bool:
@@ -123,6 +155,8 @@ class MetricsFile(Origin):
     weight_files: dict[str, tuple[int, int]] | None = None  # name -> size and change time in ns, when last compared
     model_path: str | None = None  # of the checkpoint, where the file does not lie in its run
     results: tuple[TaskResult, ...]
+    gold: tuple[GoldResult, ...] = ()
+    groups: tuple[GroupResult, ...] = ()
     lm_loss: tuple[LmLossResult, ...]
     suite: str
     max_length: Count  # input tokens
@@ -152,6 +186,9 @@ class MetricsFile(Origin):
         value = {"schema": SCHEMA} | dataclasses.asdict(self)
         for key in ("weight_files", "model_path", "trial"):
             if value[key] is None:
+                del value[key]
+        for key in ("gold", "groups"):
+            if not value[key]:
                 del value[key]
         for row in value["results"]:
             if row["macro"] is None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from evaluate.olmes import wheel
 from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
 from evaluate.suite import suite_from_config
-from evaluate.tasks import Document
+from evaluate.tasks import AnyDocument, Document
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
 
@@ -138,7 +138,7 @@ def sums(cases: list[dict[str, Any]], width: int) -> dict[str, Any]:
     return {"width": width, "subsets": len(mine), "cpu_seconds": seconds} | ratios
 
 
-def read_documents(task: str, form: str, count: int | None) -> list[Document]:
+def read_documents(task: str, form: str, count: int | None) -> Sequence[AnyDocument]:
     suite = suite_from_config(load_config().suite).select([task], [form], count)
     return suite.tasks[0].documents()
 

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from evaluate.tasks import Document
+from evaluate.tasks import AnyDocument, Document, GoldDocument
 from evaluate.tokenizer import Encoder
 
 ARCHITECTURES = {
@@ -78,7 +78,7 @@ def tiny_model(architecture: str = "olmo2", seed: int = 0, context: int = 256, *
     return made
 
 
-def one_by_one(model: Any, encoder: Encoder, documents: Sequence[Document], context: int) -> np.ndarray:
+def one_by_one(model: Any, encoder: Encoder, documents: Sequence[AnyDocument], context: int) -> np.ndarray:
     """The reference: each request alone, its context and continuation encoded apart and cut from the left."""
     scores = []
     model.eval()
@@ -119,6 +119,24 @@ def documents(kind: str, count: int = 7) -> list[Document]:
             texts = [f" {phrase(4)}"] * 2
         made.append(Document(id=str(number), contexts=tuple(contexts), choices=tuple(texts), gold=number % choices))
     return made
+
+
+def gold_documents(count: int = 6) -> list[GoldDocument]:
+    """Answers of code, of prose behind a space, and one whose characters are not its bytes, behind a shared prompt."""
+    answers = ["def f(x):\n    return x\n", " the elephant, because it weighs more", "    café = 1\n"]
+    prompt = "Question: which animals bark?\nAnswer: the dogs\n\n"
+    return [
+        GoldDocument(
+            id=str(number), context=f"{prompt}Question: {'cow ' * number}\nAnswer:", answer=answers[number % 3]
+        )
+        for number in range(count)
+    ]
+
+
+def write_gold_jsonl(path: Path, made: Sequence[GoldDocument]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"context": d.context, "answer": d.answer}) + "\n" for d in made))
+    return path
 
 
 def write_jsonl(path: Path, made: Sequence[Document]) -> Path:

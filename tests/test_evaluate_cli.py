@@ -537,6 +537,35 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert "has no tokenizer" in error(path)
 
 
+def test_formats_of_other_programs_are_one_line(run: RunDirectory, tmp_path: Path) -> None:
+    def error(path: Path, *words: str) -> str:
+        with pytest.raises(UserError) as caught:
+            main([str(path), *words])
+        return str(caught.value)
+
+    gguf = tmp_path / "ggufs" / "model.Q4_K_M.gguf"
+    gguf.parent.mkdir()
+    gguf.write_bytes(b"GGUF")
+    assert "model.Q4_K_M.gguf is llama.cpp's format (GGUF); give the Hugging Face directory" in error(gguf)
+    assert "ggufs holds GGUF files" in error(gguf.parent) and "ggufs holds GGUF files" in error(gguf.parent, "--watch")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+    assert "adapter is an adapter of owner/base, not a model; merge it" in error(adapter)
+    config = json.loads((run.checkpoint(10) / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (run.checkpoint(10) / "config.json").write_text(json.dumps(config))
+    refused = error(run.checkpoint(10))
+    assert "its weights are quantised (gptq) and cannot be loaded" in refused and "measure the original ones" in refused
+
+
+def test_a_chat_template_is_said_not_to_be_used(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (run.checkpoint(10) / "chat_template.jinja").write_text("{{ messages }}")
+    assert main([str(run.path), "--tasks", "names"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("its tokenizer has a chat template, which is not used") == 1  # of one of the two checkpoints
+
+
 def test_pickles_when_asked(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     (expected,) = evaluate(capsys, run.checkpoint(10))
     path = run.checkpoint(10)

@@ -10,7 +10,7 @@ from evaluate_models import tiny_tokenizer
 
 from evaluate.metrics import choices_of, document_values, standard_error, task_results
 from evaluate.plan import Plan, make_plan
-from evaluate.tasks import Document, JsonlSource, Task
+from evaluate.tasks import Document, JsonlSource, RankedTask
 from evaluate.tokenizer import Encoder
 
 ENCODER = Encoder(tiny_tokenizer())
@@ -20,9 +20,9 @@ def plan_of(documents: list[Document]) -> Plan:
     return make_plan(documents, ENCODER, 256, True)
 
 
-def task(**changes: object) -> Task:
+def task(**changes: object) -> RankedTask:
     values = {"name": "t", "format": "rc", "split": "test", "primary": "acc_per_char", "source": JsonlSource}
-    return Task(**values | changes)  # type: ignore[arg-type]
+    return RankedTask(**values | changes)  # type: ignore[arg-type]
 
 
 def test_by_hand() -> None:

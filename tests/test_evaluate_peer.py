@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 
 from evaluate import olmes
 from evaluate.metrics import choices_of, document_values
-from evaluate.olmes import OlmesSource
 from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
+from evaluate.tasks import RankedTask
 from evaluate.tokenizer import Encoder, dolma2_file
 from ladder.errors import UserError
 
@@ -86,7 +86,9 @@ def test_same_metrics_as_ai2s_evaluator(tmp_path: Path) -> None:
     ]
     for case, theirs in zip(cases, ask("peer_olmo_eval.py", jobs, tmp_path), strict=True):
         name, split, form, count, metric = case
-        made = OlmesSource(task="mmlu" if split == "mmlu" else name, format=form).documents()
+        (task,) = [task for task in olmes.tasks(name, "mmlu" if split == "mmlu" else name) if task.format == form]
+        assert isinstance(task, RankedTask)
+        made = task.documents()
         made = [document for document in made if split != "mmlu" or document.group == name][:count]
         plan = make_plan(made, encoder, 2048, scorer.tries)
         assert bool(plan.truncated[0]) == (name == "high_school_european_history")

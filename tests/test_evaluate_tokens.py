@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tokenizers.processors import TemplateProcessing
 
 from evaluate.plan import cached_plan, make_plan, plan_key
 from evaluate.suite import suite_from_config
-from evaluate.tasks import Document, JsonlSource, Task
+from evaluate.tasks import Document, JsonlSource, RankedTask
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.errors import UserError
 
@@ -119,7 +120,9 @@ class Subjects:
 
 
 def test_a_limit_is_one_of_each_subject() -> None:
-    task = Task(name="t", format="rc", split="test", primary="acc_raw", source=Subjects(), categories={"law": "x"})
+    task = RankedTask(
+        name="t", format="rc", split="test", primary="acc_raw", source=Subjects(), categories={"law": "x"}
+    )
     cut = dataclasses.replace(task, limit=2)
     assert [d.group for d in cut.documents()] == ["law", "law", "physics", "physics"]
     assert len(task.documents()) == 8
@@ -195,10 +198,29 @@ def test_selecting_tasks() -> None:
         suite.select([], ["cc"], None)
 
 
+def test_tasks_of_the_wheel_by_our_names_and_by_lm_evals() -> None:
+    suite = suite_from_config({"name": "s", "tasks": {"a": {"rc": "x"}, "csqa": {"rc": "mine.jsonl"}}})
+
+    def keys(*names: str, formats: Sequence[str] = ()) -> list[str]:
+        return [task.key for task in suite.select([*names], [*formats], None).tasks]
+
+    assert keys("arc_easy:0shot", "a") == ["a.rc", "arc_easy_0shot.rc"]
+    assert keys("commonsense_qa", "csqa") == ["csqa.rc"]  # the suite's own goes before the wheel's
+    assert keys("social_iqa", "humaneval", formats=["rc", "gold"]) == ["socialiqa.rc", "codex_humaneval.gold"]
+    assert keys("ai2_arc:val", formats=["mc"]) == ["arc_easy_val.mc", "arc_challenge_val.mc"]
+    assert len(keys("minerva_math")) == 7 and len(keys("mt_mbpp")) == 17 and len(keys("basic_skills")) == 12
+    with pytest.raises(UserError, match=r'unknown task of suite s "medqa_4options"; did you mean "medqa_en"'):
+        keys("medqa_4options")
+    with pytest.raises(UserError, match="sciq is not there so; known after sciq: are 0shot, 5shot, val"):
+        keys("sciq:test")
+    with pytest.raises(UserError, match="suite s has none of gsm8k in format rc"):
+        keys("gsm8k", formats=["rc"])
+
+
 def test_a_plan_is_made_once_and_again_when_what_it_depends_on_changes(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path / "cache"))
     path = write_jsonl(tmp_path / "t.jsonl", documents("rc"))
-    task = Task(name="t", format="rc", split="test", primary="acc_raw", source=JsonlSource(path=path))
+    task = RankedTask(name="t", format="rc", split="test", primary="acc_raw", source=JsonlSource(path=path))
 
     def plan():  # type: ignore[no-untyped-def]
         key = plan_key(task, ENCODER.fingerprint(), 64)

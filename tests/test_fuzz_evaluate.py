@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_shards
-from evaluate_models import documents, tiny_model, write_checkpoint, write_jsonl
+from evaluate_models import documents, gold_documents, tiny_model, write_checkpoint, write_gold_jsonl, write_jsonl
 from fuzzing import COUNTS, answer_of, as_json, assert_sound, contents, fuzz, values
 from hypothesis import strategies as st
 
@@ -27,9 +27,11 @@ SUITE = {
     "max_length": 200,
     "tasks": {
         "pets": {"rc": "pets.jsonl", "split": "val", "primary": "acc_raw"},
+        "code": {"gold": "code.jsonl"},
         "piqa": {"olmes": "piqa", "formats": ["mc"], "limit": 2},
     },
     "lm_loss": {"text": {"shards": "shards", "split": "val", "tokens": 256}, "prose": {"text": "t.txt", "tokens": 99}},
+    "groups": {"both": {"metric": "bpb", "of": ["pets.rc", "code.gold"]}},
     "forward_tokens": 1000,
 }
 
@@ -44,11 +46,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (checkpoint / "rung.json").write_text(json.dumps(info))
     run.run_file.write_text(json.dumps(info | {"total_steps": 10}))
     write_jsonl(top / "pets.jsonl", documents("rc", 3))
+    write_gold_jsonl(top / "code.jsonl", gold_documents(3))
     write_shards(top / "shards", {"val": np.arange(600) % 390}, 390)
     (top / "t.txt").write_text("The cat sat on the mat. " * 30)
     node: dict[str, Any] = json.loads(json.dumps(SUITE))
     del node["tasks"]["piqa"]  # whose documents take long to read; it is in the mutated suite alone
-    for section, name, key in (("tasks", "pets", "rc"), ("lm_loss", "text", "shards"), ("lm_loss", "prose", "text")):
+    for section, name, key in (
+        ("tasks", "pets", "rc"),
+        ("tasks", "code", "gold"),
+        ("lm_loss", "text", "shards"),
+        ("lm_loss", "prose", "text"),
+    ):
         node[section][name][key] = str(top / node[section][name][key])
     run.config_file.write_text(json.dumps({"suite": node}))
     with pytest.MonkeyPatch.context() as patch:
@@ -81,6 +89,7 @@ FILES = {  # the files of a run -> words of which a refusal holds one
     "ladder/n1-1xC/checkpoints/step-0000010/tokenizer.json": ("tokenizer",),
     "ladder/n1-1xC/checkpoints/step-0000010/tokenizer_config.json": ("tokenizer",),
     "pets.jsonl": ("pets.jsonl",),
+    "code.jsonl": ("code.jsonl",),
     "shards/manifest.json": ("manifest.json", "shards", "lm_loss text"),
     "shards/.verified.json": ("shards",),
     "shards/val-00000.bin": ("val-00000.bin",),

@@ -101,6 +101,15 @@ def metrics_rows(metrics: MetricsFile) -> Iterable[dict[str, Any]]:
                 "items": result.n,
                 "chance": result.chance,
             }
+    for gold in metrics.gold:
+        yield common | {
+            "task": gold.task,
+            "split": gold.split,
+            "metric": "rc_bpb",
+            "value": gold.bpb,
+            "items": gold.n,
+            "chance": math.nan,
+        }
     for loss in metrics.lm_loss:
         yield common | {
             "task": loss.name,
