@@ -187,6 +187,8 @@ class MetricsFile(Origin):
         for key in ("weight_files", "model_path", "trial"):
             if value[key] is None:
                 del value[key]
+        if value["provenance"]["dtype_version"] == 1:
+            del value["provenance"]["dtype_version"]
         for key in ("gold", "groups"):
             if not value[key]:
                 del value[key]
