@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from ladder.config_files import load_target
 from ladder.errors import UserError
@@ -16,7 +19,8 @@ from ladder.rundir import LadderDirectory, RunDirectory
 from ladder.rung import Ladder, Rung, Target
 from ladder.stages import stage
 from ladder.supervise import last_line
-from ladder.writing import write_json
+
+FORECAST_SCHEMA: Literal[1] = 1  # of the files that `python -m predict register` writes
 
 
 class Forecast:
@@ -31,16 +35,19 @@ class Forecast:
 
     def made(self) -> bool:
         """Whether the prediction is there and was made from just these measurements, rungs, target and method."""
-        if not self.path.exists():
-            return False
+        written = self._written()
+        return written.get("schema") == FORECAST_SCHEMA and written.get("inputs_sha256") == self._inputs()
+
+    def _written(self) -> dict[str, Any]:
+        """What the file holds; nothing where there is none, or none that can be read."""
         try:
             value = read_json(self.path)
-            return isinstance(value, dict) and value.get("inputs_sha256") == self._inputs()
-        except UserError:  # a file that cannot be read says nothing
-            return False
+        except UserError:
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def make(self) -> None:
-        """Writes the numbers as JSON and the report, unless they are there already.
+        """Registers the forecast and writes the report, unless they are there already; an older forecast is set aside.
 
         Raises:
             UserError: a run is not trained or a checkpoint not measured (each is listed), or no law can be fitted.
@@ -57,8 +64,10 @@ class Forecast:
         ]
         report = self._directory.report(self._target.name)
         _stage("predict", "report", *words, "--output", str(report))
-        numbers = read_json(report / "predictions.json") | {"target": self._target.name}
-        write_json(self.path, numbers | {"inputs_sha256": self._inputs()})
+        if self.path.exists():
+            self.path.rename(_free_name(self.path))
+        record = ("--name", self._target.name, "--inputs-sha256", self._inputs(), "--output", str(self.path))
+        _stage("predict", "register", *words, *record)
 
     def _target_words(self) -> tuple[str, ...]:
         """By its name where that says which model it is, so that the report has it as its title."""
@@ -73,7 +82,9 @@ class Forecast:
             report = self._directory.report(self._target.name)
             return f"prediction for {self._target.name}: {self.path}, {report}/report.html"
         if self.path.exists():
-            return f"{self.path} is not of these measurements; python -m ladder predict makes it again"
+            new = self._written().get("schema") == FORECAST_SCHEMA
+            why = "is not of these measurements" if new else "is no forecast that this version reads"
+            return f"{self.path} {why}; python -m ladder predict makes it again and keeps this one beside it"
         said = last_line(self._directory.jobs / f"{JobKind.PREDICT}.txt")
         return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
 
@@ -90,6 +101,12 @@ class Forecast:
     def _inputs(self) -> str:
         runs = {rung.name: _contents(self._directory.run(rung.name)) for rung in self._rungs}
         return json_sha256([self._method, self._target.n, self._target.d, runs])
+
+
+def _free_name(path: Path) -> Path:
+    """`prediction-x.json` -> `prediction-x.1.json`, or the first number that is free."""
+    numbered = (path.with_suffix(f".{number}.json") for number in itertools.count(1))
+    return next(name for name in numbered if not name.exists())
 
 
 def _contents(run: RunDirectory) -> list[tuple[str, str]]:

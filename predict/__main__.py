@@ -23,6 +23,8 @@ class Verb(NamedTuple):
 
 VERBS = {
     "collect": Verb("analyses.collect", "keep measurements from anywhere as one Parquet table"),
+    "register": Verb("analyses.register", "put a forecast on record, in one file"),
+    "score": Verb("analyses.score", "forecasts beside what was measured since"),
     "fit": Verb("analyses.fit", "write the fitted laws of a ladder as JSON"),
     "report": Verb("analyses.report", "write report.html and the plots of a ladder"),
     "backtest": Verb("analyses.backtest", "how well the ladder would have predicted its own top rungs"),

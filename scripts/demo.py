@@ -9,7 +9,6 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -18,12 +17,12 @@ from steps import CORES, end, run, start, wall_seconds
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, UserError, run_command
-from ladder.reading import read_json
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung
 from ladder.show import duration, print_table
 from ladder.status import ladder_status
 from predict.measured.own_runs import read_runs
+from predict.methods.forecast_file import Forecast, load
 
 prepare_cpu()
 
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> int:
     report = directory.report(target.name)
     selection = ["--target", target.name, "--method", "paper", "--multiples", multiples, "--output", str(report)]
     run(sys.executable, "-m", "predict", "report", "--ladder", str(directory.path), *selection)
-    compare(read_json(path), directory.path, ladder, target)
+    compare(load(path), directory.path, ladder, target)
     print(f"plots and report: {report}/report.html")
     return 0
 
@@ -67,7 +66,7 @@ def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory, eva
     print(f"{len(todo)} of {len(ladder.rungs) + 1} runs to train, about {duration(wall)} on {CORES} idle cores")
 
 
-def compare(prediction: dict[str, Any], directory: Path, ladder: Ladder, target: Rung) -> None:
+def compare(forecast: Forecast, directory: Path, ladder: Ladder, target: Rung) -> None:
     measured = read_runs(directory)
     final = measured[(measured.run == target.name) & (measured.step == target.hparams.total_steps)]
     if final.empty:
@@ -77,17 +76,18 @@ def compare(prediction: dict[str, Any], directory: Path, ladder: Ladder, target:
     for column in ("task", "loss predicted", "measured", "error", "accuracy predicted", "measured", "error"):
         table.add_column(column, justify="left" if column == "task" else "right")
     errors = []
-    for row in prediction["predictions"]:
-        loss, accuracy = values[(row["task"], "rc_bpb")], values[(row["task"], "rc_acc")]
-        errors.append(abs(row["accuracy"] - accuracy) * 100)
+    for name, task in forecast.tasks.items():
+        loss, accuracy = values[(name, "rc_bpb")], values[(name, "rc_acc")]
+        error = (task.accuracy.value - accuracy) * 100
+        errors.append(abs(error))
         table.add_row(
-            row["task"],
-            f"{row['loss']:.3f}",
+            name,
+            f"{task.loss.value:.3f}" if task.loss else "",
             f"{loss:.3f}",
-            f"{row['loss'] / loss - 1:+.1%}",
-            f"{row['accuracy']:.1%}",
+            f"{task.loss.value / loss - 1:+.1%}" if task.loss else "",
+            f"{task.accuracy.value:.1%}",
             f"{accuracy:.1%}",
-            f"{(row['accuracy'] - accuracy) * 100:+.1f} points",
+            f"{error:+.1f} points",
         )
     print_table(table)
     print(conclusion(errors, ladder, target))

@@ -7,16 +7,10 @@ Stopped at any point it goes on there when called again; key=value words go to e
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from steps import CORES, run, wall_seconds
 
 from ladder.arguments import split_overrides
@@ -24,13 +18,11 @@ from ladder.config import load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, UserError, run_command
 from ladder.hashing import sha256_of
-from ladder.reading import read_json
 from ladder.rundir import LadderDirectory
-from ladder.rung import Ladder, Rung
-from ladder.show import duration, print_table
+from ladder.rung import Ladder
+from ladder.show import duration
 from ladder.status import ladder_status
 from ladder.writing import write_text
-from predict.measured.own_runs import read_runs
 
 prepare_cpu()
 
@@ -54,13 +46,13 @@ def main(argv: list[str]) -> int:
     python("ladder", "run", *words)
     for name, seed in RERUNS.items():
         python("ladder", "run", *words, f"rung={name}", f"seed={seed}")
-    predictions = predict(directory)
+    forecasts = predict(directory)
     for target in TARGETS:
         python("ladder", "run", *words, f"rung={target}")
     for target in TARGETS:
         selection = ("--target", target, "--output", str(directory.report(target)))
         python("predict", "report", "--ladder", str(directory.path), *selection)
-        compare(directory, ladder.rung(target), {method: predictions[target, method] for method in METHODS})
+    python("predict", "score", *map(str, forecasts), "--measured", str(directory.path))
     return 0
 
 
@@ -78,8 +70,8 @@ def print_estimate(ladder: Ladder, directory: LadderDirectory, evaluation_tokens
     print(f"{len(missing)} of {len(small) + len(large)} runs to train, about {duration(seconds)} on {CORES} idle cores")
 
 
-def predict(directory: LadderDirectory) -> dict[tuple[str, str], Any]:
-    """Every target's prediction by every method: those on disk, or, before a target is begun, newly made ones.
+def predict(directory: LadderDirectory) -> list[Path]:
+    """Every target's forecast by every method: those on disk, or, before a target is begun, newly made ones.
 
     Raises:
         UserError: a target was begun before all was predicted, or a prediction was changed since.
@@ -95,49 +87,20 @@ def predict(directory: LadderDirectory) -> dict[tuple[str, str], Any]:
                     "remove it, or start in another runs_dir"
                 )
         for (target, method), path in paths.items():
-            write_text(path, prediction(directory, target, method))
+            if not path.exists():  # as it does where an earlier call was stopped in between
+                register(directory, target, method, path)
         write_text(hashes, "".join(f"{sha256_of(path)}  {path.name}\n" for path in paths.values()))
     print(f"\n{hashes}:\n{(text := hashes.read_text(encoding='utf-8'))}", flush=True)
     for path in paths.values():
         if f"{sha256_of(path)}  {path.name}" not in text.splitlines():
             raise UserError(f"{path} was changed after its hash was written to {hashes}; put it back as it was")
-    return {key: read_json(path) for key, path in paths.items()}
+    return list(paths.values())
 
 
-def prediction(directory: LadderDirectory, target: str, method: str) -> str:
-    """What `python -m predict` says, as JSON."""
-    words = ("--ladder", str(directory.path), "--target", target, "--method", method, "--json")
-    done = subprocess.run([sys.executable, "-m", "predict", *words], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError((done.stderr.strip().splitlines() or ["predict failed"])[-1].removeprefix("error: "))
-    return json.dumps(json.loads(done.stdout), indent=1) + "\n"
-
-
-def compare(directory: LadderDirectory, target: Rung, predictions: dict[str, Any]) -> None:
-    """Prints what was predicted beside what was measured on the target's last checkpoint."""
-    rows = read_runs(directory.path)
-    last = rows[(rows.run == target.name) & (rows.step == target.hparams.total_steps) & (rows.metric == "rc_acc")]
-    measured = last.set_index("task").value
-    for method, found in predictions.items():
-        print_table(comparison(f"{target.name}, predicted by method {method}", found["predictions"], measured))
-
-
-def comparison(title: str, predicted: Sequence[dict[str, Any]], measured: pd.Series) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title)
-    for column in ("task", "predicted", "80% interval", "measured", "error", "inside"):
-        table.add_column(column, justify="left" if column == "task" else "right")
-    for row in predicted:
-        value, low, high = measured[row["task"]], row["low80"], row["high80"]
-        bounded = low is not None and high is not None
-        table.add_row(
-            row["task"],
-            f"{row['accuracy']:.1%}",
-            f"{low:.1%} to {high:.1%}" if bounded else "",
-            f"{value:.1%}",
-            f"{(row['accuracy'] - value) * 100:+.1f} points",
-            ("yes" if low <= value <= high else "no") if bounded else "",
-        )
-    return table
+def register(directory: LadderDirectory, target: str, method: str, path: Path) -> None:
+    """Writes one forecast."""
+    words = ("--ladder", str(directory.path), "--target", target, "--method", method, "--output", str(path))
+    python("predict", "register", *words)
 
 
 if __name__ == "__main__":

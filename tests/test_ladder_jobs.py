@@ -16,7 +16,7 @@ from held import wait_until
 from ladder import local
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.forecast import Forecast
+from ladder.forecast import FORECAST_SCHEMA, Forecast
 from ladder.jobs import Job
 from ladder.launch import Launch
 from ladder.local import LocalRun
@@ -152,7 +152,9 @@ def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
 
     made = forecast()
     assert not made.made()
-    write_json(made.path, {"inputs_sha256": made._inputs()})
+    write_json(made.path, {"inputs_sha256": made._inputs(), "predictions": []})  # as version 0.1.0 wrote it
+    assert not made.made() and "is no forecast that this version reads" in made.describe()
+    write_json(made.path, {"schema": FORECAST_SCHEMA, "inputs_sha256": made._inputs()})
     assert made.made() and forecast().made()
     assert not forecast(method="default").made()
     assert not forecast(n=1e9).made()

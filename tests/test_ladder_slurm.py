@@ -110,7 +110,7 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     wait_until(finished)
     assert read_history(requeued).restarts == read_history(signalled).restarts == 1
     prediction = json.loads((directory / "prediction-n5-8xC.json").read_text())
-    assert {row["task"] for row in prediction["predictions"]} == {"next_phrase", "word", "order", "agree"}
+    assert set(prediction["tasks"]) == {"next_phrase", "word", "order", "agree"}
     shown = run_module("-m", "ladder", "status", *words).stdout
     assert "4 of 4 runs done" in shown and "prediction-n5-8xC.json" in shown
 

@@ -16,6 +16,7 @@ import mini
 from ladder.config import load_config
 from ladder.errors import UserError
 from ladder.rundir import LadderDirectory
+from ladder.writing import write_text
 
 
 @pytest.fixture
@@ -23,11 +24,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The predictions that were asked for, each of which says its place in that order."""
     asked: list[tuple[str, str]] = []
 
-    def prediction(directory: LadderDirectory, target: str, method: str) -> str:
+    def register(directory: LadderDirectory, target: str, method: str, path: Path) -> None:
         asked.append((target, method))
-        return json.dumps({"place": len(asked)})
+        write_text(path, json.dumps({"place": len(asked)}))
 
-    monkeypatch.setattr(mini, "prediction", prediction)
+    monkeypatch.setattr(mini, "register", register)
     return asked
 
 
@@ -36,7 +37,16 @@ def test_predictions_are_made_once(tmp_path: Path, made: list[tuple[str, str]]) 
     first = mini.predict(directory)
     directory.run("0.5M-5xC").path.mkdir()
     assert mini.predict(directory) == first
-    assert made == list(first) and len(made) == 4
+    assert [f"{target}-{method}.json" for target, method in made] == [path.name for path in first] and len(made) == 4
+
+
+def test_a_stopped_call_goes_on_with_the_forecasts_that_are_missing(
+    tmp_path: Path, made: list[tuple[str, str]]
+) -> None:
+    directory = LadderDirectory(tmp_path)
+    written = tmp_path / "predictions" / "0.5M-5xC-default.json"
+    write_text(written, "{}")
+    assert mini.predict(directory)[0] == written and len(made) == 3
 
 
 def test_no_prediction_of_a_target_that_was_begun(tmp_path: Path, made: list[tuple[str, str]]) -> None:

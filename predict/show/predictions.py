@@ -54,11 +54,11 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
         (
             p.title,
             100 * p.accuracy.value,
-            _interval(p.accuracy.interval80),
-            _interval(p.accuracy.interval95),
-            _percent(p.actual),
+            percent_range(p.accuracy.interval80),
+            percent_range(p.accuracy.interval95),
+            percent(p.actual),
             p.error_points,
-            _percent(p.paper_accuracy),
+            percent(p.paper_accuracy),
             p.loss.value if p.loss else None,
             p.actual_loss,
             p.loss_error_percent,
@@ -95,9 +95,9 @@ def _paper_error(predictions: Sequence[Prediction]) -> str:
     return f" (method paper: {sum(errors) / len(errors):.2f})" if errors else ""
 
 
-def _percent(accuracy: float | None) -> float | None:
+def percent(accuracy: float | None) -> float | None:
     return None if accuracy is None else 100 * accuracy
 
 
-def _interval(interval: Interval | None) -> Range | None:
+def percent_range(interval: Interval | None) -> Range | None:
     return Range(low=100 * interval.low, high=100 * interval.high) if interval else None

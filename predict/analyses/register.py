@@ -1,0 +1,118 @@
+"""`python -m predict register`: puts a forecast on record, in one file that is never overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ladder.errors import UserError
+from ladder.forecast import FORECAST_SCHEMA
+from ladder.provenance import git_revision
+from ladder.rung import Target
+from predict.analyses.fit import provenance
+from predict.measured.ladder import Measured
+from predict.measured.tasks import Task
+from predict.methods import DEFAULT
+from predict.methods.base import Method
+from predict.methods.ensemble import FittedEnsemble
+from predict.methods.fits import Fits, method_named
+from predict.methods.forecast_file import (
+    Forecast,
+    ForecastLadder,
+    ForecastTarget,
+    LmForecast,
+    LossMetric,
+    measurements_sha256,
+    now,
+    stored,
+    stored_tasks,
+    write_new,
+)
+from predict.methods.law_file import LawFile
+from predict.methods.lm_forecast import lm_forecast
+from predict.methods.paper import PAPER, Paper, PaperLaws
+from predict.show import command_line
+from predict.show.predictions import prediction_table
+
+
+def forecast_of(fits: Fits, method: str, inputs_sha256: str = "") -> Forecast:
+    """What the method predicts from the ladder in `fits`, with everything that a record needs.
+
+    Raises:
+        UserError: as `predict_target`.
+    """
+    data, target = fits.below, fits.target
+    predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
+    chosen, flops = method_named(method), sum(run.compute for run in data.rungs)
+    default = fits.fitted(DEFAULT)
+    if not isinstance(default, FittedEnsemble):
+        raise TypeError(f"method {DEFAULT} is no ensemble")
+    return Forecast(
+        schema=FORECAST_SCHEMA,
+        target=ForecastTarget(name=target.name, n=target.n, d=target.d),
+        method=method,
+        registered=now(),
+        code=git_revision(),
+        ladder=ForecastLadder(
+            name=data.name,
+            measurements=data.origin,
+            runs=tuple(run.name for run in data.rungs),
+            smoothing=chosen.smoothed(data) if isinstance(chosen, Paper) else data.smoothing,
+            measurements_sha256=measurements_sha256(data.rungs),
+            flops=flops,
+            share=flops / target.flops_6nd,
+        ),
+        tasks=stored_tasks(predictions, [_loss_metric(chosen, data, task) for task in fits.fitted(method).tasks]),
+        lm_loss=_lm_loss(fits, default) if method == DEFAULT else None,
+        notes=tuple(fits.notes(method)),
+        laws=dataclasses.asdict(LawFile.of(provenance(data), _paper(fits), default, {})),
+        inputs_sha256=inputs_sha256,
+    )
+
+
+def _loss_metric(method: Method, data: Measured, task: Task) -> LossMetric | None:
+    """What the method's loss is of; by default that of the task where every rung has it."""
+    if isinstance(method, Paper):
+        return METRICS[method.feature.metric] if method.feature else None
+    return "rc_bpb" if data.everywhere(task, "rc_bpb") else "lm_loss"
+
+
+METRICS: dict[str, LossMetric] = {"rc_bpb": "rc_bpb", "rc_task_ce": "rc_task_ce", "lm_loss": "lm_loss"}
+
+
+def _paper(fits: Fits) -> PaperLaws:
+    """The laws of method `paper`, of the tasks that it can be fitted to."""
+    if not any(PAPER.can_fit(fits.below, task) for task in fits.tasks):
+        return PaperLaws(laws=())
+    fitted = fits.fitted(PAPER.name)
+    if not isinstance(fitted, PaperLaws):
+        raise TypeError(f"method {PAPER.name} has other laws")
+    return fitted
+
+
+def _lm_loss(fits: Fits, default: FittedEnsemble) -> LmForecast | None:
+    found = lm_forecast(fits.below, default, fits.target)
+    return LmForecast(texts=found[0], loss=stored(found[1])) if found else None
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("register", __doc__ or "")
+    command_line.add_ladder(options)
+    command_line.add_target(options)
+    options.add_argument("--name", help="what to call a target that is given by --n and --d")
+    options.add_argument("--method", default=DEFAULT, help="default, paper, or a variant of it")
+    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .json file to write")
+    options.add_argument("--inputs-sha256", default="", help="of what python -m ladder made it from, kept in the file")
+    known, overrides = command_line.parse(options, argv)
+    method_named(known.method)
+    if known.output.suffix != ".json":
+        raise UserError(f"--output {known.output}: the name must end in .json")
+    data = command_line.data_of(known, overrides)
+    target = command_line.target_of(known, data)
+    if known.name:
+        target = Target(name=known.name, n=target.n, d=target.d)
+    forecast = forecast_of(Fits(data, target, known.tasks), known.method, known.inputs_sha256)
+    sha256 = write_new(forecast, known.output)
+    title = f"{target.name} (N = {target.n:.4g}, D = {target.d:.4g}) by method {known.method}"
+    command_line.show("text", prediction_table(forecast.predictions(), title, [note.text for note in forecast.notes]))
+    print(f"wrote {known.output}, registered {forecast.registered} by code {forecast.code}; its SHA-256:\n{sha256}")

@@ -1,0 +1,176 @@
+"""`python -m predict score`: registered forecasts beside what was measured since, and how often intervals held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ladder.errors import UserError, shortened
+from predict.measured.finished import measured_target
+from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
+from predict.methods.forecast_file import Forecast, load
+from predict.show import command_line
+from predict.show.predictions import percent, percent_range
+from predict.show.tables import Column, Row, Table, fixed, flags, whole, words
+from predict.show.verdicts import flag_texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A forecast with what was measured on its target; tasks that were not measured there have no actual value."""
+
+    path: Path
+    forecast: Forecast
+    predictions: tuple[Prediction, ...]
+    lm_loss: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.forecast.target.name} by {self.forecast.method}"
+
+
+def scored(path: Path, measured: Path, mapping: Path | None = None) -> Scored:
+    """Raises UserError: `path` is no forecast, or `measured` has no finished run of its target or no task of it."""
+    forecast = load(path)
+    target = measured_target(measured, forecast.as_target, forecast.ladder.smoothing, mapping)
+    predictions = tuple(
+        replace(p, actual=target.accuracy(p.task), actual_loss=target.loss(p.task, loss.metric) if loss else None)
+        for p, loss in zip(forecast.predictions(), [task.loss for task in forecast.tasks.values()], strict=True)
+    )
+    lm_loss = target.lm_loss(forecast.lm_loss.texts) if forecast.lm_loss else None
+    if all(p.actual is None for p in predictions):
+        names = shortened(", ".join(forecast.tasks), 80)
+        raise UserError(f"{measured} has no accuracy of any task that {path} predicts ({names})")
+    return Scored(path=path, forecast=forecast, predictions=predictions, lm_loss=lm_loss)
+
+
+def score_table(one: Scored) -> Table:
+    """A row per task, and the summary that a paper would print."""
+    columns: tuple[Column, ...] = (
+        words("task"),
+        fixed("predicted", 2, "percent"),
+        fixed("80% interval", 1, "percent"),
+        fixed("95% interval", 1, "percent"),
+        fixed("measured", 2, "percent"),
+        fixed("error", 2, "points", signed=True),
+        words("80%"),
+        words("95%"),
+        fixed("loss", 4),
+        fixed("measured loss", 4),
+        fixed("loss error %", 2, "percent", signed=True),
+        flags(),
+    )
+    forecast, basis = one.forecast, one.forecast.ladder
+    return Table(
+        title=f"{one.name}, registered {forecast.registered}",
+        columns=columns,
+        rows=tuple(_row(p) for p in one.predictions),
+        notes=(
+            summary(one),
+            *_lm_loss(one),
+            f"{one.path}: from {len(basis.runs)} runs, {basis.share:.2%} of the target's compute; "
+            f"code {forecast.code}; measurements {basis.measurements_sha256}",
+        ),
+    ).without_empty_columns()
+
+
+def _row(p: Prediction) -> Row:
+    return (
+        p.title,
+        percent(p.accuracy.value),
+        percent_range(p.accuracy.interval80),
+        percent_range(p.accuracy.interval95),
+        percent(p.actual),
+        p.error_points,
+        _hit(p.accuracy.interval80, p.actual),
+        _hit(p.accuracy.interval95, p.actual),
+        p.loss.value if p.loss else None,
+        p.actual_loss,
+        p.loss_error_percent,
+        flag_texts(p),
+    )
+
+
+def _hit(interval: Interval | None, actual: float | None) -> str | None:
+    if interval is None or actual is None:
+        return None
+    return "hit" if actual in interval else "miss"
+
+
+def summary(one: Scored) -> str:
+    """Errors over the tasks that follow scale, intervals over all."""
+    found = list(one.predictions)
+    known = [p for p in found if p.actual is not None]
+    error, inside = mean_error(found), inside_intervals(found)
+    parts = []
+    if error is not None:
+        errors = [p.error_points for p in known if p.error_points is not None and not p.verdict.trendless]
+        worst = max(errors, key=abs)
+        parts.append(f"mean absolute error {error:.2f} points over {len(errors)} tasks, largest {worst:+.2f}")
+    if inside:
+        parts.append(f"80% intervals hold {inside[0]} of {inside[2]}, 95% intervals {inside[1]}")
+    if missing := [p.title for p in found if p.actual is None]:
+        parts.append(f"not measured: {shortened(', '.join(missing), 80)}")
+    return "; ".join(parts)
+
+
+def _lm_loss(one: Scored) -> list[str]:
+    """The language-modelling loss in a line, where it was predicted and measured."""
+    predicted = one.forecast.lm_loss
+    if predicted is None or one.lm_loss is None:
+        return []
+    value, interval = predicted.loss.value, predicted.loss.interval80
+    ends = f" ({interval.low:.4f}–{interval.high:.4f}: {_hit(interval, one.lm_loss)})" if interval else ""
+    texts = f"{len(predicted.texts)} texts" if len(predicted.texts) > 1 else predicted.texts[0]
+    return [f"LM loss on {texts} {value:.4f}{ends}, measured {one.lm_loss:.4f}, {value / one.lm_loss - 1:+.2%}"]
+
+
+def calibration_table(found: Sequence[Scored]) -> Table:
+    """How often the intervals of several forecasts held; the last row is over all of them."""
+    rows = [_calibration_row(one.name, one.predictions) for one in found]
+    everything = [p for one in found for p in one.predictions]
+    return Table(
+        title=f"Calibration of {len(found)} forecasts",
+        columns=(
+            words("forecast"),
+            whole("tasks"),
+            fixed("mean error", 2, "points"),
+            fixed("bias", 2, "points", signed=True),
+            fixed("80% held", 0, "percent"),
+            fixed("95% held", 0, "percent"),
+            fixed("mean 80% half-width", 2, "points"),
+        ),
+        rows=(*rows, _calibration_row("all", everything)),
+        notes=("errors over tasks that follow scale, intervals over all; tasks of one target err together",),
+    ).without_empty_columns()
+
+
+def _calibration_row(name: str, predictions: Sequence[Prediction]) -> Row:
+    known = [p for p in predictions if p.actual is not None]
+    errors = [p.error_points for p in known if p.error_points is not None and not p.verdict.trendless]
+    inside = inside_intervals(known)
+    widths = [p.accuracy.interval80.width for p in known if p.accuracy.interval80]
+    return (
+        name,
+        len(known),
+        mean_error(known),
+        sum(errors) / len(errors) if errors else None,
+        100 * inside[0] / inside[2] if inside else None,
+        100 * inside[1] / inside[2] if inside else None,
+        50 * sum(widths) / len(widths) if widths else None,
+    )
+
+
+def main(argv: list[str]) -> None:
+    options = command_line.parser("score", __doc__ or "")
+    options.add_argument("forecasts", type=Path, nargs="+", metavar="FORECAST", help="files of `predict register`")
+    options.add_argument(
+        "--measured", type=Path, required=True, metavar="PATH", help="runs or measurements that hold the targets"
+    )
+    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of --measured")
+    command_line.add_format(options)
+    known = options.parse_args(argv)
+    found = [scored(path, known.measured, known.mapping) for path in dict.fromkeys(known.forecasts)]
+    tables = [score_table(one) for one in found]
+    command_line.show(known.form, *tables, *([calibration_table(found)] if len(found) > 1 else []))

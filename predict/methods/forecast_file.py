@@ -1,0 +1,223 @@
+"""Forecast files: what is predicted of a target, put on record before the target is trained.
+
+A file stands for itself: numbers and intervals of every task, the laws that gave them, what was fitted (with a hash of
+the measurements), by which code, when, and what the ladder cost. It is written once and never over another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from ladder.bind import Number, Positive, Text, bind
+from ladder.errors import UserError
+from ladder.forecast import FORECAST_SCHEMA
+from ladder.reading import read_json
+from ladder.rung import Target
+from ladder.settings import Smoothing
+from ladder.writing import atomic_file
+from predict.measured.runs import Run
+from predict.methods.base import Estimate, Interval, Prediction, Verdict
+from predict.notes import Note
+
+_NUMBERS = re.compile(r"\[[^][\"{}]*\]|\{\s*\"low\"[^{}]*\}")  # an array of numbers, or an interval: on one line
+
+
+def _moment(text: str) -> str:
+    try:
+        known = datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be a date and time with its offset from UTC, such as 2026-01-31T12:00:00+00:00")
+    return text
+
+
+def _ordered(interval: Interval) -> Interval:
+    if interval.low > interval.high:
+        raise ValueError("must have low no larger than high")
+    return interval
+
+
+Ends = Annotated[Interval, AfterValidator(_ordered)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An `Estimate` as it stands in a file; the intervals are null where the method has none."""
+
+    value: float
+    interval80: Ends | None
+    interval95: Ends | None
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(value=self.value, interval80=self.interval80, interval95=self.interval95)
+
+
+LossMetric = Literal["rc_bpb", "rc_task_ce", "lm_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLoss(Stored):
+    """`metric` is that of the measurement table; `lm_loss` is of a text, not of the task."""
+
+    metric: LossMetric
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastTarget:
+    """N parameters and D training tokens."""
+
+    name: Text
+    n: Annotated[Number, Field(gt=0, le=1e30)]
+    d: Annotated[Number, Field(gt=0, le=1e30)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastLadder:
+    """What was fitted: the `runs` of ladder `name`, and a hash of every value that was measured on them.
+
+    `flops` is 6ND over its runs, `share` that over the target's.
+    """
+
+    name: str
+    measurements: str
+    runs: Annotated[tuple[Text, ...], Field(min_length=1)]
+    smoothing: Smoothing
+    measurements_sha256: Text
+    flops: Positive
+    share: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastTask:
+    """Accuracy in [0, 1]; `loss` is the method's feature, null where that is none."""
+
+    title: Text
+    accuracy: Stored
+    loss: StoredLoss | None
+    verdict: Verdict
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmForecast:
+    """The mean of the language-modelling losses on `texts`, nats per token."""
+
+    texts: Annotated[tuple[Text, ...], Field(min_length=1)]
+    loss: Stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """`laws` is what `python -m predict fit` writes, as plain values: a forecast outlives the schema of its laws.
+
+    `inputs_sha256` is of what `python -m ladder` made it from, empty where that did not.
+    """
+
+    schema: Literal[1]
+    target: ForecastTarget
+    method: Text
+    registered: Annotated[str, AfterValidator(_moment)]
+    code: Text
+    ladder: ForecastLadder
+    tasks: Annotated[dict[Text, ForecastTask], Field(min_length=1)]
+    lm_loss: LmForecast | None
+    notes: tuple[Note, ...]
+    laws: dict[str, Any]
+    inputs_sha256: str
+
+    @property
+    def as_target(self) -> Target:
+        return Target(name=self.target.name, n=self.target.n, d=self.target.d)
+
+    def predictions(self) -> list[Prediction]:
+        """As the method gave them."""
+        return [
+            Prediction(
+                task=name,
+                title=task.title,
+                accuracy=task.accuracy.estimate,
+                loss=task.loss.estimate if task.loss else None,
+                verdict=task.verdict,
+                notes=task.notes,
+            )
+            for name, task in self.tasks.items()
+        ]
+
+    def text(self) -> str:
+        """What `load` reads back: JSON, with a line for each key, interval or array of numbers."""
+        plain = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+        return _NUMBERS.sub(lambda row: " ".join(row.group().split()), plain) + "\n"
+
+
+def load(path: Path) -> Forecast:
+    """Raises UserError where the file is no forecast of this schema, or a key or value of it is wrong."""
+    node = read_json(path)
+    if not isinstance(node, dict) or node.get("schema") != FORECAST_SCHEMA or "registered" not in node:
+        raise UserError(f"{path} is no forecast of schema {FORECAST_SCHEMA}; python -m predict register writes one")
+    return bind(Forecast, node, str(path))
+
+
+def write_new(forecast: Forecast, path: Path) -> str:
+    """Writes the file and returns the SHA-256 of its content; raises UserError where anything is there already."""
+    text = forecast.text()
+    if path.exists() or path.is_symlink():
+        raise _taken(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        try:
+            os.link(temporary, path)  # of two that write at once one fails
+        except FileExistsError:
+            raise _taken(path) from None
+        except OSError:  # a file system without links
+            pass
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(f"{path} is there already, and what was registered is never overwritten; give another --output")
+
+
+def stored(estimate: Estimate) -> Stored:
+    return Stored(value=estimate.value, interval80=estimate.interval80, interval95=estimate.interval95)
+
+
+def stored_tasks(predictions: Sequence[Prediction], metrics: Sequence[LossMetric | None]) -> dict[str, ForecastTask]:
+    """`metrics` says what each prediction's loss is of."""
+    return {
+        p.task: ForecastTask(
+            title=p.title,
+            accuracy=stored(p.accuracy),
+            loss=StoredLoss(**vars(stored(p.loss)), metric=metric) if p.loss and metric else None,
+            verdict=p.verdict,
+            notes=p.notes,
+        )
+        for p, metric in zip(predictions, metrics, strict=True)
+    }
+
+
+def measurements_sha256(runs: Sequence[Run]) -> str:
+    """Of every value of the runs with its step; the order of runs and files does not matter."""
+    found = hashlib.sha256()
+    for run in sorted(runs, key=lambda run: run.name):
+        found.update(json.dumps([run.name, float(run.n), float(run.d)]).encode())
+        for key, curve in sorted(run.curves.items()):
+            found.update(json.dumps(key).encode())
+            found.update(curve.steps.astype("<i8").tobytes() + curve.values.astype("<f8").tobytes())
+    return found.hexdigest()
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
