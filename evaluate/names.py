@@ -6,24 +6,9 @@ import functools
 from collections.abc import Sequence
 
 from evaluate.manifest import entries_of, names
+from ladder.benchmarks import LM_EVAL_NAMES
 
-# lm-evaluation-harness's: ours, where they differ. The questions are the same, the prompts those of OLMES.
-HARNESS = {
-    "ai2_arc": ("arc_easy", "arc_challenge"),
-    "commonsense_qa": ("csqa",),
-    "social_iqa": ("socialiqa",),
-    "siqa": ("socialiqa",),
-    "humaneval": ("codex_humaneval",),
-    "mbpp": ("codex_mbpp",),
-    "lambada_openai": ("lambada",),
-    "nq_open": ("naturalqs_open",),
-    "squad_completion": ("squad",),
-    "gsm8k_cot": ("gsm8k",),
-    "minerva_math500": ("minerva_math_500",),
-    "minerva_math_counting_and_prob": ("minerva_math_counting_and_probability",),
-    "minerva_math_num_theory": ("minerva_math_number_theory",),
-    "qasper_bool": ("qasper_yesno",),
-}
+HARNESS = {"ai2_arc": ("arc_easy", "arc_challenge")} | {theirs: (ours,) for theirs, ours in LM_EVAL_NAMES.items()}
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The OLMES benchmarks: what each is called, how many questions it has, and how many of them a guess gets right.
+"""The benchmarks: what each is called, how many questions it has, and how many of them a guess gets right.
 
 Splits and numbers of questions are those of the paper's Table 3, and of OLMES for BoolQ and Winogrande.
 """
@@ -34,6 +34,21 @@ BENCHMARKS = {
     "openbookqa": Benchmark(title="OpenBookQA", split="test", items=500, chance=0.25),
     "boolq": Benchmark(title="BoolQ", split="val", items=3270, chance=0.5, primary="acc_raw"),
     "winogrande": Benchmark(title="Winogrande", split="val", items=1267, chance=0.5, primary="acc_raw"),
+}
+
+# lm-evaluation-harness's names: ours, where they differ. The questions are the same, the prompts those of OLMES.
+LM_EVAL_NAMES = {
+    "commonsense_qa": "csqa",
+    "social_iqa": "socialiqa",
+    "humaneval": "codex_humaneval",
+    "mbpp": "codex_mbpp",
+    "lambada_openai": "lambada",
+    "nq_open": "naturalqs_open",
+    "squad_completion": "squad",
+    "minerva_math500": "minerva_math_500",
+    "minerva_math_counting_and_prob": "minerva_math_counting_and_probability",
+    "minerva_math_num_theory": "minerva_math_number_theory",
+    "qasper_bool": "qasper_yesno",
 }
 
 # MMLU's four categories, with their numbers of questions.

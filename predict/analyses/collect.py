@@ -7,6 +7,7 @@ import argparse
 from ladder.errors import UserError
 from predict.measured import mapping
 from predict.measured.flat_files import write_parquet
+from predict.measured.joined import joined
 from predict.measured.load import read_measurements
 from predict.show import command_line
 
@@ -17,13 +18,17 @@ def main(argv: list[str]) -> None:
     options.add_argument(
         "--ladder", type=command_line.place, required=True, metavar="PATH", help="runs, a file, or wandb:ENTITY/PROJECT"
     )
+    what = "also what this has measured of the same runs, such as pass rates (a file, or results of lm-eval)"
+    options.add_argument("--also", type=command_line.place, action="append", default=[], metavar="PATH", help=what)
     command_line.add_mapping(options)
     output = command_line.file_named(".parquet")
     options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .parquet file to write")
     known, overrides = command_line.parse(options, argv)
     if overrides:
         raise UserError(f"{overrides[0]}: collect takes no configuration; it keeps everything that was measured")
-    reading = read_measurements(known.ladder, mapping=known.mapping)
+    reading = read_measurements(known.ladder, mapping=None if known.also else known.mapping)
+    for path in known.also:
+        reading = joined(reading, read_measurements(path, mapping=known.mapping), str(path))
     if known.output.exists() and known.ladder.exists() and known.output.samefile(known.ladder):
         raise UserError(f"--output {known.output} is what --ladder reads; give another name")
     write_parquet(reading, known.output)

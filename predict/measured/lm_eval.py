@@ -8,6 +8,8 @@ names it: `model,run,n,d` and, for checkpoints from within a run, `step,tokens`;
 The accuracy of guessing is that of a known benchmark; else 1 / choices as counted in `samples_TASK_*.jsonl` beside the
 results (`--log_samples`); of a group of tasks the mean over its tasks. `tasks:` of a `--mapping` goes before all.
 
+Of generated answers (pass@1, exact_match) guessing gets none, and the first of several filters counts.
+
 MMLU's 57 subjects are its four categories, each the mean over the questions of its subjects; they are measured only
 where all of a category's subjects are.
 """
@@ -23,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 
+from ladder.benchmarks import LM_EVAL_NAMES
 from ladder.bind import Positive, Share, Whole, bind, lenient
 from ladder.errors import UserError, did_you_mean, shortened
 from ladder.reading import parse_json, read
@@ -34,7 +37,8 @@ from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import note
 
 RUNS = "runs.csv"
-TASKS = {"commonsense_qa": "csqa", "social_iqa": "socialiqa"}  # theirs: ours
+GENERATED = ("pass@1", "pass_at_1", "exact_match", "math_verify")  # accuracies of what a model wrote: no guess is right
+LAST_WORD = "lambada"  # whose acc is of greedy decoding
 METRICS = {"acc_bytes": "rc_acc_per_byte", "acc": "rc_acc_raw", "bits_per_byte": "lm_loss"}  # theirs: ours
 
 
@@ -199,9 +203,11 @@ class _Facts:
 
     def chance(self, name: str) -> float:
         """NaN where nothing says it."""
-        ours = TASKS.get(name, name)
+        ours = LM_EVAL_NAMES.get(name, name)
         if ours in CHANCE:
             return CHANCE[ours]
+        if ours == LAST_WORD:
+            return 0.0
         if name not in self.counted:
             found = self._sampled(name)
             self.counted[name] = self._of_group(name) if math.isnan(found) else found
@@ -245,16 +251,18 @@ def _choices(path: Path) -> Iterator[int]:
 
 
 def _rows(name: str, result: Mapping[str, Any], facts: _Facts) -> Iterator[dict[str, Any]]:
-    """The primary accuracy is the length-normalised one where the task reports it."""
-    values = {
-        key.partition(",")[0]: value
-        for key, value in result.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    task = TASKS.get(name, name)
+    """The primary accuracy is the length-normalised one where the task reports it; of generated answers, theirs."""
+    values: dict[str, int | float] = {}
+    for key, value in result.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            values.setdefault(key.partition(",")[0], value)
+    task = LM_EVAL_NAMES.get(name, name)
     common = {"task": task, "split": "test", "items": facts.items(name) or ITEMS.get(task, 0)}
     found = {METRICS[key]: values[key] for key in METRICS if key in values}
     primary = values.get("acc_norm", values.get("acc"))
+    generated = next((values[key] for key in GENERATED if key in values), None)
+    if primary is None and generated is not None:
+        yield common | {"metric": "rc_acc", "value": generated, "chance": 0.0}
     for metric, value in (found if primary is None else {"rc_acc": primary} | found).items():
         if metric == "lm_loss":
             yield common | {"metric": metric, "value": value, "items": 0}
