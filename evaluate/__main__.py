@@ -6,18 +6,16 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from evaluate.asked_suite import AskedSuite
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hub import fetch_model, is_hub_name
 from evaluate.listing import listing
-from evaluate.suite import changed_suite_node, own_suite_node
 from ladder.arguments import split_overrides
 from ladder.config import load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command, shortened
 from ladder.quiet import quiet_libraries
-from ladder.reading import read_yaml
 
 prepare_cpu()
 quiet_libraries()
@@ -49,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--dtype", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on a GPU")
     parser.add_argument("--force", action="store_true", help="measure again what is measured already")
+    parser.add_argument("--changed", action="store_true", help="also measure anew what the suite now says otherwise")
     parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")
     parser.add_argument("--watch", action="store_true", help="go on until every run's last checkpoint is measured")
     parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
@@ -64,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.path is None:
         raise UserError("name a checkpoint, a run or a ladder; see python -m evaluate --help")
-    config = load_config([word for word in overrides if not _of_suite(word)])
+    suite = AskedSuite(words=overrides)
+    config = load_config(suite.others)
     if is_hub_name(str(options.path)) and not options.watch:
         options.path = fetch_model(str(options.path), options.allow_pickle, options.trust_remote_code)
     find_checkpoints(options.path, options.runs, waiting=options.watch)
@@ -73,34 +73,8 @@ def main(argv: Sequence[str]) -> int:
     with importing():  # torch among others, so only now that the command line is known to be right
         from evaluate.session import Session
 
-    Session(options=options, config=config, suite_node=lambda run: suite_node(overrides, run)).run()
+    Session(options=options, config=config, suite=suite).run()
     return 0
-
-
-def suite_node(overrides: Sequence[str], run_config: Path | None) -> Any:
-    """The suite's configuration; `suite.key=value` changes whichever it is.
-
-    `suite=FILE.yaml` or `suite=NAME` on the command line, else the suite of the run, else the default one.
-    """
-    named = next((word.removeprefix("suite=") for word in overrides if word.startswith("suite=")), "")
-    from_file = Path(named) if named.endswith(".yaml") else None
-    if from_file is None and (named or run_config is None or not run_config.exists()):
-        return load_config(overrides).suite
-    base = _suite_of_file(from_file) if from_file else own_suite_node(run_config)  # type: ignore[arg-type]
-    changes = [word.lstrip("+").removeprefix("suite.") for word in overrides if word.lstrip("+").startswith("suite.")]
-    return changed_suite_node(base, changes, f"suite={from_file or run_config}")
-
-
-def _suite_of_file(path: Path) -> dict[str, Any]:
-    node = read_yaml(path)
-    if not isinstance(node, dict):
-        raise UserError(f"suite={path} must hold name: and tasks:")
-    return {"name": path.stem} | node
-
-
-def _of_suite(word: str) -> bool:
-    """Whether the override belongs to the suite in use, which may be a run's own and not the default one."""
-    return word.lstrip("+").startswith("suite.") or (word.startswith("suite=") and word.endswith(".yaml"))
 
 
 def _words(text: str) -> list[str]:

@@ -43,7 +43,7 @@ def check_kept(asked: Suite, provenance: Provenance, path: Path, before: Metrics
     stored = before.provenance
     if not stored.same_model(provenance):
         return
-    hint = "name it anew, give --output DIR, or --force to measure it again"
+    hint = "name it anew, give --output DIR, or --changed to measure it anew"
     for task in asked.tasks:
         if stored.plans.get(task.key, provenance.plans[task.key]) != provenance.plans[task.key]:
             raise UserError(

@@ -53,6 +53,7 @@ class Job:
             plans=self.plans,
             definitions=definitions,
             texts=texts,
+            entries=self.suite.entries,
         )
 
 

@@ -12,18 +12,18 @@ from evaluate.loading import resolve_dtype
 from evaluate.processes import Processes
 from evaluate.results import ResultFiles
 from evaluate.scorer import Scorer, context_length
-from evaluate.suite import suite_from_config
+from evaluate.suite import make_suite
 from evaluate.tokenizer import Encoder
 from ladder.bind import bind
 from ladder.metrics_file import Origin
 from ladder.rundir import RunDirectory
-from ladder.settings import Config
+from ladder.suite import SuiteSettings
 
 Hook = Callable[[dict[str, Any], RunDirectory], None]
 
 
-def make_hook(config: Config, model: Any, tokenizer: Any) -> Hook:
-    """A function (rung info, run) that measures the live `model` under the configuration's suite.
+def make_hook(settings: SuiteSettings, model: Any, tokenizer: Any) -> Hook:
+    """A function (rung info, run) that measures the live `model` under a suite.
 
     Every process of a training makes one and calls it at the same steps: they share the work. The model is scored as
     it would be from disk, in fp32 on a CPU and in bf16 on a GPU; where it is not there so already, as a whole copy on
@@ -36,7 +36,7 @@ def make_hook(config: Config, model: Any, tokenizer: Any) -> Hook:
     dtype, processes = resolve_dtype("auto", model.device.type), Processes.launched()
     scored = whole_copy(model, dtype) if is_sharded(model) or dtype != "fp32" else model
     scorer = Scorer(scored)
-    job = make_job(suite_from_config(config.suite), Encoder(tokenizer), context_length(model.config), scorer.vocabulary)
+    job = make_job(make_suite(settings), Encoder(tokenizer), context_length(model.config), scorer.vocabulary)
     evaluator = Evaluator(processes=processes)
 
     def hook(rung_info: dict[str, Any], run: RunDirectory) -> None:

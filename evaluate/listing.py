@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from evaluate.manifest import Entry, RankedEntry, entries_of, names
-from evaluate.suite import suite_from_config
+from evaluate.suite import make_suite
 from ladder.config import load_config
 
 SUITES = {"o": "olmes", "t": "olmes10", "e": "base_easy", "a": "all"}
@@ -34,7 +34,7 @@ def listing() -> str:
 
 
 def _tasks_of(suite: str) -> set[str]:
-    return {task.name for task in suite_from_config(load_config([f"suite={suite}"]).suite).tasks}
+    return {task.name for task in make_suite(load_config([f"suite={suite}"]).suite).tasks}
 
 
 def _cells(name: str, entries: Iterable[Entry]) -> list[str]:

@@ -26,11 +26,18 @@ class Progressing:
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
+        self._said: set[str] = set()
 
     def say(self, line: str) -> None:
         self._last_line = time.monotonic()
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)
+
+    def say_once(self, line: str) -> None:
+        """Of many checkpoints the same; an empty line is none."""
+        if line and line not in self._said:
+            self._said.add(line)
+            self.say(line)
 
     def begin(self, name: str) -> None:
         self.say(name)

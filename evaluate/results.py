@@ -138,6 +138,7 @@ def _joined(before: MetricsFile, now: MetricsFile) -> MetricsFile:
         plans={**old.plans, **new.plans},
         definitions={**old.definitions, **new.definitions},
         texts={**old.texts, **new.texts},
+        entries={**(old.entries or {}), **(new.entries or {})},
     )
     joined = replace(
         now,

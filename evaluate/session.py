@@ -7,11 +7,12 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluate.asked_suite import AskedSuite, own_suite
 from evaluate.checkpoint import Checkpoint, find_checkpoints
 from evaluate.claims import claim
 from evaluate.definitions import check_kept, check_own_suite
@@ -25,7 +26,7 @@ from evaluate.resident import ResidentModel
 from evaluate.results import ResultFiles, WeightFiles, foreign_origin
 from evaluate.samples import harness_results, write_samples
 from evaluate.scorer import context_length
-from evaluate.suite import Suite, own_suite_node, suite_from_config
+from evaluate.suite import Suite, make_suite
 from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.errors import UserError, unknown
 from ladder.hashing import sha256_of
@@ -49,7 +50,7 @@ class Order:
 
 
 class Session:
-    def __init__(self, options: argparse.Namespace, config: Config, suite_node: Callable[[Path | None], Any]) -> None:
+    def __init__(self, options: argparse.Namespace, config: Config, suite: AskedSuite) -> None:
         if config.wandb not in WANDB_MODES:
             raise unknown("wandb", str(config.wandb), WANDB_MODES)
         self.options = options
@@ -63,7 +64,7 @@ class Session:
         self.resident = ResidentModel(
             self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
         )
-        self._suite_node = suite_node
+        self._asked = suite
         self._suites: dict[Path | None, Suite] = {}
         self._jobs: dict[Any, Job] = {}
         self._shown: dict[Checkpoint, MetricsFile] = {}
@@ -157,7 +158,7 @@ class Session:
             )
         )
         provenance = job.provenance(weights, self.dtype)
-        if files and not self.options.force and (before := files.metrics()):
+        if files and not (self.options.force or self.options.changed) and (before := files.metrics()):
             check_kept(job.suite, provenance, files.path, before)
         return Order(checkpoint=checkpoint, job=job, files=files, provenance=provenance, weight_files=stats)
 
@@ -223,14 +224,16 @@ class Session:
 
     def suite(self, run_config: Path | None) -> Suite:
         if run_config not in self._suites:
-            whole = suite_from_config(self._suite_node(run_config))
+            settings = self._asked.settings(run_config)
+            whole = make_suite(settings)
             suite = whole.select(self.options.tasks, self.options.formats, self.options.limit)
             for name in self.options.tasks:
                 if name in HARNESS and name not in {task.name for task in whole.tasks}:
                     self.progress.say(f"{name} is {', '.join(HARNESS[name])} here, with the prompts of OLMES")
             stored_with_run = run_config and self.options.output is None and self.options.limit is None
             if run_config and stored_with_run and run_config.exists():
-                check_own_suite(suite, suite_from_config(own_suite_node(run_config)), run_config)
+                check_own_suite(suite, make_suite(own_suite(run_config)), run_config)
+                self.progress.say_once(self._asked.changed_since(run_config, settings))
             self._suites[run_config] = suite
         return self._suites[run_config]
 

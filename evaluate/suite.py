@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field
-from yaml import YAMLError
 
 from evaluate import olmes
 from evaluate.names import known_names, words_of
-from evaluate.tasks import FORMATS, GoldJsonlSource, GoldTask, JsonlSource, RankedTask, Task
-from ladder.bind import LARGEST, Count, Name, NotNegative, Text, bind
-from ladder.errors import UserError, shortened, unknown
-from ladder.metrics_file import Group, TaskFormat
-from ladder.reading import read_yaml
-
-LongEnough = Annotated[int, Field(ge=2, le=LARGEST)]
+from evaluate.tasks import GoldJsonlSource, GoldTask, JsonlSource, RankedTask, Task
+from ladder.errors import UserError, unknown
+from ladder.metrics_file import FORMATS, Group
+from ladder.suite import SPLIT, GroupSettings, LmLossSettings, SuiteSettings, TaskSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +38,7 @@ class Suite:
     lm_losses: tuple[LmLoss, ...]
     max_length: int | None  # input tokens; None: the model's context
     groups: tuple[Group, ...] = ()
+    entries: Mapping[str, str] = field(default_factory=dict)  # what each is by its hash (ladder/suite.py)
 
     def select(self, names: list[str], formats: list[str], limit: int | None) -> Suite:
         """The named tasks in the named formats, cut to `limit` documents; an empty list means all.
@@ -72,7 +64,15 @@ class Suite:
             raise UserError(f"suite {self.name} has none of {', '.join(names)} in format {', '.join(formats)}")
         keys = reported(tasks)
         groups = tuple(group for group in self.groups if group.weights.keys() <= keys)
-        return replace(self, tasks=tuple(tasks), lm_losses=losses, groups=groups)
+        chosen = replace(self, tasks=tuple(tasks), lm_losses=losses, groups=groups)
+        return replace(chosen, entries={} if limit else self._entries_in(chosen))
+
+    def _entries_in(self, part: Suite) -> dict[str, str]:
+        """The entries that are measured in whole where only `part` is."""
+        cut = {task.name for task in self.tasks if task not in part.tasks}
+        names = {task.name for task in part.tasks} - cut
+        names |= {f"lm_loss/{loss.name}" for loss in part.lm_losses} | {f"group/{group.name}" for group in part.groups}
+        return {name: sha256 for name, sha256 in self.entries.items() if name in names}
 
     def _elsewhere(self, name: str, own: Sequence[str]) -> Sequence[str]:
         """Our words for a name that is none of the suite's."""
@@ -92,83 +92,22 @@ def reported(tasks: Iterable[Task]) -> set[str]:
     return keys
 
 
-@dataclass(frozen=True, kw_only=True)
-class _SuiteNode:
-    name: Name
-    tasks: dict[Name, dict[str, Any]] | None = None
-    lm_loss: dict[Name, dict[str, Any]] | None = None
-    max_length: Count | None = None
-    forward_tokens: NotNegative | None = None
-    groups: dict[Name, _GroupNode] | None = None
+def make_suite(settings: SuiteSettings) -> Suite:
+    """Raises UserError for a task that OLMES does not have, and for a group of what is not there."""
+    where = f"suite {settings.name}"
+    named = (settings.tasks or {}).items()
+    tasks = [task for name, one in named for task in _tasks(f"{where}, task {name}", name, one)]
+    return Suite(
+        name=settings.name,
+        tasks=tuple(tasks),
+        lm_losses=tuple(_lm_loss(name, one) for name, one in (settings.lm_loss or {}).items()),
+        max_length=settings.max_length,
+        groups=_groups(where, settings.groups or {}, tasks),
+        entries=settings.entries(),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _GroupNode:
-    metric: Literal["bpb", "acc"]
-    of: tuple[str, ...]  # "task.format", or the name of a group above
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OlmesNode:
-    olmes: str
-    formats: tuple[TaskFormat, ...] = FORMATS
-    limit: Count | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _JsonlNode:
-    rc: Text | None = None
-    mc: Text | None = None
-    gold: Text | None = None
-    split: Text = "test"
-    primary: Literal["acc_per_char", "acc_per_byte", "acc_raw"] = "acc_per_char"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LmLossNode:
-    tokens: LongEnough
-    shards: Text | None = None
-    split: Text = "val"
-    text: Text | None = None
-
-
-def own_suite_node(config_file: Path) -> dict[str, Any]:
-    """The suite of a run's config.yaml. Raises UserError where it holds none."""
-    config = read_yaml(config_file)
-    node = config.get("suite") if isinstance(config, dict) else None
-    if not isinstance(node, dict):
-        raise UserError(f"{config_file} holds no suite; name one with suite=NAME or suite=FILE.yaml")
-    return node
-
-
-def changed_suite_node(base: dict[str, Any], changes: Sequence[str], where: str) -> dict[str, Any]:
-    """`base` with `key.key=value` words put into it. Raises UserError for a word that is none."""
-    try:
-        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes)))
-        return cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-        raise UserError(f"{where}: {shortened(str(error), 160)}") from None
-
-
-def suite_from_config(node: Mapping[str, Any] | DictConfig) -> Suite:
-    """The suite that the configuration's `suite` group describes.
-
-    Raises:
-        UserError: an unknown key, task or accuracy, or a value of the wrong type.
-    """
-    plain = _plain(node)
-    named = plain.get("name") if isinstance(plain, dict) else None
-    where = f"suite {shortened(named)}" if isinstance(named, str) else "suite"
-    suite = bind(_SuiteNode, plain, where)
-    tasks = [task for name, one in (suite.tasks or {}).items() for task in _tasks(f"{where}, task {name}", name, one)]
-    losses = tuple(_lm_loss(f"{where}, lm_loss {name}", name, one) for name, one in (suite.lm_loss or {}).items())
-    if not tasks and not losses:
-        raise UserError(f"{where} has neither tasks nor lm_loss")
-    groups = _groups(where, suite.groups or {}, tasks)
-    return Suite(name=suite.name, tasks=tuple(tasks), lm_losses=losses, max_length=suite.max_length, groups=groups)
-
-
-def _groups(where: str, nodes: Mapping[str, _GroupNode], tasks: Sequence[Task]) -> tuple[Group, ...]:
+def _groups(where: str, nodes: Mapping[str, GroupSettings], tasks: Sequence[Task]) -> tuple[Group, ...]:
     """Groups as weights of tasks: each member of a group weighs the same, whether it is a task or a group."""
     groups: dict[str, Group] = {}
     having = {"bpb": reported(tasks), "acc": reported(task for task in tasks if isinstance(task, RankedTask))}
@@ -189,41 +128,27 @@ def _groups(where: str, nodes: Mapping[str, _GroupNode], tasks: Sequence[Task]) 
     return tuple(groups.values())
 
 
-def _plain(node: Any) -> Any:
-    if not isinstance(node, DictConfig):
-        return node
-    try:
-        return OmegaConf.to_container(node, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"suite: {shortened(str(error), 160)}") from None
-
-
-def _tasks(where: str, name: str, node: Mapping[str, Any]) -> list[Task]:
-    if "olmes" in node:
-        benchmark = bind(_OlmesNode, node, where)
-        chosen = [task for task in olmes.tasks(name, benchmark.olmes) if task.format in benchmark.formats]
+def _tasks(where: str, name: str, settings: TaskSettings) -> list[Task]:
+    if settings.olmes is not None:
+        formats = settings.formats or FORMATS
+        chosen = [task for task in olmes.tasks(name, settings.olmes) if task.format in formats]
         if not chosen:
-            raise UserError(f"{where}: {benchmark.olmes} is there in none of the formats {list(benchmark.formats)}")
-        return [replace(task, limit=benchmark.limit) for task in chosen]
-    task = bind(_JsonlNode, node, where)
-    if not (task.rc or task.mc or task.gold):
-        raise UserError(f"{where}: name a JSONL file as rc:, mc: or gold:")
+            raise UserError(f"{where}: {settings.olmes} is there in none of the formats {list(formats)}")
+        return [replace(task, limit=settings.limit) for task in chosen]
+    split = settings.split or SPLIT
     made: list[Task] = []
-    if task.rc:
-        source = JsonlSource(path=Path(task.rc))
-        made.append(RankedTask(name=name, format="rc", split=task.split, primary=task.primary, source=source))
-    if task.mc:
-        source = JsonlSource(path=Path(task.mc))
-        made.append(RankedTask(name=name, format="mc", split=task.split, primary="acc_raw", source=source))
-    if task.gold:
-        made.append(GoldTask(name=name, split=task.split, source=GoldJsonlSource(path=Path(task.gold))))
+    if settings.rc:
+        source = JsonlSource(path=Path(settings.rc))
+        made.append(RankedTask(name=name, format="rc", split=split, primary=settings.rc_primary, source=source))
+    if settings.mc:
+        source = JsonlSource(path=Path(settings.mc))
+        made.append(RankedTask(name=name, format="mc", split=split, primary="acc_raw", source=source))
+    if settings.gold:
+        made.append(GoldTask(name=name, split=split, source=GoldJsonlSource(path=Path(settings.gold))))
     return made
 
 
-def _lm_loss(where: str, name: str, node: Mapping[str, Any]) -> LmLoss:
-    loss = bind(_LmLossNode, node, where)
-    if bool(loss.shards) == bool(loss.text):
-        raise UserError(f"{where}: name either shards: (a directory) or text: (a file)")
-    if loss.shards:
-        return LmLoss(name=name, tokens=loss.tokens, shards=Path(loss.shards), split=loss.split)
-    return LmLoss(name=name, tokens=loss.tokens, text=Path(loss.text or ""))
+def _lm_loss(name: str, settings: LmLossSettings) -> LmLoss:
+    if settings.shards:
+        return LmLoss(name=name, tokens=settings.tokens, shards=Path(settings.shards), split=settings.split)
+    return LmLoss(name=name, tokens=settings.tokens, text=Path(settings.text or ""))

@@ -18,8 +18,6 @@ from ladder.hashing import json_sha256
 from ladder.metrics_file import Format, TaskFormat
 from ladder.reading import read_json_lines, read_sha256
 
-FORMATS: tuple[TaskFormat, ...] = ("rc", "mc", "gold")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Document:

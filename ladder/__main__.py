@@ -81,6 +81,7 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
 
 def show_plan(launch: Launch, options: argparse.Namespace) -> None:
     plan = launch.plan(launch.files())
+    warn(launch.check_prepared())
     if options.json:
         print(json.dumps(plan_json(plan), indent=1))
     elif options.csv:
@@ -92,12 +93,21 @@ def show_plan(launch: Launch, options: argparse.Namespace) -> None:
 
 def run(launch: Launch, dry_run: bool) -> None:
     if dry_run:
+        warn(launch.check_prepared())
         print(launch.dry_run())
         return
+    launch.check_prepared()
     if not launch.directory.path.exists():
         for table in plan_tables(launch.plan(launch.files())):
             print_table(table)
+    launch.check()
     launch.run(report=lambda line: print(line, flush=True))
+
+
+def warn(line: str) -> None:
+    """On standard error; an empty line is none."""
+    if line:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def show_status(launch: Launch) -> int:

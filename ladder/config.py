@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -56,7 +57,6 @@ def load_config(overrides: Sequence[str] = ()) -> Config:
 def config_of(node: DictConfig) -> Config:
     """Raises UserError for a key too many or too few, and for a value of the wrong type or out of range."""
     config = bind(Config, OmegaConf.to_container(node, resolve=True), "")
-    _ = config.suite_plan
     if isinstance(config.cluster.gpus, dict):
         check_sizes(config, sizes_of_all_ladders())
     return config
@@ -134,10 +134,16 @@ def _whole_target(words: Sequence[str]) -> list[str]:
     return changed
 
 
-def _compose(words: Sequence[str]) -> DictConfig:
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
     GlobalHydra.instance().clear()
     Plugins.instance().register(OwnConfigs)
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def _compose(words: Sequence[str]) -> DictConfig:
+    with _hydra():
         config = hydra_compose(ROOT_CONFIG, overrides=[_for_hydra(word) for word in words])
         OmegaConf.resolve(config)
     OmegaConf.set_struct(config.ladder, False)
@@ -145,6 +151,25 @@ def _compose(words: Sequence[str]) -> DictConfig:
         config.ladder.pop(group, None)
     OmegaConf.set_struct(config.ladder, True)
     return config
+
+
+def group_node(group: str, name: str) -> DictConfig:
+    """A file of `configs/` with its defaults, in which references to other groups are not yet followed.
+
+    Raises:
+        UserError: there is none of that name, or it cannot be read.
+    """
+    if name not in (files := config_files(group)):
+        raise unknown(group, name, files)
+    try:
+        with _hydra():
+            node = hydra_compose(f"{group}/{name}").get(group)
+    except UNREADABLE as error:
+        raise UserError(f"{files[name]}: {shortened(str(error), 160)}") from None
+    if not isinstance(node, DictConfig) or not node:
+        raise UserError(f"{files[name]} must hold keys and values")
+    OmegaConf.set_struct(node, False)
+    return node
 
 
 def _for_hydra(word: str) -> str:

@@ -13,7 +13,7 @@ from ladder.bind import Name, Positive, Text
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.rung import Rung
-from ladder.shards import TokenShards
+from ladder.shards import MANIFEST, TokenShards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,12 @@ def open_data(data: DataSettings, split: str = "train") -> Mix:
         return Mix((TokenShards(Path(data.directory or ""), split),), (1.0,))
     sources = tuple(TokenShards(Path(part.directory), split) for part in data.mix.values())
     return Mix(sources, tuple(part.weight for part in data.mix.values()))
+
+
+def missing_data(data: DataSettings) -> Path | None:
+    """The first directory that the settings name and that holds no prepared text."""
+    named = [data.directory or ""] if data.mix is None else [part.directory for part in data.mix.values()]
+    return next((Path(name) for name in named if not (Path(name) / MANIFEST).exists()), None)
 
 
 def check_data(data: DataSettings, rungs: Sequence[Rung]) -> None:

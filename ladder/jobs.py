@@ -57,15 +57,16 @@ def training_job(
 
 
 def measuring_jobs(
-    directory: LadderDirectory, runs: Sequence[str], overrides: Sequence[str], *, gpu: bool, count: int, patience: float
+    directory: LadderDirectory, runs: Sequence[str], *, gpu: bool, count: int, patience: float
 ) -> list[Job]:
     """`count` workers that follow the trainings of `runs`, and one that measures what is left when all have ended.
+
+    The suite is what each run's config.yaml says.
 
     Args:
         patience: hours without a new checkpoint after which a worker gives up.
     """
-    suite = [word for word in overrides if word.lstrip("+").startswith("suite")]
-    words = stage("evaluate", str(directory.path), "--runs", ",".join(runs), *suite)
+    words = stage("evaluate", str(directory.path), "--runs", ",".join(runs), "--changed")
     followers = [
         Job(
             kind=JobKind.FOLLOW,

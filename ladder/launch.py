@@ -7,16 +7,17 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ladder.adopt import adopt
 from ladder.cancel import cancel_here, cancel_queued
 from ladder.cluster import Cluster, visible_gpus
-from ladder.data import check_data, open_data
+from ladder.data import check_data, missing_data, open_data
 from ladder.errors import UserError
 from ladder.forecast import Forecast
 from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, training_job
 from ladder.local import LocalRun
 from ladder.locks import exclusive
 from ladder.plan import Costs, Plan, make_plan
-from ladder.preflight import check_affordable, check_devices, check_disk, check_identities, check_suite
+from ladder.preflight import check_affordable, check_devices, check_disk, check_identities, check_suite, check_target
 from ladder.queue import JobKind
 from ladder.rundir import LadderDirectory
 from ladder.rung import Ladder, Rung, Target
@@ -37,9 +38,14 @@ class Launch:
     ladder: Ladder
     rungs: tuple[Rung, ...]
 
+    @functools.cached_property
+    def entries(self) -> dict[str, str]:
+        """The suite's, by hash."""
+        return self.config.suite.entries()
+
     @property
     def directory(self) -> LadderDirectory:
-        return LadderDirectory(self.config.directory)
+        return LadderDirectory(self.config.directory, self.entries)
 
     @property
     def cluster(self) -> Cluster:
@@ -83,7 +89,7 @@ class Launch:
             cluster=self.cluster,
             gpus_here=self.gpus_each,
             train=self.config.train,
-            evaluation_tokens=self.config.suite_plan.forward_tokens or 0.0,
+            evaluation_tokens=self.config.suite.forward_tokens or 0.0,
             measured_mfu=snapshot.measured_mfu,
         )
         return make_plan(self.ladder, self.rungs, self.target, costs)
@@ -97,7 +103,6 @@ class Launch:
             jobs += measuring_jobs(
                 self.directory,
                 names,
-                self.overrides,
                 gpu=bool(self.devices or self.cluster.slurm) and self._uses_gpus,
                 count=self.cluster.evaluators if rungs else 0,
                 patience=patience_hours(plan),
@@ -134,23 +139,25 @@ class Launch:
         return "\n".join([note, *scripts, *by_hand])
 
     def run(self, report: Callable[[str], None]) -> None:
-        """Starts what is missing and, on this machine, stays until it has ended.
+        """Starts what is missing and, on this machine, stays until it has ended; `check` comes before.
 
         Raises:
-            UserError: a second launcher, runs begun with another configuration, no GPU for a ladder that needs one,
-                data or disk that do not suffice, jobs that failed or that SLURM rejects.
+            UserError: a second launcher, jobs that failed or that SLURM rejects.
         """
-        self._check(self.snapshot())
         with exclusive(self.directory.path, LAUNCHER):
-            snapshot = self.snapshot()  # again: another launcher may have been at work meanwhile
+            snapshot = self.snapshot()
             if snapshot.queue and not self.cluster.slurm:
                 raise UserError(
                     f"SLURM has {len(snapshot.queue)} jobs of {self.directory.path} ({', '.join(snapshot.queue)}): add "
                     "cluster=slurm, or end them with python -m ladder cancel cluster=slurm"
                 )
+            for rung in self.rungs:
+                adopt(self.config, self.directory.run(rung.name))
             jobs = self.jobs(snapshot)
             if snapshot.done:
                 report(f"{snapshot.done} of {len(self.rungs)} runs are already done")
+            if snapshot.outdated:
+                report(f"{self._outdated(snapshot)}: what is new or changed in it is measured")
             if self.cluster.slurm and jobs:
                 submit_ladder(self.directory, self.cluster, jobs, snapshot.queue, report)
                 report("see where they stand: python -m ladder status --watch " + shlex.join(self.overrides))
@@ -161,15 +168,37 @@ class Launch:
         if self.whole:
             report(self.forecast.describe())
 
-    def _check(self, snapshot: Snapshot) -> None:
-        """One clear error instead of one per rung, before anything is written."""
+    def check(self) -> None:
+        """One clear error instead of one per rung, before anything is written.
+
+        Raises:
+            UserError: runs begun with another configuration, no GPU for a ladder that needs one, data, suite or disk
+                that do not suffice.
+        """
+        snapshot = self.snapshot()
         if not self.cluster.slurm:
             check_affordable(snapshot.to_train, len(self.devices))
             check_devices(self.cluster, self.rungs, len(self.devices))
+        self._check_inputs()
+        check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
+
+    def _check_inputs(self) -> None:
+        if self.whole:
+            check_target(self.target, self.rungs)
         check_data(self.config.data, self.rungs)
         check_suite(self.config.suite)
         check_identities(self.config, self.directory, self.rungs, open_data(self.config.data))
-        check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
+
+    def check_prepared(self) -> str:
+        """The same refusals for whoever only looks, on any machine; where the data is not prepared yet, that it is not.
+
+        Raises:
+            UserError: as `run`, for data, suite, and runs that are there.
+        """
+        if absent := missing_data(self.config.data):
+            return f"{absent} is not prepared yet: its amount and the suite's files are not checked"
+        self._check_inputs()
+        return ""
 
     def status(self) -> LadderStatus:
         """From files first; the queue, where the cluster has one, says what they cannot."""
@@ -180,10 +209,15 @@ class Launch:
             check_identities(self.config, self.directory, self.rungs, None)
         except UserError as error:
             note, incomplete = note or str(error), True
+        if snapshot.outdated:
+            note = note or f"{self._outdated(snapshot)}: python -m ladder run measures what is new or changed in it"
         if self.whole and snapshot.done == len(self.rungs):
             note = note or self.forecast.describe()
             incomplete = incomplete or not self.forecast.made()
         return LadderStatus(runs=snapshot.runs, at_work=snapshot.at_work, note=note, incomplete=incomplete)
+
+    def _outdated(self, snapshot: Snapshot) -> str:
+        return f"{snapshot.outdated} checkpoints were measured with another suite than {self.config.suite.name} now is"
 
     def cancel(self) -> None:
         """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue."""

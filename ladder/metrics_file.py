@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ladder.bind import Count, Number, Whole, bind, lenient
 from ladder.errors import UserError
@@ -21,6 +21,7 @@ SCHEMA = 1
 AGAIN = "evaluate that checkpoint again with --force"
 Format = Literal["rc", "mc"]  # ranked by the answer's text, or by its letter
 TaskFormat = Literal["rc", "mc", "gold"]  # gold: the right answer alone, so a loss and nothing to choose from
+FORMATS: tuple[TaskFormat, ...] = get_args(TaskFormat)
 
 
 @lenient
@@ -103,6 +104,7 @@ class Provenance:
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
     definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" or "group NAME" -> hash of how derived
     texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
+    entries: Mapping[str, str] | None = None  # of the suite (ladder/suite.py), by hash; version 0.1.0 did not say
 
     def same_model(self, other: Provenance) -> bool:
         names = ("weights", "tokenizer", "dtype", "dtype_version")
@@ -115,7 +117,20 @@ class Provenance:
             and asked.plans.items() <= self.plans.items()
             and asked.definitions.items() <= self.definitions.items()
             and asked.texts.items() <= self.texts.items()
+            and self.has(asked.entries or {})
         )
+
+    def has(self, entries: Mapping[str, str]) -> bool:
+        """Whether the entries of a suite were measured as they now are; of a file that does not say, they were."""
+        return self.entries is None or entries.items() <= self.entries.items()
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class MeasuredOn:
+    """Of a metrics file only what its numbers depend on."""
+
+    provenance: Provenance
 
 
 @lenient
@@ -192,7 +207,7 @@ class MetricsFile(Origin):
         for key in ("gold", "groups"):
             if not value[key]:
                 del value[key]
-        for row in value["results"]:
-            if row["macro"] is None:
-                del row["macro"]
+        for holder, key in [(value["provenance"], "entries"), *((row, "macro") for row in value["results"])]:
+            if holder[key] is None:
+                del holder[key]
         return value

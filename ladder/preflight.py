@@ -6,19 +6,19 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ladder.cluster import Cluster
 from ladder.data import Mix
 from ladder.errors import UserError
 from ladder.identity import check_identity, run_identity
 from ladder.plan import CPU_FLOPS_LIMIT, Plan
-from ladder.reading import read
+from ladder.reading import read, read_text
 from ladder.rundir import LadderDirectory
-from ladder.rung import Rung
+from ladder.rung import Rung, Target
 from ladder.settings import Config
-from ladder.shards import Manifest
+from ladder.shards import MANIFEST, Manifest
 from ladder.show import size
+from ladder.suite import SuiteSettings
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:
@@ -68,34 +68,39 @@ def check_disk(directory: LadderDirectory, plan: Plan, rungs: Sequence[Rung]) ->
         )
 
 
-def check_suite(suite: dict[str, Any]) -> None:
+def check_target(target: Target, rungs: Sequence[Rung]) -> None:
+    """Raises UserError where the target is one of the rungs: it would be predicted from itself."""
+    for rung in rungs:
+        if (rung.n, rung.d) == (target.n, target.d):
+            raise UserError(
+                f"target {target.name} is a rung of the ladder itself ({rung.name}): name a larger one as target=NAME, "
+                "or leave target out of the ladder's file for ten times its largest rung"
+            )
+
+
+def check_suite(suite: SuiteSettings) -> None:
     """Refuses a suite whose documents or held-out tokens are not there, before anything is trained for it.
 
-    What is in the documents `evaluate` checks; a value of the wrong kind is left to it too.
+    What is in the documents `evaluate` checks.
     """
-    where = f"suite {suite.get('name')}"
-    for name, task in _entries(suite, "tasks"):
-        for path in (task.get("rc"), task.get("mc")):
-            if isinstance(path, str) and not (Path(path).is_file() and Path(path).stat().st_size):
-                raise UserError(f"{where}, task {name}: {path} does not exist or is empty; put the questions there")
-    for name, loss in _entries(suite, "lm_loss"):
-        file = Path(str(loss.get("shards"))) / "manifest.json"
-        tokens, split = loss.get("tokens"), str(loss.get("split"))
-        if isinstance(tokens, int) and file.is_file():
-            held_out = read(Manifest, file).splits.get(split)
-            if held_out is None or held_out.tokens < tokens:
+    for name, task in (suite.tasks or {}).items():
+        for path in map(Path, task.files.values()):
+            if not (path.is_file() and path.stat().st_size):
+                raise UserError(
+                    f"suite {suite.name}, task {name}: {path} does not exist or is empty; put the questions there"
+                )
+    for name, loss in (suite.lm_loss or {}).items():
+        where = f"suite {suite.name}, lm_loss {name}"
+        if loss.shards is None:
+            read_text(Path(loss.text or ""))
+        elif (file := Path(loss.shards) / MANIFEST).is_file():
+            held_out = read(Manifest, file).splits.get(loss.split)
+            if held_out is None or held_out.tokens < loss.tokens:
                 there = f"has {held_out.tokens} tokens" if held_out else "is not there"
-                asked = f"{where}, lm_loss {name}: tokens={tokens}"
-                raise UserError(f"{asked}, but split {split} of {file.parent} {there}; ask for fewer")
-
-
-def _entries(suite: dict[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
-    entries = suite.get(group)
-    return (
-        [(str(name), one) for name, one in entries.items() if isinstance(one, dict)]
-        if isinstance(entries, dict)
-        else []
-    )
+                asked = f"{where}: tokens={loss.tokens}"
+                raise UserError(f"{asked}, but split {loss.split} of {file.parent} {there}; ask for fewer")
+        else:
+            raise UserError(f"{where}: {file} does not exist; prepare that text, or name another as shards:")
 
 
 def check_identities(config: Config, directory: LadderDirectory, rungs: Sequence[Rung], mix: Mix | None) -> None:

@@ -19,10 +19,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ladder.errors import UserError
+from ladder.metrics_file import MeasuredOn
 from ladder.reading import read
 from ladder.records import RunOutline, RunRecord
 
@@ -41,7 +43,10 @@ def _step(name: str) -> int | None:
 
 @dataclass(frozen=True)
 class RunDirectory:
+    """`entries` are a suite's (ladder/suite.py): a checkpoint that was measured on others counts as not measured."""
+
     path: Path
+    entries: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -113,15 +118,26 @@ class RunDirectory:
         return sorted(path for path in self.metrics.glob("step-*.json") if _step(path.stem) is not None)
 
     def measured_steps(self) -> list[int]:
-        return [step for path in self.metrics_files() if (step := _step(path.stem)) is not None]
+        files = self.metrics_files()
+        return [step for path in files if (step := _step(path.stem)) is not None and self._on_suite(path)]
+
+    def _on_suite(self, path: Path) -> bool:
+        """Whether the metrics file is of the suite's present entries; a damaged one is of none."""
+        try:
+            return not self.entries or read(MeasuredOn, path).provenance.has(self.entries)
+        except UserError:
+            return False
 
 
 @dataclass(frozen=True)
 class LadderDirectory:
+    """`entries` as of a run."""
+
     path: Path
+    entries: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def run(self, name: str) -> RunDirectory:
-        return RunDirectory(self.path / name)
+        return RunDirectory(self.path / name, self.entries)
 
     @property
     def jobs(self) -> Path:

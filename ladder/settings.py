@@ -8,13 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ladder.bind import Count, Name, Positive, Share, Text, Whole, bind, lenient
+from ladder.bind import Count, Name, Positive, Share, Text, Whole
 from ladder.cluster import Cluster
 from ladder.data import DataSettings
 from ladder.errors import UserError, did_you_mean, unknown
 from ladder.recipe import Recipe
 from ladder.rung import Ladder, Rung, Target, parse_run_name
 from ladder.shape import ModelShape, Shape, Width
+from ladder.suite import SuiteSettings
+
+TEN_TIMES = "10x-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +34,6 @@ class TrainSettings:
     max_skipped: Count
 
 
-@lenient
-@dataclass(frozen=True, kw_only=True)
-class SuitePlan:
-    """What a ladder reads of the `suite` group: tokens that one evaluation of a checkpoint runs through the model."""
-
-    name: Name
-    forward_tokens: Annotated[float, Field(ge=0, le=1e30)] | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class TargetSettings:
     """The `target` group: a model of one's own, or the name of a run of the ladder, which then has no N and D here."""
@@ -48,6 +42,24 @@ class TargetSettings:
     n: Annotated[float, Field(gt=0, le=1e30)] | None = None
     d: Annotated[float, Field(gt=0, le=1e30)] | None = None
     method: Text = "default"
+
+    def of(self, ladder: Ladder) -> Target:
+        """The target; where none is named, ten times the compute of the largest rung.
+
+        Raises:
+            UserError: a name without N and D that is no run of the ladder.
+        """
+        if self.name is None:
+            largest = max(ladder.rungs, key=lambda rung: rung.flops_6nd)
+            return _ten_times(Target(name=largest.name, n=float(largest.n), d=float(largest.d)))
+        if self.n is not None and self.d is not None:
+            return Target(name=self.name, n=self.n, d=self.d)
+        return run_as_target(self.name, ladder)
+
+
+def _ten_times(one: Target) -> Target:
+    """At ten times the compute: N and D by the same factor."""
+    return Target(name=f"{TEN_TIMES}{one.name}", n=10**0.5 * one.n, d=10**0.5 * one.d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +116,7 @@ class LadderSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole configuration. `evaluate` reads the rest of `suite`, and `scripts/prepare_data.py` that of `data`."""
+    """A whole configuration. `scripts/prepare_data.py` reads the rest of `data`."""
 
     runs_dir: Text
     rung: Text | None
@@ -114,7 +126,7 @@ class Config:
     profile: bool
     train: TrainSettings
     data: DataSettings
-    suite: dict[str, Any]
+    suite: SuiteSettings
     cluster: Cluster
     target: TargetSettings
     ladder: LadderSettings
@@ -123,10 +135,6 @@ class Config:
     def directory(self) -> Path:
         """Where the ladder's runs lie."""
         return Path(self.runs_dir) / self.ladder.name
-
-    @property
-    def suite_plan(self) -> SuitePlan:
-        return bind(SuitePlan, self.suite, "suite")
 
     def chosen_rung(self, ladder: Ladder) -> Rung:
         """The rung that `rung=NAME` asks for."""
@@ -140,26 +148,26 @@ class Config:
         Raises:
             UserError: a name without N and D that is no run of the ladder.
         """
-        target = self.target
-        if target.name is None:
-            largest = max(ladder.rungs, key=lambda rung: rung.flops_6nd)
-            return Target(name=f"10x-{largest.name}", n=10**0.5 * largest.n, d=10**0.5 * largest.d)
-        if target.n is not None and target.d is not None:
-            return Target(name=target.name, n=target.n, d=target.d)
-        return run_as_target(target.name, ladder)
+        return self.target.of(ladder)
 
 
 def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
-    """A run of the ladder, such as `3B-10xC`, as a target. Raises UserError where it has none of that name."""
-    parsed = parse_run_name(name)
+    """A run of the ladder, such as `3B-10xC`, or ten times one, `10x-1.3B-10xC`, as a target.
+
+    Raises:
+        UserError: the ladder has none of that name.
+    """
+    base = name.removeprefix(TEN_TIMES)
+    parsed = parse_run_name(base)
     if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
         names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
         raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
     try:
-        rung = ladder.rung(name)
+        rung = ladder.rung(base)
     except UserError as error:
         raise UserError(f"target {name}: {error}") from None
-    return Target(name=name, n=float(rung.n), d=float(rung.d))
+    one = Target(name=base, n=float(rung.n), d=float(rung.d))
+    return one if base == name else _ten_times(one)
 
 
 def check_sizes(config: Config, others: set[str]) -> None:

@@ -23,6 +23,7 @@ from ladder.hashing import json_sha256, sha256_of
 from ladder.reading import read, read_json
 from ladder.writing import write_json
 
+MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
 TOKENIZER_DIRECTORY = "tokenizer"
 _VERIFIED = ".verified.json"
@@ -68,7 +69,7 @@ def _file_state(path: Path, shard: Shard) -> list[Any]:
 
 def remember_checksums(directory: Path) -> None:
     """Notes that every shard of the manifest is as it was when its checksum was taken: for whoever just took them."""
-    splits = read(Manifest, directory / "manifest.json").splits.values()
+    splits = read(Manifest, directory / MANIFEST).splits.values()
     shards = [shard for split in splits for shard in split.shards]
     write_json(directory / _VERIFIED, {shard.file: _file_state(directory / shard.file, shard) for shard in shards})
 
@@ -98,7 +99,7 @@ class TokenShards:
     _starts: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        path = self.directory / "manifest.json"
+        path = self.directory / MANIFEST
         if not path.exists():
             raise UserError(
                 f"no prepared data in {self.directory} (no manifest.json); "

@@ -29,6 +29,11 @@ class Snapshot:
         return sum(run.state is RunState.DONE for run in self.runs)
 
     @property
+    def outdated(self) -> int:
+        """Checkpoints that were measured with another suite."""
+        return sum(run.outdated for run in self.runs)
+
+    @property
     def to_train(self) -> list[Rung]:
         """What is not trained to its end, the longest first."""
         rungs = [status.rung for status in self.runs if not status.trained]

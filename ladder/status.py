@@ -33,7 +33,10 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """`unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out."""
+    """`unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out.
+
+    `outdated` counts those that were measured with another suite, whether they are there or not.
+    """
 
     rung: Rung
     state: RunState
@@ -45,6 +48,7 @@ class RunStatus:
     checkpoints: int
     evaluated: int
     unmeasured: int
+    outdated: int
     restarts: int
     error: str
 
@@ -77,6 +81,7 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
         checkpoints=len(steps),
         evaluated=len(measured),
         unmeasured=len(set(steps) - measured),
+        outdated=len(run.metrics_files()) - len(run.measured_steps()),
         restarts=history.restarts,
         error=error,
     )

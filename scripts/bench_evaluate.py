@@ -30,7 +30,7 @@ from evaluate.evaluator import Evaluator, make_job
 from evaluate.olmes import wheel
 from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
-from evaluate.suite import suite_from_config
+from evaluate.suite import make_suite
 from evaluate.tasks import AnyDocument, Document
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
@@ -79,7 +79,7 @@ def main() -> None:
 
 def bench_suite() -> dict[str, Any]:
     """Planning the paper's suite (8 tasks, RC and MC), and loading the cached plans; CPU and wall seconds."""
-    suite = suite_from_config(load_config().suite)
+    suite = make_suite(load_config().suite)
     tokenizer = load_tokenizer(Path("none"), VOCABULARY)
     job = make_job(suite, Encoder(tokenizer), CONTEXT, VOCABULARY)
     wheel()  # found now, it is not looked for in the cache below
@@ -139,7 +139,7 @@ def sums(cases: list[dict[str, Any]], width: int) -> dict[str, Any]:
 
 
 def read_documents(task: str, form: str, count: int | None) -> Sequence[AnyDocument]:
-    suite = suite_from_config(load_config().suite).select([task], [form], count)
+    suite = make_suite(load_config().suite).select([task], [form], count)
     return suite.tasks[0].documents()
 
 

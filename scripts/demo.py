@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     target = ladder.rung(name)
     directory = LadderDirectory(config.directory)
     preparation = start(sys.executable, "scripts/prepare_data.py", "data=sotu")
-    print_estimate(ladder, target, directory, config.suite_plan.forward_tokens or 0)
+    print_estimate(ladder, target, directory, config.suite.forward_tokens or 0)
     end(preparation)
     run(sys.executable, "-m", "ladder", "run", *overrides)
     path = directory.prediction(target.name)

@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 def pack(words: Sequence[str]) -> int:
     from evaluate.evaluator import Evaluator, make_job
-    from evaluate.suite import suite_from_config
+    from evaluate.suite import make_suite
     from evaluate.tokenizer import Encoder, load_tokenizer
     from ladder.config import ladder_from_config, load_config
     from ladder.data import open_data
@@ -80,7 +80,7 @@ def pack(words: Sequence[str]) -> int:
     config = load_config(list(words))
     ladder, mix = ladder_from_config(config), open_data(config.data)
     job = make_job(
-        suite_from_config(config.suite),
+        make_suite(config.suite),
         Encoder(load_tokenizer(mix.tokenizer_directory, ladder.rungs[0].shape.vocab_size)),
         ladder.recipe.sequence_length,
         ladder.rungs[0].shape.vocab_size,

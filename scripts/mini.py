@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     with contextlib.suppress(AttributeError):  # of Windows
         os.nice(19)
     run(sys.executable, "scripts/prepare_data.py", *words)
-    print_estimate(ladder, directory, config.suite_plan.forward_tokens or 0)
+    print_estimate(ladder, directory, config.suite.forward_tokens or 0)
     python("ladder", "run", *words)
     for name, seed in RERUNS.items():
         python("ladder", "run", *words, f"rung={name}", f"seed={seed}")

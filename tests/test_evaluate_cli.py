@@ -20,6 +20,7 @@ from held import HANG_SECONDS
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.asked_suite import own_suite
 from evaluate.checkpoint import find_checkpoints
 from evaluate.hook import make_hook
 from evaluate.plan import make_plan
@@ -187,7 +188,7 @@ def test_the_hook_measures_the_same_as_the_checkpoint(
     run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(seed=10).train()
-    hook = make_hook(OmegaConf.load(run.config_file), model, tiny_tokenizer())
+    hook = make_hook(own_suite(run.config_file), model, tiny_tokenizer())
     hook(rung_info(10), run)
     live = json.loads(run.metrics_file(10).read_text())
     with torch.no_grad():
@@ -247,11 +248,11 @@ def test_what_changed_is_measured_again(
     jsonl = Path(OmegaConf.load(run.config_file).suite.tasks.names.rc)
     write_jsonl(jsonl, documents("winogrande", 9))
     with pytest.raises(
-        UserError, match=r"step-0000010\.json holds names\.rc of other documents .*names\.jsonl; .*--force"
+        UserError, match=r"step-0000010\.json holds names\.rc of other documents .*names\.jsonl; .*--changed"
     ):
         main([str(run.checkpoint(10))])
     assert len(calls) == 6
-    (grown,) = evaluate(capsys, run.checkpoint(10), "--tasks", "names", "--force")
+    (grown,) = evaluate(capsys, run.checkpoint(10), "--changed")  # and nothing else
     assert len(calls) == 7 and {row["task"]: row["n"] for row in grown["results"]} == {"pets": 7, "names": 9}
     evaluate(capsys, run.checkpoint(10))  # pets' likelihoods were kept
     assert len(calls) == 7
@@ -591,9 +592,9 @@ def test_a_full_disk_leaves_earlier_results_as_they_were(
 
 
 def test_the_shipped_suites_are_readable() -> None:
-    from evaluate.suite import suite_from_config
+    from evaluate.suite import make_suite
 
-    nano = suite_from_config(load_config(["ladder=nano"]).suite)
+    nano = make_suite(load_config(["ladder=nano"]).suite)
     assert [task.key for task in nano.tasks] == ["next_phrase.rc", "word.rc", "order.rc", "agree.rc"]
-    olmes = suite_from_config(load_config(["suite=olmes10"]).suite)
+    olmes = make_suite(load_config(["suite=olmes10"]).suite)
     assert len(olmes.tasks) == 20 and {task.format for task in olmes.tasks} == {"rc", "mc"}

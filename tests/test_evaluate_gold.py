@@ -23,18 +23,20 @@ from evaluate_models import (
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
 from evaluate.metrics import gold_result, gold_values
 from evaluate.plan import make_plan
 from evaluate.report import wandb_tables
 from evaluate.scorer import Scorer
-from evaluate.suite import suite_from_config
+from evaluate.suite import make_suite
 from evaluate.tasks import GoldDocument, GoldJsonlSource, GoldTask
 from evaluate.tokenizer import Encoder
-from ladder.config import load_config
+from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile
 from ladder.rundir import RunDirectory
+from ladder.suite import SuiteSettings
 from predict.measured.own_runs import read_runs
 
 INFO = {"run": "n1-2xC", "ladder": "test", "size": "n1", "n": 28_000, "d": 1_000_000, "step": 10, "tokens": 10}
@@ -150,9 +152,7 @@ def test_the_hook_measures_the_same_as_the_checkpoint(run: RunDirectory, capsys:
     from_disk = evaluate(capsys, run.path)
     run.metrics_file(10).unlink()
     run.metrics_file(10).with_suffix(".npz").unlink()
-    config = load_config()
-    config.suite.update(OmegaConf.to_container(OmegaConf.load(run.config_file).suite))
-    make_hook(config, tiny_model(), tiny_tokenizer())(INFO, run)
+    make_hook(own_suite(run.config_file), tiny_model(), tiny_tokenizer())(INFO, run)
     live = MetricsFile.load(run.metrics_file(10))
     assert [vars(row) for row in live.gold] == from_disk["gold"]
     assert [group.value for group in live.groups] == [group["value"] for group in from_disk["groups"]]
@@ -215,7 +215,7 @@ def test_bad_suites(tmp_path: Path, key: str) -> None:
     node = OmegaConf.create(suite(tmp_path))
     OmegaConf.update(node, key, value, merge=False)
     with pytest.raises(UserError, match=message):
-        suite_from_config(node)
+        make_suite(bind(SuiteSettings, OmegaConf.to_container(node), "suite"))
 
 
 BAD_LINES = {

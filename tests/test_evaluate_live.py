@@ -12,6 +12,7 @@ from evaluate_models import tiny_model, tiny_tokenizer, write_jsonl
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
 from evaluate.live import update, whole_copy
 from evaluate.loading import cast_parameters
@@ -48,7 +49,7 @@ def scores(run: RunDirectory) -> np.ndarray:
 def test_live_in_bf16_is_what_the_disk_gives(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(context=CONTEXT)
     monkeypatch.setattr("evaluate.hook.resolve_dtype", lambda name, device: "bf16")  # as on a GPU
-    make_hook(OmegaConf.load(run.config_file), model, tiny_tokenizer())(INFO, run)
+    make_hook(own_suite(run.config_file), model, tiny_tokenizer())(INFO, run)
     live = scores(run)
     assert next(model.parameters()).dtype == torch.float32
     words = [str(run.checkpoint(10)), "--dtype", "bf16"]

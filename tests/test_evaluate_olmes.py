@@ -15,7 +15,7 @@ from evaluate.listing import listing
 from evaluate.manifest import RankedEntry, entries_of, manifest, names
 from evaluate.olmes import OlmesSource
 from evaluate.plan import make_plan
-from evaluate.suite import suite_from_config
+from evaluate.suite import make_suite
 from evaluate.tasks import Document, GoldDocument, RankedTask
 from evaluate.tokenizer import Encoder, dolma2_file
 from ladder.benchmarks import BENCHMARKS, MMLU_CATEGORIES, MMLU_SUBJECTS
@@ -192,7 +192,7 @@ def test_words_name_splits_and_examples() -> None:
 
 def test_suites_hold_what_they_say() -> None:
     def keys(suite: str) -> list[str]:
-        return [task.key for task in suite_from_config(load_config([f"suite={suite}"]).suite).tasks]
+        return [task.key for task in make_suite(load_config([f"suite={suite}"]).suite).tasks]
 
     everything = {f"{entry.name}.{entry.format}" for entry in manifest().entries if ":" not in entry.name}
     assert set(keys("all")) == everything
@@ -201,7 +201,7 @@ def test_suites_hold_what_they_say() -> None:
         config = load_config([f"suite={name}"])
         tokens = {f"{entry.name}.{entry.format}": entry.tokens for entry in manifest().entries}
         assert config.suite_plan.forward_tokens == pytest.approx(sum(tokens[key] for key in keys(name)), rel=0.01)
-    groups = suite_from_config(load_config(["suite=base_easy"]).suite).groups
+    groups = make_suite(load_config(["suite=base_easy"]).suite).groups
     assert all(sum(group.weights.values()) == pytest.approx(1) for group in groups)
     weights = {group.name: group.weights for group in groups}
     assert weights["code_bpb"]["mt_mbpp_go.gold"] == pytest.approx(1 / 3 / 17)

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from evaluate.plan import cached_plan, make_plan, plan_key
-from evaluate.suite import suite_from_config
+from evaluate.suite import Suite, make_suite
 from evaluate.tasks import Document, JsonlSource, RankedTask
 from evaluate.tokenizer import Encoder, load_tokenizer
+from ladder.bind import bind
 from ladder.errors import UserError
+from ladder.suite import SuiteSettings
 
 TOKENIZER = tiny_tokenizer()
 ENCODER = Encoder(TOKENIZER)
@@ -160,21 +162,27 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
         JsonlSource(path=path).documents()
 
 
+def suite_of(node: dict) -> Suite:
+    return make_suite(bind(SuiteSettings, {"name": "s"} | node, "suite s"))
+
+
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
-        ({"tasks": {"a": {"rcc": "x"}}}, 'suite s, task a: unknown key "rcc"; did you mean "rc"'),
+        ({"tasks": {"a": {"rcc": "x"}}}, 'suite s: unknown key "tasks.a.rcc"; did you mean "rc"'),
         (
             {"tasks": {"a": {"olmes": "piqa", "formats": ["rd"]}}},
-            'suite s, task a: unknown formats.0 "rd"; did you mean "rc"',
+            'suite s: unknown tasks.a.formats.0 "rd"; did you mean "rc"',
         ),
-        ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s, task a: limit = 0: must be at least 1"),
+        ({"tasks": {"a": {"olmes": "piqa", "limit": 0}}}, "suite s: tasks.a.limit = 0: must be at least 1"),
         (
             {"tasks": {"a": {"rc": "x", "primary": "acc_per_chr"}}},
-            'unknown primary "acc_per_chr"; did you mean "acc_per_char"',
+            'unknown tasks.a.primary "acc_per_chr"; did you mean "acc_per_char"',
         ),
         ({"tasks": {"a": {"olmes": "hellaswagg"}}}, 'did you mean "hellaswag"'),
         ({"tasks": {"a": {"split": "x"}}}, "name a JSONL file"),
+        ({"tasks": {"a": {"olmes": "piqa", "split": "x"}}}, "suite s, task a: split does not go with olmes"),
+        ({"tasks": {"a": {"rc": "x", "limit": 5}}}, "task a: limit does not go with files of your own"),
         ({"tasks": {}}, "neither tasks nor lm_loss"),
         ({"lm_loss": {"c": {"tokens": 5}}}, "either shards"),
         ({"lm_loss": {"c": {"text": "x", "tokens": "many"}}}, 'tokens = "many": must be a whole number'),
@@ -182,14 +190,14 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, expected: str) -> None:
 )
 def test_bad_suites_are_named(node: dict, expected: str) -> None:
     with pytest.raises(UserError, match=expected):
-        suite_from_config({"name": "s", **node})
+        suite_of(node)
 
 
 def test_selecting_tasks() -> None:
-    suite = suite_from_config({"name": "s", "tasks": {"a": {"rc": "x", "mc": "y"}, "b": {"rc": "z"}}})
+    suite = suite_of({"tasks": {"a": {"rc": "x", "mc": "y"}, "b": {"rc": "z"}}})
     assert [task.key for task in suite.tasks] == ["a.rc", "a.mc", "b.rc"]
     assert [task.key for task in suite.select(["a"], ["mc"], 3).tasks] == ["a.mc"]
-    cut = suite_from_config({"name": "s", "tasks": {"a": {"olmes": "piqa", "formats": ["rc"], "limit": 7}}})
+    cut = suite_of({"tasks": {"a": {"olmes": "piqa", "formats": ["rc"], "limit": 7}}})
     assert [(task.key, task.limit) for task in cut.tasks] == [("a.rc", 7)]
     assert [task.limit for limit in (None, 3, 9) for task in cut.select([], [], limit).tasks] == [7, 3, 7]
     with pytest.raises(UserError, match=r'unknown task of suite s "aa"; did you mean "a"'):
@@ -199,7 +207,7 @@ def test_selecting_tasks() -> None:
 
 
 def test_tasks_of_the_wheel_by_our_names_and_by_lm_evals() -> None:
-    suite = suite_from_config({"name": "s", "tasks": {"a": {"rc": "x"}, "csqa": {"rc": "mine.jsonl"}}})
+    suite = suite_of({"tasks": {"a": {"rc": "x"}, "csqa": {"rc": "mine.jsonl"}}})
 
     def keys(*names: str, formats: Sequence[str] = ()) -> list[str]:
         return [task.key for task in suite.select([*names], [*formats], None).tasks]

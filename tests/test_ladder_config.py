@@ -61,7 +61,7 @@ def test_a_minimal_ladder_has_defaults_for_the_rest(own: Path) -> None:
     config = load_config(["ladder=mine"])
     ladder = ladder_from_config(config)
     assert [rung.name for rung in ladder.rungs] == ["s1-1xC", "s1-2xC", "s1-5xC", "s1-10xC"]
-    assert (ladder.larger_sizes, config.suite["name"], config.ladder.fit.window) == ({}, "olmes", 5)
+    assert (ladder.larger_sizes, config.suite.name, config.ladder.fit.window) == ({}, "olmes", 5)
     target, largest = config.chosen_target(ladder), ladder.rungs[-1]
     assert target.name == "10x-s1-10xC" and target.flops_6nd == pytest.approx(10 * largest.flops_6nd)
     run = load_config(["ladder=mine", "target=s1-20xC"]).chosen_target(ladder)

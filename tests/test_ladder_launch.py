@@ -104,6 +104,29 @@ def test_dry_run_prints_scripts_and_lines_and_writes_nothing(command: Callable, 
     assert not list(tmp_path.iterdir())
 
 
+def test_what_run_would_refuse_plan_and_dry_run_refuse_too(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "ladder.multiples=[1]", "data.max_epochs=20"]
+    for changed in (
+        ["data.max_epochs=0.01"],
+        [f"suite.tasks.word.rc={tmp_path / 'none.jsonl'}"],
+        ["suite.lm_loss.sotu.tokens=1000000"],
+        ["+suite.tasks.word.olmes=piqa"],
+        ["target=n3-1xC"],
+    ):
+        said = set()
+        for command in (["plan"], ["run", "--dry-run"], ["run"]):
+            with pytest.raises(UserError) as caught:
+                main([*command, *words, *changed])
+            said.add(str(caught.value))
+        assert len(said) == 1, said
+    assert main(["plan", *words]) == 0 and "not prepared" not in capsys.readouterr().err
+    assert main(["plan", "ladder=nano", f"data.directory={tmp_path / 'none'}"]) == 0  # before the text is prepared
+    assert f"{tmp_path / 'none'} is not prepared yet" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_disk_that_is_too_small(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100_000))
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
@@ -142,7 +165,7 @@ def test_a_changed_configuration_is_refused_with_the_difference(
         ("ladder.recipe.sequence_length=0", "ladder.recipe.sequence_length = 0: must be at least 1"),
         ("train.weights=fp8", 'unknown train.weights "fp8"; did you mean "fp32"'),
         ("train.micro_batch=-3", "train.micro_batch = -3"),
-        ("suite.forward_tokens=abc", "suite: forward_tokens = "),
+        ("suite.forward_tokens=abc", "suite.forward_tokens = "),
         ("runs_dir=null", "runs_dir = null: must be text"),
         ("cluster.gpus=4096", "more than its batch's"),
         ("target.n=70e9", "target.d, target.name is missing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ladder.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResul
 from ladder.rundir import RunDirectory
 from ladder.writing import write_json, write_text
 from predict.__main__ import main
+from predict.analyses.collect import main as collect
 from predict.fitting.forms import PowerLaw
 
 LOSS = PowerLaw(A=40.0, alpha=0.45, B=60.0, beta=0.3, E=0.0)  # no offset: E ends at its bound
@@ -149,3 +151,20 @@ def test_runs_older_than_the_code_are_read(nano: Path, capsys: pytest.CaptureFix
         lines = [line for line in path.read_text().splitlines() if "z_loss" not in line]
         path.write_text("\n".join(lines))
     assert answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["predictions"] == before
+
+
+def test_the_ladder_carries_its_target(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def asked(path: Path, *words: str) -> str:
+        main(["--ladder", str(path), "--json", *words])
+        return str(json.loads(capsys.readouterr().out)["target"])
+
+    assert asked(nano) == "n5-8xC"  # of its config.yaml
+    assert asked(nano, "--target", "10x-n2-2xC") == "10x-n2-2xC"
+    for path in nano.glob("*/config.yaml"):
+        path.write_text(re.sub(r"(?m)^target:\n(  .*\n)+", "target: {}\n", path.read_text()))
+    assert asked(nano) == "10x-n3-8xC"
+    collect(["--ladder", str(nano), "--output", str(tmp_path / "kept.parquet")])
+    capsys.readouterr()
+    assert asked(tmp_path / "kept.parquet") == "10x-n3-8xC"
+    with pytest.raises(UserError, match='unknown target "10x-n9-2xC"'):
+        asked(nano, "--target", "10x-n9-2xC")

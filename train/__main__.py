@@ -47,12 +47,13 @@ def main(argv: list[str]) -> int:
         return 0
     check_data(config.data, [rung])
     mix = open_data(config.data)
-    run = RunDirectory(config.directory / rung.name)
+    run = RunDirectory(config.directory / rung.name, config.suite.entries())
     identity = run_identity(config, rung, mix)
     check_identity(run, identity)
     if finished(run, rung.hparams.total_steps):
         if is_main_process():
-            begin(node, rung, run, identity)
+            if not run.run_file.exists():
+                begin(node, rung, run, identity)
             print(f"{run.path} is complete: {rung.hparams.total_steps:,} steps")
         return 0
     with exclusive(run.path, "a trainer") if is_main_process() else contextlib.nullcontext():
@@ -72,15 +73,18 @@ def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirect
     with recorded(run, devices=devices()) if is_main_process() else contextlib.nullcontext():
         trainer = build_trainer(config, rung, mix, run)
         if config.train.evaluate:
-            trainer.on_checkpoint = make_hook(config, trainer.model, trainer.tokenizer)
+            trainer.on_checkpoint = make_hook(config.suite, trainer.model, trainer.tokenizer)
         return 0 if trainer.train() else EXIT_PREEMPTED
 
 
 def begin(node: DictConfig, rung: Rung, run: RunDirectory, identity: Identity) -> None:
-    """Writes what the run is, before its first step; a restart leaves it as it was, or writes what was lost."""
+    """Writes what the run is, before its first step; a restart leaves it as it was, or writes what was lost.
+
+    The configuration is that of the last start: what is not part of the run's identity, such as its suite, may change.
+    """
+    write_text(run.config_file, OmegaConf.to_yaml(node))
     if run.run_file.exists():
         return
-    write_text(run.config_file, OmegaConf.to_yaml(node))
     record = RunRecord(
         **vars(identity),
         run=rung.name,

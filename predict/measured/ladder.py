@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Ladder, Target
-from ladder.settings import Smoothing
+from ladder.settings import Smoothing, TargetSettings
 from predict.measured import described
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
@@ -24,7 +24,8 @@ class Measured:
     """`rungs` are what a fit may use, by N and then D; `runs` is everything that was read.
 
     `measured` has the accuracy of guessing (NaN where unknown) and the number of questions of each (task, split);
-    `origin` says whose measurements they are, `notes` what there is to know about them.
+    `target` is what the ladder was made for, `origin` says whose measurements they are, `notes` what there is to know
+    about them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Measured:
     measured: Measurements
     smoothing: Smoothing
     ladder: Ladder | None = None
+    target: TargetSettings | None = None
     origin: str = ""
     notes: tuple[Note, ...] = ()
 

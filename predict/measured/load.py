@@ -77,6 +77,7 @@ def load_ladder(
         name=ladder.name if ladder else path.stem,
         smoothing=settings.fit,
         ladder=ladder,
+        target=reading.about.target,
         sizes=our_sizes(sizes, reading.about.sizes, table),
         multiples=multiples,
         origin=reading.about.origin,

@@ -13,6 +13,7 @@ from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile
 from ladder.reading import read
 from ladder.rundir import RunDirectory, find_runs
+from ladder.settings import TargetSettings
 from predict.measured.mapping import Mapping
 from predict.measured.reader import About, Reader, Reading
 from predict.measured.table import table_of
@@ -47,6 +48,7 @@ class _Ladder:
 @dataclass(frozen=True, kw_only=True)
 class _Config:
     ladder: dict[str, Any]
+    target: TargetSettings | None = None
 
 
 def read_runs(directory: Path) -> pd.DataFrame:
@@ -130,7 +132,8 @@ def _about(runs: Sequence[RunDirectory]) -> About:
     recipes = [bind(_Ladder, config.ladder, str(file)).recipe for config, file in zip(configs, files, strict=True)]
     keys = sorted({key for recipe in recipes for key in recipe})
     mixed = [key for key in keys if len({str(recipe.get(key)) for recipe in recipes}) > 1]
-    return About(ladder=configs[0].ladder, notes=(warning("mixed-recipes", keys=mixed),) if mixed else ())
+    notes = (warning("mixed-recipes", keys=mixed),) if mixed else ()
+    return About(ladder=configs[0].ladder, target=configs[0].target, notes=notes)
 
 
 def _read(directory: Path, mapping: Mapping) -> Reading:

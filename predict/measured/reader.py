@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ladder.settings import TargetSettings
 from predict.notes import Note
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class About:
 
     `ladder` is the `ladder` node of the configuration that the runs were made with, or its name alone where that is
     one of ours; None where the runs belong to no ladder, so that each of them is a rung. `sizes` has other spellings
-    of sizes. `origin` says whose measurements they are; empty: the path.
+    of sizes. `target` is what that configuration predicts. `origin` says whose measurements they are; empty: the path.
     """
 
     ladder: dict[str, Any] | None = None
     sizes: dict[str, str] = field(default_factory=dict)
+    target: TargetSettings | None = None
     origin: str = ""
     notes: tuple[Note, ...] = ()
 

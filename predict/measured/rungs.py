@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ladder.errors import unknown
 from ladder.rung import Ladder, parse_run_name
-from ladder.settings import Smoothing
+from ladder.settings import Smoothing, TargetSettings
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run, measured_tasks, runs_of
 from predict.measured.same import levels, same
@@ -24,6 +24,7 @@ def measured_ladder(
     name: str,
     smoothing: Smoothing,
     ladder: Ladder | None,
+    target: TargetSettings | None = None,
     sizes: Sequence[str] = (),
     multiples: Sequence[float] = (),
     origin: str = "",
@@ -48,6 +49,7 @@ def measured_ladder(
         measured=measured_tasks(table),
         smoothing=smoothing,
         ladder=ladder,
+        target=target,
         origin=origin or source,
         notes=(*notes, *absent),
     ).checked()

@@ -134,7 +134,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> Measured:
 
 
 def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
-    """The target that the options name.
+    """The target that the options name, else the ladder's own.
 
     Raises:
         UserError: an unknown name, only one of --n and --d, or no target at all.
@@ -143,6 +143,8 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
         if options.n is None or options.d is None or options.target:
             raise UserError("a target is either --target NAME or both --n PARAMETERS and --d TOKENS")
         return Target(name=f"{short_number(options.n)} on {short_number(options.d)} tokens", n=options.n, d=options.d)
+    if not options.target and data is not None and data.ladder is not None and data.target is not None:
+        return data.target.of(data.ladder)
     if not options.target:
         raise UserError("which target? --target NAME (python -m predict --help), or --n and --d")
     if data is not None and data.ladder is not None:
