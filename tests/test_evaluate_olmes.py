@@ -200,7 +200,7 @@ def test_suites_hold_what_they_say() -> None:
     for name in ("olmes", "olmes10", "base_easy", "all"):
         config = load_config([f"suite={name}"])
         tokens = {f"{entry.name}.{entry.format}": entry.tokens for entry in manifest().entries}
-        assert config.suite_plan.forward_tokens == pytest.approx(sum(tokens[key] for key in keys(name)), rel=0.01)
+        assert config.suite.forward_tokens == pytest.approx(sum(tokens[key] for key in keys(name)), rel=0.01)
     groups = make_suite(load_config(["suite=base_easy"]).suite).groups
     assert all(sum(group.weights.values()) == pytest.approx(1) for group in groups)
     weights = {group.name: group.weights for group in groups}
