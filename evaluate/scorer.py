@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from evaluate.attention import layer_kinds, mask_argument, masks
+from evaluate.head import Head, body_of
 from evaluate.plan import Plan
 from evaluate.trial import SHORT, try_tries
 from ladder.errors import UserError
@@ -73,14 +75,18 @@ class Scorer:
     """A model and the way it can be run: `trial` says whether it takes rows that branch, and how that was found."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
+        self.model, self.body = model, body_of(model)
         self.device = next(model.parameters()).device
-        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        tables = (model.get_input_embeddings(), model.get_output_embeddings())  # Mllama embeds more than it predicts
+        self.vocabulary = min(int(table.weight.shape[0]) for table in tables if table is not None)
         kind = self.device.type if self.device.type in BATCH_TOKENS else "cpu"
         self.batch_tokens, self.mask_elements = BATCH_TOKENS[kind], MASK_ELEMENTS[kind]
         self.logit_elements = LOGIT_ELEMENTS[kind]
-        taken = inspect.signature(model.base_model.forward).parameters
+        taken = inspect.signature(self.body.forward).parameters
         self.cache_argument = "cache" if "cache" in taken else "past_key_values"  # the older name, up to 5.39
+        self.kinds = layer_kinds(model.config.get_text_config())
+        with evaluating(model):
+            self.head = Head(model)
         short = min(SHORT, context_length(model.config) or SHORT)
         self.trial, self._tried = try_tries(self, short, short), (short, short)
 
@@ -135,7 +141,7 @@ class Scorer:
         tokens = tokens.to(self.device)
         count, length = tokens.shape
         if self.tries:
-            output = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            output = self.body(input_ids=tokens, use_cache=False).last_hidden_state
         else:
             output = self.model(input_ids=tokens, use_cache=False).logits
         where = torch.arange(count * length, device=self.device).view(count, length)[:, context - 1 : -1].reshape(-1)
@@ -162,8 +168,8 @@ class Scorer:
         tokens = plan.prefix_tokens[plan.prefix_offsets[section] : plan.prefix_offsets[section + 1]]
         if not len(tokens):
             return None
-        cache = PrefixCache(config=self.model.config)
-        self.model.base_model(input_ids=self._tensor(tokens)[None], use_cache=True, **{self.cache_argument: cache})
+        cache = PrefixCache()  # told of no configuration, it keeps what lies beyond a window
+        self.body(input_ids=self._tensor(tokens)[None], use_cache=True, **{self.cache_argument: cache})
         cache.shared = True
         return cache
 
@@ -195,25 +201,27 @@ class Scorer:
         self, tokens: torch.Tensor, positions: torch.Tensor, ends: torch.Tensor, cache: PrefixCache | None
     ) -> torch.Tensor:
         """Last hidden states (rows, width, d) of rows that branch."""
-        index = torch.arange(tokens.shape[1], device=self.device)
-        visible = (index <= index[:, None]) & (index[:, None] < ends[:, None, :])  # (rows, queries, keys)
-        if cache is not None:
-            prefix = visible.new_ones((*visible.shape[:2], cache.get_seq_length()))
-            visible = torch.cat([prefix, visible], dim=-1)
-        mask = visible[:, None]
-        if self.model.config._attn_implementation == "eager":  # which adds its mask to the scores
-            dtype = next(self.model.parameters()).dtype
-            mask = torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
-        output = self.model.base_model(
+        assert self.kinds is not None  # else it is run plainly
+        made = masks(self.kinds, ends, positions, cache.get_seq_length() if cache is not None else 0)
+        output = self.body(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=mask_argument(made, self._additive if self.eager else lambda mask: mask),
             use_cache=cache is not None,
             **{self.cache_argument: cache},
         )
         if "last_hidden_state" not in output:
-            raise ValueError(f"{type(self.model.base_model).__name__} returns no hidden states")
+            raise ValueError(f"{type(self.body).__name__} returns no hidden states")
         return output.last_hidden_state
+
+    @property
+    def eager(self) -> bool:
+        return self.model.config._attn_implementation == "eager"
+
+    def _additive(self, mask: torch.Tensor) -> torch.Tensor:
+        """As eager attention takes it, which adds it to the scores."""
+        dtype = next(self.model.parameters()).dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
 
     def _pair_scores(
         self, hidden: torch.Tensor, where: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor, project: bool
@@ -225,7 +233,7 @@ class Scorer:
         scores = []
         for number, start in enumerate(range(0, len(where), chunk)):
             states = flat[where[start : start + chunk]]
-            logits = (self.model.get_output_embeddings()(states) if project else states).float()
+            logits = (self.head(states) if project else states).float()
             pairs = slice(bounds[number], bounds[number + 1])
             inside = sources[pairs] - start
             chosen = logits[inside, targets[pairs]]

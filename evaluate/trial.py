@@ -1,18 +1,20 @@
 """Whether a model's rows may branch: tried on a made-up trie as long and as wide as those to be scored, not looked up.
 
-Models that take no mask and no positions, that put them to another use, that see a window only, or that treat their
-logits after the output embedding, are found out here. They are run on plain sequences.
+Models that take no mask and no positions, that put them to another use, or whose layers are not all attention along a
+path, are found out here. They are run on plain sequences.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from evaluate.attention import SINGLE, Kind
 from evaluate.plan import Plan, plan_of_requests
 from evaluate.trie import Request
 from ladder.metrics_file import Trial
@@ -26,7 +28,9 @@ class Scoring(Protocol):
     """What is tried: an `evaluate.scorer.Scorer`."""
 
     model: Any
+    body: Any  # all of it but its head
     vocabulary: int
+    kinds: Mapping[str, Kind] | None
 
     def loglikelihoods(self, plan: Plan) -> np.ndarray: ...
 
@@ -42,16 +46,19 @@ def try_tries(scorer: Scoring, longest_path: int, widest_row: int) -> Trial:
         RuntimeError: memory runs out. Other errors come from the model's code, but for those with which it refuses
             a mask that branches (ValueError, IndexError, RuntimeError).
     """
-    if not {"attention_mask", "position_ids"} <= set(inspect.signature(scorer.model.base_model.forward).parameters):
+    if not {"attention_mask", "position_ids"} <= set(inspect.signature(scorer.body.forward).parameters):
         return Trial(outcome="no_mask", tokens=longest_path)
-    if _has_window(scorer.model.config.get_text_config()):
+    if scorer.kinds is None or _turns_with_length(scorer.model.config.get_text_config(), longest_path):
         return Trial(outcome="partial_attention", tokens=longest_path)
     requests = trial_requests(scorer.vocabulary, longest_path, widest_row)
     compared = [requests[0], requests[len(requests) // 2], requests[-1]]  # sorted: the first and last of the row
     plain = scorer.loglikelihoods(plan_of_requests(compared, False, widest_row))
+    refusals: tuple[type[Exception], ...] = (ValueError, IndexError, RuntimeError)
+    if SINGLE not in scorer.kinds:  # more than one mask at once is refused in other ways too
+        refusals += (AttributeError, TypeError, KeyError)
     try:
         branching = scorer.loglikelihoods(plan_of_requests(requests, True, widest_row))
-    except (ValueError, IndexError, RuntimeError) as error:
+    except refusals as error:
         if _out_of_memory(error):
             raise
         return Trial(outcome="refused", tokens=longest_path, error=f"{type(error).__name__}: {str(error)[:200]}")
@@ -83,11 +90,11 @@ def trial_requests(vocabulary: int, longest_path: int, widest_row: int) -> list[
     ]
 
 
-def _has_window(config: Any) -> bool:
-    """Whether the configuration names layers that see a window only."""
-    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or []):
-        return True
-    return bool(getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
+def _turns_with_length(config: Any, longest_path: int) -> bool:
+    """Whether rotary angles of inputs that long are others than those of shorter inputs (Phi-3's long contexts)."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return rope.get("rope_type") == "longrope" and original is not None and longest_path > original
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -167,9 +167,9 @@ OTHERS = {
     "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8} | LLAMA_LIKE, True),
     "eager": ("LlamaForCausalLM", {"attn_implementation": "eager"} | LLAMA_LIKE, True),
     "alibi": ("BloomForCausalLM", {"hidden_size": 32} | GPT2_LIKE, False),
-    "window": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": 16} | LLAMA_LIKE, False),
-    "capped logits": ("Gemma2ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8} | LLAMA_LIKE, False),
-    "scaled logits": ("GraniteForCausalLM", {"num_key_value_heads": 2, "logits_scaling": 2.0} | LLAMA_LIKE, False),
+    "window": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": 16} | LLAMA_LIKE, True),
+    "capped logits": ("Gemma2ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8} | LLAMA_LIKE, True),
+    "scaled logits": ("GraniteForCausalLM", {"num_key_value_heads": 2, "logits_scaling": 2.0} | LLAMA_LIKE, True),
     "recurrent": ("MambaForCausalLM", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}, False),
 }
 
