@@ -28,6 +28,7 @@ of the columns named here is left out with a note, so that one mapping serves se
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from ladder.bind import Positive, Share, Whole, bind
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.reading import read_yaml
 from predict.measured.reader import About, Reading
 from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NUMBERS, Metric, check, numbers
@@ -47,6 +48,7 @@ from predict.notes import Note, warning
 REQUIRED = ("run", "n", "task", "metric", "value")
 NEAR = 0.8  # likeness of two names from which one is taken for a slip of the other
 SMALLEST = {"n": 1e3, "d": 1e5, "tokens": 1e5}  # the largest of a table below that are in thousands, or billions
+HELP = "see python -m predict collect --help"
 Scaled = Literal["n", "d", "tokens"] | Metric
 
 
@@ -69,6 +71,9 @@ class TaskFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping:
+    """`source` is the file that it was read from, for errors."""
+
+    source: str = "--mapping"
     columns: dict[str, str] = field(default_factory=dict)
     measurements: dict[str, Measure] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -91,11 +96,14 @@ def read_mapping(path: Path | None) -> Mapping:
     """Raises UserError where the file is absent or holds anything but the tables above."""
     if path is None:
         return Mapping()
-    content = bind(_File, read_yaml(path) or {}, str(path))
+    node = read_yaml(path)
+    content = _File() if node is None else bind(_File, node, str(path))
+    if not any(vars(content).values()):
+        raise UserError(f"{path} explains nothing; expected {', '.join(f'{key}:' for key in vars(content))} ({HELP})")
     for name in content.columns or {}:
         if name not in COLUMNS:
             raise unknown(f"column in {path}", name, COLUMNS)
-    return Mapping(**{name: tables or {} for name, tables in vars(content).items()})
+    return Mapping(source=str(path), **{name: tables or {} for name, tables in vars(content).items()})
 
 
 def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
@@ -112,11 +120,8 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
     runs = frame["run"] if "run" in frame.columns else None
     if mapping.measurements:
         frame = _long(frame, mapping, source)
-    for name in REQUIRED:
-        if name not in frame.columns:
-            raise UserError(
-                f"{source}: missing column {name}; name it in --mapping (see pydoc predict.measured.mapping)"
-            )
+    _check_columns(frame, source)
+    _check_tasks(frame, mapping)
     frame = frame[frame["value"].notna()]  # an empty cell was not measured
     if mapping.metrics:
         frame, left_out = _our_metrics(frame, mapping)
@@ -129,6 +134,29 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
     return Reading(table=table, about=About(notes=tuple(notes)))
 
 
+def _check_columns(frame: pd.DataFrame, source: str) -> None:
+    """Raises UserError for the first that is needed and not there."""
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if not missing:
+        return
+    wide = {"task", "metric", "value"} <= set(missing)  # a column per measurement, perhaps
+    named = [name for name in missing if not wide or name in ("run", "n")]
+    what = ["name the right one under columns:"] if named else []
+    what += ["those that hold measurements under measurements:"] if wide else []
+    raise UserError(
+        f"{source}: missing column {', '.join(missing)}; {did_you_mean(missing[0], frame.columns)}; "
+        f"{' and '.join(what)} of a --mapping file ({HELP})"
+    )
+
+
+def _check_tasks(frame: pd.DataFrame, mapping: Mapping) -> None:
+    """Raises UserError where the mapping has facts of a task that looks like a slip of the pen."""
+    measured = set(frame["task"].map(str))
+    for name in mapping.tasks:
+        if name not in measured and _near(name, measured - set(mapping.tasks)):
+            raise unknown(f"task in {mapping.source}", name, sorted(measured))
+
+
 def _present(names: Collection[str], mapping: Mapping, source: str) -> tuple[Mapping, list[Note]]:
     """The mapping without the columns that the table lacks, and a note on them.
 
@@ -139,11 +167,11 @@ def _present(names: Collection[str], mapping: Mapping, source: str) -> tuple[Map
     measurements = {theirs: one for theirs, one in mapping.measurements.items() if theirs in names}
     for ours, theirs in mapping.columns.items():
         if ours not in columns and (ours in REQUIRED or _near(theirs, unused)):
-            raise unknown(f"column of {source} (for {ours})", theirs, names)
+            raise unknown(f"column of {source} (for {ours} in {mapping.source})", theirs, names)
     absent = [theirs for theirs in mapping.measurements if theirs not in measurements]
     for theirs in absent:
         if not measurements or _near(theirs, unused):
-            raise unknown(f"column of {source}", theirs, names)
+            raise unknown(f"column of {source} (measured in {mapping.source})", theirs, names)
     absent = [theirs for ours, theirs in mapping.columns.items() if ours not in columns] + absent
     notes = [warning("columns-absent", columns=absent, source=source)] if absent else []
     return replace(mapping, columns=columns, measurements=measurements), notes
@@ -167,8 +195,8 @@ def _our_metrics(frame: pd.DataFrame, mapping: Mapping) -> tuple[pd.DataFrame, l
 
 
 def _renamed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
-    if len(set(mapping.columns.values())) < len(mapping.columns):
-        raise UserError(f"--mapping gives one column of {source} two meanings")
+    if twice := [theirs for theirs, count in Counter(mapping.columns.values()).items() if count > 1]:
+        raise UserError(f'{mapping.source}: two of columns: are the column "{shortened(twice[0])}" of {source}')
     frame = frame.drop(columns=[ours for ours, theirs in mapping.columns.items() if ours != theirs], errors="ignore")
     frame = frame.rename(columns={theirs: ours for ours, theirs in mapping.columns.items()})
     if twice := [name for name in COLUMNS if list(frame.columns).count(name) > 1]:
