@@ -71,6 +71,8 @@ def sizes_of_all_ladders() -> set[str]:
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration as Hydra composes it, its values unchecked. Raises UserError as `load_config`."""
+    if theirs := [word for word in overrides if re.match(r"[+~]*hydra(@|\.|=|$)", word)]:
+        raise UserError(f"{shortened(theirs[0])} is a setting of Hydra's, which has no effect here")
     words = _whole_target(overrides)
     words = [*_named_by_ladder(words), *words]
     for group, name in _choices(words).items():

@@ -61,7 +61,7 @@ def _ending(word: str) -> str:
 
 def shortened(text: str, most: int = 60) -> str:
     """On one line, its middle left out where it is longer than `most` characters: for what is quoted in an error."""
-    line = " ".join(text.split())
+    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
     if len(line) <= most:
         return line
     return f"{line[: most - most // 3]}…{line[len(line) - most // 3 :]}"

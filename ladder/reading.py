@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from ladder.errors import UserError, shortened
 from ladder.hashing import sha256_of
 
 T = TypeVar("T")
+MOST_VALUES = 1_000_000  # of a YAML file
 DEEPEST = 100  # levels of lists and mappings: more is no file of ours, and would exhaust Python's stack
 
 
@@ -32,6 +33,8 @@ def read(cls: type[T], path: Path) -> T:
 def read_text(path: Path) -> str:
     """Raises UserError where the file is absent, is none, may not be read, or is not UTF-8 text."""
     with readable(path):
+        if path.is_char_device() or path.is_block_device():  # which might never end
+            raise UserError(f"{path} is a device, expected a file")
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -98,7 +101,9 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where} is not valid YAML: {shortened(str(error), 80)}") from None
     except RecursionError:
         raise _too_deep(where) from None
-    return _checked_depth(value, where)
+    if _size(_checked_depth(value, where), {}) > MOST_VALUES:
+        raise UserError(f"{where} holds more than {MOST_VALUES:,} values, its aliases written out")
+    return value
 
 
 def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -160,7 +165,20 @@ def _checked_depth(value: Any, where: str) -> Any:
     while level:
         if depth > DEEPEST:
             raise _too_deep(where)
-        inner = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [item for items in inner for item in items]
+        inner = {id(item): item for one in level for item in _inside(one) if isinstance(item, dict | list)}
+        level = list(inner.values())  # each once, in however many places YAML's aliases put it
         depth += 1
     return value
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many plain values it is, those of an alias in each place; `known` are those of lists and mappings."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 1 + sum(_size(item, known) for item in _inside(value))
+    return known[id(value)]
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from ladder.bind import Count, Name, Whole, as_given, bind, lenient
 from ladder.errors import UserError
-from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_text
+from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_text, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +144,21 @@ def test_lines_are_named(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n[2]\n')
     with pytest.raises(UserError, match=r"rows.jsonl, line 2 must be a JSON object"):
         read_json_lines(path)
+
+
+def test_aliases_that_multiply_are_counted_not_written_out(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghij")]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"bomb\.yaml holds more than 1,000,000 values"):
+        read_yaml(tmp_path / "bomb.yaml")
+    (tmp_path / "circle.yaml").write_text("&a [*a]")
+    with pytest.raises(UserError, match=r"circle\.yaml is nested more than"):
+        read_yaml(tmp_path / "circle.yaml")
+    (tmp_path / "few.yaml").write_text("\n".join(lines[:3]))
+    assert read_yaml(tmp_path / "few.yaml")["b"] == [["x"] * 9] * 9
+
+
+def test_a_device_is_not_read_to_its_end() -> None:
+    with pytest.raises(UserError, match="/dev/zero is a device"):
+        read_text(Path("/dev/zero"))

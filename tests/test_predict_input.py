@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from predict.__main__ import main
 from predict.measured.flat_files import read_frame
 from predict.measured.load import load_ladder, read_measurements
 from predict.measured.table import table_of
+from predict.methods.law_file import SHIPPED
 
 TARGET = ["--n", "7e9", "--d", "2.8e12"]
 
@@ -140,6 +142,38 @@ def test_a_ladder_is_not_compared_with_itself(ladder: Path, other: str, monkeypa
     Path("link.csv").symlink_to("mine.csv")
     with pytest.raises(UserError, match=r"both ladders are mine\.csv"):
         main(["compare", "mine.csv", other, *TARGET])
+
+
+def test_a_ladder_is_not_put_to_the_test_twice(ladder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ladder.parent)
+    with pytest.raises(UserError, match=r"mine\.csv is given twice"):
+        main(["bench", "mine.csv", "./mine.csv"])
+    Path("splits.yaml").write_text("[]")
+    with pytest.raises(UserError, match=r"splits\.yaml names no ladder"):
+        main(["bench", "mine.csv", "--splits", "splits.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, r"no.* a law file of schema 3 \(but 2\); make the file again"),
+        ({"tasks": {}}, "tasks = a mapping: must have at least 1"),
+        ({"provenance": {"max_n": 0}}, r"provenance\.max_n = 0: must be above 0"),
+    ],
+)
+def test_laws_that_cannot_predict(tmp_path: Path, change: dict, message: str) -> None:
+    laws = json.loads(SHIPPED.read_text())
+    for key, value in change.items():
+        laws[key] = laws[key] | value if key == "provenance" else value
+    (tmp_path / "laws.json").write_text(json.dumps(laws))
+    with pytest.raises(UserError, match=rf"laws\.json.*{message}"):
+        main(["--laws", str(tmp_path / "laws.json"), *TARGET])
+
+
+@pytest.mark.parametrize("word", ["++x=1", "hydra.run.dir=x", "+hydra.mode=x"])
+def test_words_that_have_no_meaning_here(ladder: Path, word: str) -> None:
+    with pytest.raises(UserError, match=r'unknown configuration key "x"|has no effect here'):
+        load_ladder(ladder, overrides=[word])
 
 
 def test_a_ladder_shows_itself_in_a_few_lines(ladder: Path) -> None:

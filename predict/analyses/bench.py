@@ -140,7 +140,10 @@ def named_parts(path: Path, beds: Sequence[Bed]) -> list[Part]:
     """Raises UserError for a file of another form, and a ladder or run that is not there."""
     by_name = {bed.name: bed for bed in beds}
     found = []
-    for one in bind(tuple[NamedPart, ...], read_yaml(path), str(path)):
+    parts = bind(tuple[NamedPart, ...], read_yaml(path), str(path))
+    if not parts:
+        raise UserError(f"{path} names no ladder")
+    for one in parts:
         if one.ladder not in by_name:
             raise unknown(f"ladder of {path}", one.ladder, by_name)
         bed = by_name[one.ladder]

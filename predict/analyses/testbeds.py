@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +59,8 @@ def read_testbeds(paths: Sequence[Path]) -> list[Bed]:
     Raises:
         UserError: nothing is there, or something that cannot be read as a ladder.
     """
+    if twice := [path for path, count in Counter(map(os.path.realpath, paths)).items() if count > 1]:
+        raise UserError(f"{twice[0]} is given twice")
     return [bed for path in paths for bed in _beds_at(path)]
 
 
@@ -82,8 +86,10 @@ def _bed(measured: Measured, path: Path, family: str) -> Bed:
 
 
 def _mapping_beside(path: Path) -> Path | None:
+    if not path.is_file():
+        return None
     mapping = path.with_name(path.stem.replace("table", "mapping") + ".yaml")
-    return mapping if path.is_file() and mapping.exists() else None
+    return mapping if mapping.exists() else None
 
 
 def parts_by_size(bed: Bed) -> list[Part]:

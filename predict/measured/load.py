@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +174,10 @@ def _composed(words: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from ladder.config import compose
+    from ladder.settings import Config
 
-    node = OmegaConf.to_container(compose(words).ladder)
+    config, known = compose(words), [item.name for item in fields(Config)]
+    if strange := [str(key) for key in config if key not in known]:
+        raise unknown("configuration key", strange[0], known)
+    node = OmegaConf.to_container(config.ladder)
     return {str(key): value for key, value in node.items()} if isinstance(node, dict) else {}

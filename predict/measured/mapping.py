@@ -37,7 +37,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ladder.bind import Positive, Share, Whole, bind
+from ladder.bind import Positive, Share, Text, Whole, bind
 from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.reading import read_yaml
 from predict.measured.reader import About, Reading
@@ -49,16 +49,16 @@ REQUIRED = ("run", "n", "task", "metric", "value")
 NEAR = 0.8  # likeness of two names from which one is taken for a slip of the other
 SMALLEST = {"n": 1e3, "d": 1e5, "tokens": 1e5}  # the largest of a table below that are in thousands, or billions
 HELP = "see python -m predict collect --help"
-Scaled = Literal["n", "d", "tokens"] | Metric
+Scaled = Literal["n", "d", "tokens", Metric]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """What one column of a wide table holds."""
 
-    task: str
+    task: Text
     metric: Metric
-    split: str = "val"
+    split: Text = "val"
     items: Whole = 0
     chance: Share | None = None
 
@@ -103,7 +103,18 @@ def read_mapping(path: Path | None) -> Mapping:
     for name in content.columns or {}:
         if name not in COLUMNS:
             raise unknown(f"column in {path}", name, COLUMNS)
+    _check_meanings(content.columns or {}, content.measurements or {}, path)
     return Mapping(source=str(path), **{name: tables or {} for name, tables in vars(content).items()})
+
+
+def _check_meanings(columns: dict[str, str], measurements: dict[str, Measure], path: Path) -> None:
+    """Raises UserError where a column has two meanings, or two have one."""
+    theirs = Counter([*columns.values(), *measurements])
+    if twice := [name for name, count in theirs.items() if count > 1]:
+        raise UserError(f'{path} gives the column "{shortened(twice[0])}" two meanings')
+    held = Counter((one.task, one.split, one.metric) for one in measurements.values())
+    if same := [key for key, count in held.items() if count > 1]:
+        raise UserError(f"{path}: two of measurements: are {' '.join(map(shortened, same[0]))}")
 
 
 def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
@@ -195,8 +206,6 @@ def _our_metrics(frame: pd.DataFrame, mapping: Mapping) -> tuple[pd.DataFrame, l
 
 
 def _renamed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
-    if twice := [theirs for theirs, count in Counter(mapping.columns.values()).items() if count > 1]:
-        raise UserError(f'{mapping.source}: two of columns: are the column "{shortened(twice[0])}" of {source}')
     frame = frame.drop(columns=[ours for ours, theirs in mapping.columns.items() if ours != theirs], errors="ignore")
     frame = frame.rename(columns={theirs: ours for ours, theirs in mapping.columns.items()})
     if twice := [name for name in COLUMNS if list(frame.columns).count(name) > 1]:

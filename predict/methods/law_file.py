@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ladder.bind import Share, Whole, bind
-from ladder.errors import UserError, unknown
+from ladder.bind import Positive, Share, Whole, bind
+from ladder.errors import UserError, shortened, unknown
 from ladder.reading import read_json
 from ladder.rung import Target
 from ladder.settings import Smoothing
@@ -39,8 +39,8 @@ class Provenance:
     ladder: str
     measurements: str
     runs: tuple[str, ...]
-    max_n: float
-    max_d: float
+    max_n: Positive
+    max_d: Positive
     smoothing: Smoothing
     finals_sha256: str
 
@@ -87,7 +87,7 @@ class LawFile:
     schema: Literal[3]
     provenance: Provenance
     calibration: Calibration
-    tasks: dict[str, StoredTask]
+    tasks: Annotated[dict[str, StoredTask], Field(min_length=1)]
     actuals: dict[str, dict[str, StoredActual]]
 
     @classmethod
@@ -155,7 +155,8 @@ def load(path: Path) -> LawFile:
     """Raises UserError where the file is no law file of this schema, or a key or value of it is wrong."""
     node = read_json(path)
     if not isinstance(node, dict) or node.get("schema") != SCHEMA:
-        raise UserError(f"{path} is not a law file of schema {SCHEMA}; {AGAIN}")
+        found = f" (but {shortened(str(node['schema']))})" if isinstance(node, dict) and "schema" in node else ""
+        raise UserError(f"{path} is not a law file of schema {SCHEMA}{found}; {AGAIN}")
     return bind(LawFile, node, str(path))
 
 
