@@ -62,7 +62,10 @@ class Session:
         self.dtype = resolve_dtype(options.dtype, self.processes.device.type)
         self.progress = Progressing(quiet=not self.processes.main)
         self.evaluator = Evaluator(
-            processes=self.processes, report=self.progress.advance, tried=self.progress.tried, warn=self.progress.say
+            processes=self.processes,
+            report=self.progress.advance,
+            tried=self.progress.tried,
+            warn=self.progress.say_once,
         )
         self.resident = ResidentModel(
             self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
@@ -188,7 +191,7 @@ class Session:
         checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
         for note in notes_on(checkpoint.path):
-            self.progress.say(f"  {note}")
+            self.progress.say_once(f"  {note}")
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
