@@ -183,18 +183,20 @@ def compare(
     """Which of two ladders, such as two data mixes, has the better model at a target, given as to `predict`.
 
     Returns:
-        A row per task: accuracies `a` and `b` in [0, 1], the `probability` that A's is higher, the difference at the
-        largest rung that both ladders have (`single`), and whether that has the same sign (`agreed`).
+        A row per task, and `mean` over them: predicted accuracies `a` and `b` in [0, 1], the `probability` that A's is
+        higher, `low80` to `high80` of their difference, how many times the compute A is worth (`speed_up`, with its
+        80% interval), the difference at the largest rung that both ladders have (`single`), whether that has the same
+        sign (`agreed`), and the `actual` difference where both targets were measured.
 
     Raises:
         UserError: no task or no rung in common, an unknown target.
     """
     a, b = arguments.ladder(a, "a"), arguments.ladder(b, "b")
     wanted, tasks = _target(a, target, n, d), arguments.texts(tasks, "tasks")
-    rows, rung = compare_ladders(a, b, wanted, tasks)
-    table = comparison_table(rows, (a.source, b.source), wanted, rung)
+    rows, both = compare_ladders(a, b, wanted, tasks)
+    table = comparison_table(rows, (a.source, b.source), wanted, both)
     frame = pd.DataFrame([asdict(row) for row in rows]).set_index("task")
-    return Answer.of(frame, [table], lambda: comparison_plot(rows, wanted, rung).figure)
+    return Answer.of(frame, [table], lambda: comparison_plot(rows, wanted, both).figure)
 
 
 def _target(ladder: Measured, name: str | None, n: float | None, d: float | None) -> Target:

@@ -32,7 +32,7 @@ VERBS = {
     "bench": Verb("analyses.bench", "how well every method predicts the larger runs of finished ladders"),
     "compute": Verb("analyses.compute", "the error at a measured target as the ladder grows"),
     "advise": Verb("analyses.advise", "which runs to train next"),
-    "compare": Verb("analyses.compare", "two ladders at one target"),
+    "compare": Verb("analyses.compare", "which of two recipes, or of many, is better at a target"),
     "paper": Verb("reproduction.paper", "the paper's tables and figures of results"),
 }
 

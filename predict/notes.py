@@ -34,6 +34,10 @@ TEXTS = {
     "columns-absent": "{source} has no column {columns}, which the mapping names: not measured there",
     "metrics-unread": "left out, as metrics: of the mapping does not name them: {metrics}",
     "runs-empty": "left out, as nothing was measured of them: {runs}",
+    "tasks-telling": (
+        "over {count} of {of} shared tasks: the others are near chance, or do not rise clearly (--tasks takes them in)"
+    ),
+    "recipes-apart": "left out, without a scale that another has: {names}",
     "no-rungs": "{count} measured runs are no rungs of ladder {ladder} and not fitted (--sizes, --multiples): {runs}",
     "dearer-runs": "not fitted, as they take no less compute than {target}: {runs}",
     "tasks-unread": "left out, without an accuracy that is known (acc, acc_norm): {tasks}",

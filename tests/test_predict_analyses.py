@@ -124,13 +124,15 @@ def test_the_better_mix_wins_beside_its_baseline(tmp_path: Path, capsys: pytest.
     worse = str(write(tmp_path / "b.csv", simulated(noise=0.002, seed=1)))
     (table,) = shown(capsys, "compare", better, worse, *TARGET, "--plot", str(tmp_path / "compare.png"))
     row = table["rows"][0]
-    assert better in table["notes"][0] and worse in table["notes"][0]
+    assert better in table["notes"][0] and worse in table["notes"][0] and "A is better with" in table["notes"][1]
     assert float(row["A - B"]) > 0 and float(row["P(A > B)"]) > 0.5 and row["agree"] is True
     assert float(row["A - B at 1.3B-10xC"]) == pytest.approx(4.0, abs=0.8)
     (mirrored,) = shown(capsys, "compare", worse, better, *TARGET)
     assert float(mirrored["rows"][0]["P(A > B)"]) == pytest.approx(1 - float(row["P(A > B)"]), abs=0.011)
-    with pytest.raises(UserError, match="compare takes two ladders"):
+    with pytest.raises(UserError, match="holds one ladder; compare takes two"):
         main(["compare", better, *TARGET])
+    with pytest.raises(UserError, match="compare takes two ladders"):
+        main(["compare", *TARGET])
 
 
 def test_two_corpora_of_one_file_are_two_ladders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

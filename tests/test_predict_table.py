@@ -45,7 +45,7 @@ def test_a_table_survives_files(tmp_path: Path) -> None:
         ({"items": -3}, "items = -3.0 is not a whole number"),
         ({"items": True}, "items = 'True' is not a number"),
         ({"task": ""}, "task = empty is not a name"),
-        ({"run": "y" * 100_000}, "is not a name of 1 to 200 characters"),
+        ({"run": "y" * 100_000}, "is not a name of 1 to 400 characters"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:

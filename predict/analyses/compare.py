@@ -1,9 +1,13 @@
-"""`python -m predict compare A B`: which of two ladders, such as two data mixes, has the better target."""
+"""`python -m predict compare A B`: which of two recipes, such as data mixes, is better at a target, how sure that is,
+and how much compute it is worth. Of a table of several ladders, every pair is compared.
+
+A recipe needs one rung, of an N and D at which another was trained too. Where the targets were measured, they stand
+beside the answers; for a table also how often an answer of each probability was right.
+"""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,105 +15,100 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.errors import UserError
+from ladder.errors import UserError, unknown
 from ladder.rung import Target
+from predict.analyses.compare_all import all_pairs_plot, all_pairs_tables
+from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.ladder import Measured
-from predict.measured.runs import Run, accuracy_curve
-from predict.measured.same import same_point
-from predict.measured.tasks import Task
-from predict.methods.fits import predict_target
+from predict.measured.load import load_ladder, load_ladders
+from predict.methods.recipes import Difference
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, INK, Plot, widen_left
-from predict.show.tables import Table, fixed, words
-
-NORMAL_80 = 1.2815515655446004  # half of an 80% interval, in standard deviations of a normal distribution
+from predict.show.plots import BLUE, GREY, INK, TARGET_COLOURS, Plot, widen_left
+from predict.show.tables import Range, Table, fixed, words
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Accuracies in [0, 1]; `single` is A minus B at the largest rung that both ladders have, the baseline."""
+    """Of one task, or of the mean over them: accuracies in [0, 1] as predicted of A and B.
+
+    `probability` is that A is better, `low80` to `high80` holds A minus B with 80% confidence; `single` is A minus B at
+    the dearest scale that both have, the baseline, and `agreed` whether it has the same sign. A is worth `speed_up`
+    times the compute. `actual` is A minus B at the target, where it was measured.
+    """
 
     task: str
     title: str
     a: float
     b: float
     probability: float
+    low80: float
+    high80: float
+    speed_up: float
+    speed_up_low80: float
+    speed_up_high80: float
     single: float
     agreed: bool
+    actual: float | None
 
 
-def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> tuple[list[Comparison], str]:
-    """Every task that both ladders measured, and the name of the rung of the single-scale baseline.
-
-    The probability that A wins treats the two errors as independent. Both ladders are extrapolated by the same forms,
-    so part of the error is shared and the probability errs towards one half.
+def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> tuple[list[Comparison], Recipes]:
+    """A row per task, and the mean over them as the last.
 
     Raises:
         UserError: no task or no rung in common.
     """
     if a is b:
         raise UserError(f"{a.source} is compared with itself; give two ladders")
-    a, b = a.below(target), b.below(target)
-    common = (
-        [task.name for task in a.tasks(names) if task.name in {other.name for other in b.tasks()}]
-        if not names
-        else list(names)
-    )
-    if not common:
-        raise UserError(f"{a.source} and {b.source} have no task in common")
-    first, second = largest_common(a, b)
-    rows = []
-    for p, q in zip(predict_target(a, target, tasks=common), predict_target(b, target, tasks=common), strict=True):
-        task = a.tasks([p.task])[0]
-        single = _final(first, a, task) - _final(second, b, b.tasks([p.task])[0])
-        difference = p.accuracy.value - q.accuracy.value
-        probability = 0.5
-        if p.accuracy.interval80 and q.accuracy.interval80:
-            sd = math.hypot(p.accuracy.interval80.width, q.accuracy.interval80.width) / 2 / NORMAL_80
-            probability = 0.5 * (1 + math.erf(difference / sd / math.sqrt(2)))
-        rows.append(
-            Comparison(
-                task=p.task, title=p.title, a=p.accuracy.value, b=q.accuracy.value, probability=probability,
-                single=single, agreed=bool(np.sign(difference) == np.sign(single)),
-            )
-        )  # fmt: skip
-    return rows, first.name
-
-
-def largest_common(a: Measured, b: Measured) -> tuple[Run, Run]:
-    """The dearest pair of rungs of (almost) the same N and D. Raises UserError where there is none."""
-    pairs = [
-        (first, second)
-        for first in a.rungs
-        for second in b.rungs
-        if same_point((first.n, first.d), (second.n, second.d))
+    both = recipes([a, b], target, names)
+    pair = both.pair(0, 1)
+    titles = [(task.name, task.title) for task in both.tasks]
+    levels = both.scales.levels
+    rows = [
+        _comparison(name, one, level, pair.single[i], None if pair.actual is None else pair.actual[i])
+        for i, (name, one, level) in enumerate(zip(titles, pair.effect.tasks, levels, strict=True))
     ]
-    if not pairs:
-        raise UserError(f"{a.source} and {b.source} have no rung of the same N and D, which the baseline needs")
-    return max(pairs, key=lambda pair: pair[0].compute)
+    actual = None if pair.actual is None else pair.actual.mean()
+    return [*rows, _comparison(("mean", "mean"), pair.mean, levels.mean(), pair.single.mean(), actual)], both
 
 
-def _final(run: Run, data: Measured, task: Task) -> float:
-    return accuracy_curve(run, task).final(data.smoothing.final_checkpoints)
+def _comparison(
+    names: tuple[str, str], difference: Difference, level: float, single: float, actual: float | None
+) -> Comparison:
+    half, worth = difference.value / 2, difference.speed_up80
+    return Comparison(
+        task=names[0],
+        title=names[1],
+        a=float(np.clip(level + half, 0, 1)),
+        b=float(np.clip(level - half, 0, 1)),
+        probability=difference.probability,
+        low80=difference.interval80.low,
+        high80=difference.interval80.high,
+        speed_up=difference.speed_up,
+        speed_up_low80=worth.low,
+        speed_up_high80=worth.high,
+        single=float(single),
+        agreed=bool(np.sign(difference.value) == np.sign(single)),
+        actual=None if actual is None else float(actual),
+    )
 
 
-def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target: Target, rung: str) -> Table:
+def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target: Target, both: Recipes) -> Table:
     """`names`: what A and B are."""
+    rung = both.pair(0, 1).single_at
     cells = [
         (
             row.title,
             100 * row.a,
             100 * row.b,
             100 * (row.a - row.b),
+            Range(low=100 * row.low80, high=100 * row.high80),
             row.probability,
             100 * row.single,
             row.agreed,
+            None if row.actual is None else 100 * row.actual,
         )
         for row in rows
     ]
-    predicted = np.array([(row.a, row.b, row.a - row.b, row.single) for row in rows])
-    a, b, difference, single = (100 * float(value) for value in predicted.mean(axis=0))
-    mean = ("mean", a, b, difference, None, single, None)
     return Table(
         title=f"A against B at {target.name}, predicted accuracy",
         columns=(
@@ -117,42 +116,71 @@ def comparison_table(rows: Sequence[Comparison], names: tuple[str, str], target:
             fixed("A", 2, "percent"),
             fixed("B", 2, "percent"),
             fixed("A - B", 2, "points", signed=True),
+            fixed("80% interval", 1, "points", signed=True),
             fixed("P(A > B)", 2),
             fixed(f"A - B at {rung}", 2, "points", signed=True),
             words("agree"),
+            fixed("actual A - B", 2, "points", signed=True),
         ),
-        rows=(*cells, mean),
+        rows=tuple(cells),
         notes=(
             f"A: {names[0]}; B: {names[1]}",
+            worth(both.pair(0, 1), target),
             f"A - B at {rung}: the single-scale baseline, which ranks data mixes well and is hard to beat "
             "(arXiv 2504.11393)",
+            *(note.text for note in both.notes),
         ),
+    ).without_empty_columns()
+
+
+def worth(pair: Pair, target: Target) -> str:
+    """Which is better over the mean of the tasks, and at what budget the other reaches the same."""
+    mean = pair.mean
+    better, other, value, ends = "A", "B", mean.speed_up, (mean.speed_up80.low, mean.speed_up80.high)
+    if value < 1:
+        better, other, value, ends = "B", "A", 1 / value, (1 / ends[1], 1 / ends[0])
+    budgets = [f"{target.flops_6nd * times:.3g}" for times in (value, *ends)]
+    return (
+        f"over the mean of {len(pair.effect.tasks)} tasks {better} is better with probability "
+        f"{max(mean.probability, 1 - mean.probability):.2f}, and worth {value:.3g} times the compute (80% interval "
+        f"{ends[0]:.3g} to {ends[1]:.3g}): {other} reaches its accuracy with {budgets[0]} FLOPs ({budgets[1]} to "
+        f"{budgets[2]})"
     )
 
 
-def comparison_plot(rows: Sequence[Comparison], target: Target, rung: str) -> Plot:
-    """Predicted differences beside the single-scale ones."""
+def comparison_plot(rows: Sequence[Comparison], target: Target, both: Recipes) -> Plot:
+    """Predicted differences with their 80% intervals, beside the single-scale ones and what was measured."""
     plot = Plot(1, f"A minus B at {target.name}", height=0.42 * len(rows) + 1.9, wide=2.0)
     (axis,) = plot.axes
     places = np.arange(len(rows))
     axis.axvline(0, color=INK, linewidth=0.8)
+    low, high = [100 * row.low80 for row in rows], [100 * row.high80 for row in rows]
+    axis.hlines(places, low, high, color=BLUE, linewidth=4, alpha=0.3)
     axis.plot([100 * (row.a - row.b) for row in rows], places, "o", color=BLUE, markersize=7, label="predicted")
+    rung = both.pair(0, 1).single_at
     axis.plot([100 * row.single for row in rows], places, "D", color=GREY, markersize=5, label=f"measured at {rung}")
+    if any(row.actual is not None for row in rows):
+        actual = [np.nan if row.actual is None else 100 * row.actual for row in rows]
+        axis.plot(actual, places, "o", color=TARGET_COLOURS[0], markersize=5, label="measured at the target")
     axis.set_yticks(places, [f"{row.title}, P = {row.probability:.2f}" for row in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     widen_left(axis)
-    axis.legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
-    axis.set_xlabel("points of accuracy; P is the probability that A is better")
+    axis.legend(ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
+    axis.set_xlabel("points of accuracy, with 80% intervals; P is the probability that A is better")
     return plot
 
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("compare", __doc__ or "")
     options.add_argument(
-        "ladders", type=command_line.place, nargs="*", metavar="LADDER", help="two directories or measurement files"
+        "ladders",
+        type=command_line.place,
+        nargs="*",
+        metavar="LADDER",
+        help="two directories or measurement files, or one table of several ladders",
     )
     options.add_argument(
-        "--corpora", type=command_line.words, default=[], help="two ladders of one file, such as c4,dolma"
+        "--corpora", type=command_line.words, default=[], help="which ladders of one file, such as c4,dolma"
     )
     command_line.add_narrowing(options)
     command_line.add_mapping(options)
@@ -162,18 +190,45 @@ def main(argv: list[str]) -> None:
     known, rest = options.parse_known_intermixed_args(argv)
     overrides = command_line.overrides_of([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
     paths = [path for path in known.ladders if "=" not in str(path)]
+    if len(paths) == 1 and len(known.corpora) != 2:
+        _all_pairs(paths[0], known)
+        return
     sides = pairs(paths, known.corpora)
-    both = [
-        command_line.data_of(argparse.Namespace(**vars(known) | {"ladder": path, "corpus": corpus}), overrides)
-        for path, corpus in sides
-    ]
+    both = [_side(path, corpus, known, overrides) for path, corpus in sides]
     target = command_line.target_of(known, both[0])
-    rows, rung = compare(both[0], both[1], target, known.tasks)
+    rows, found = compare(both[0], both[1], target, known.tasks)
     a, b = (f"{path} {corpus}" if corpus else str(path) for path, corpus in sides)
-    table = comparison_table(rows, (a, b), target, rung)
-    command_line.show(known.form, table)
+    command_line.show(known.form, comparison_table(rows, (a, b), target, found))
     if known.plot:
-        comparison_plot(rows, target, rung).save(known.plot)
+        comparison_plot(rows, target, found).save(known.plot)
+
+
+def _side(path: Path, corpus: str | None, known: argparse.Namespace, overrides: Sequence[str]) -> Measured:
+    return load_ladder(
+        path,
+        sizes=known.sizes,
+        multiples=known.multiples,
+        overrides=overrides,
+        corpus=corpus,
+        mapping=known.mapping,
+        at_least=1,
+    )
+
+
+def _all_pairs(path: Path, known: argparse.Namespace) -> None:
+    ladders = load_ladders(path, known.mapping, at_least=1)
+    by_name = {one.name: one for one in ladders}
+    for name in known.corpora:
+        if name not in by_name:
+            raise unknown(f"corpus of {path}", name, by_name)
+    chosen = [by_name[name] for name in known.corpora] or ladders
+    if len(chosen) < 2:
+        raise UserError(f"{path} holds one ladder; compare takes two (compare A B), or a table of several")
+    target = command_line.target_of(known, chosen[0])
+    found = recipes(chosen, target, known.tasks)
+    command_line.show(known.form, *all_pairs_tables(found, target, every=known.form != "text"))
+    if known.plot:
+        all_pairs_plot(found, target).save(known.plot)
 
 
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:
@@ -185,5 +240,5 @@ def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]
     if len(paths) == 1 and len(corpora) == 2:
         return [(paths[0], corpus) for corpus in corpora]
     raise UserError(
-        "compare takes two ladders (compare A B), or one file and two of its ladders (compare FILE --corpora A,B)"
+        "compare takes two ladders (compare A B), or one file and its ladders (compare FILE, --corpora A,B for two)"
     )

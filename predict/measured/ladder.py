@@ -79,6 +79,17 @@ class Measured:
         """Without those that cannot be predicted."""
         return [task for task in self._known().values() if task.chance_known and self.everywhere(task, "rc_acc")]
 
+    def tasks_of_some(self, names: Iterable[str] = ()) -> list[Task]:
+        """The tasks called `names`, or every task: those that can be predicted and that some rung has.
+
+        Raises UserError for a name that was not measured.
+        """
+        return [
+            task
+            for task in self._asked(names)
+            if task.chance_known and any(run.has(task, "rc_acc") for run in self.rungs)
+        ]
+
     def _known(self) -> dict[str, Task]:
         """By their plain names, without splits."""
         return {name: task for name, task in known_tasks(self.measured).items() if ":" not in name}
@@ -112,7 +123,7 @@ class Measured:
         ]
         return min(found, key=lambda run: abs(run.d - target.d), default=None)
 
-    def below(self, target: Target) -> Measured:
+    def below(self, target: Target, at_least: int = MINIMUM_RUNGS) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
         others = [run for run in self.rungs if not _is_variant(run, target)]
         keep = [run for run in others if self.ladder is not None or run.compute < target.flops_6nd]
@@ -125,7 +136,7 @@ class Measured:
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
         found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
-        return replace(self, rungs=tuple(keep), notes=found).checked()
+        return replace(self, rungs=tuple(keep), notes=found).checked(at_least)
 
     def narrowed(self, names: Iterable[str] = ()) -> Measured:
         """Where every task lacks some rung: the rungs that have the task, of those called `names`, that most have."""
@@ -138,12 +149,12 @@ class Measured:
         rungs = tuple(run for run in self.rungs if run.has(best, "rc_acc"))
         return replace(self, rungs=rungs, notes=(*self.notes, left)).checked()
 
-    def checked(self) -> Measured:
+    def checked(self, at_least: int = MINIMUM_RUNGS) -> Measured:
         """Raises UserError where there are too few rungs to fit."""
-        if len(self.rungs) < MINIMUM_RUNGS:
+        if len(self.rungs) < at_least:
             names = shortened(", ".join(run.name for run in self.rungs) or "none", 80)
             raise UserError(
-                f"{self.source}: {len(self.rungs)} rungs to fit ({names}), at least {MINIMUM_RUNGS} are needed; "
+                f"{self.source}: {len(self.rungs)} rungs to fit ({names}), at least {at_least} are needed; "
                 f"train and evaluate more, or widen --sizes and --multiples"
             )
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from ladder.bind import bind
 from ladder.errors import UserError, shortened, unknown
 from ladder.settings import LadderSettings
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
-from predict.measured.ladder import Measured
+from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.mapping import read_mapping, tidy
 from predict.measured.reader import Reader, Reading
 from predict.measured.rungs import measured_ladder, our_sizes
@@ -58,6 +58,7 @@ def load_ladder(
     overrides: Sequence[str] = (),
     corpus: str | None = None,
     mapping: Path | None = None,
+    at_least: int = MINIMUM_RUNGS,
 ) -> Measured:
     """Reads what is at `path` and chooses the rungs; `overrides` are key=value words of the configuration.
 
@@ -82,20 +83,38 @@ def load_ladder(
         multiples=multiples,
         origin=reading.about.origin,
         notes=reading.about.notes,
+        at_least=at_least,
     )
 
 
-def load_ladders(path: Path, mapping: Path | None = None) -> list[Measured]:
+def load_ladders(path: Path, mapping: Path | None = None, at_least: int = MINIMUM_RUNGS) -> list[Measured]:
     """Each of the ladders at `path`: one, or those of a table that holds several, by their names.
 
     Raises:
         UserError: as `load_ladder`.
     """
     reading = read_measurements(path, mapping)
-    names = [str(name) for name in reading.table.ladder.cat.categories if (reading.table.ladder == name).any()]
+    names = corpora(reading.table)
     if len(names) < 2:
-        return [load_ladder(path, mapping=mapping)]
-    return [replace(load_ladder(path, mapping=mapping, corpus=name), name=name) for name in names]
+        return [load_ladder(path, mapping=mapping, at_least=at_least)]
+    settings = bind(LadderSettings, ladder_node(None, ()), "ladder")
+    return [
+        measured_ladder(
+            reading.table[reading.table.ladder == name],
+            str(path),
+            name=name,
+            smoothing=settings.fit,
+            ladder=None,
+            notes=reading.about.notes,
+            at_least=at_least,
+        )
+        for name in names
+    ]
+
+
+def corpora(table: pd.DataFrame) -> list[str]:
+    """The names of the ladders in a table."""
+    return [str(name) for name in table.ladder.cat.categories if (table.ladder == name).any()]
 
 
 def load_frame(
@@ -125,7 +144,7 @@ def load_frame(
 
 
 def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataFrame:
-    names = [str(name) for name in table.ladder.cat.categories if (table.ladder == name).any()]
+    names = corpora(table)
     if corpus is None:
         if len(names) > 1:
             raise UserError(f"{path} holds {len(names)} ladders; choose one with --corpus: {', '.join(names[:10])}")

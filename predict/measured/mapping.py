@@ -139,7 +139,8 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
         notes += left_out
     if frame.empty:
         raise UserError(f"{source} holds no measurements")
-    empty = [] if runs is None else [str(run) for run in runs.dropna().unique() if run not in set(frame["run"])]
+    measured = set(frame["run"])
+    empty = [] if runs is None else [str(run) for run in runs.dropna().unique() if run not in measured]
     notes += [warning("runs-empty", runs=empty)] if empty else []
     table = check(_completed(frame, mapping, source), source)
     return Reading(table=table, about=About(notes=tuple(notes)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ladder.errors import unknown
 from ladder.rung import Ladder, parse_run_name
 from ladder.settings import Smoothing, TargetSettings
-from predict.measured.ladder import Measured
+from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run, measured_tasks, runs_of
 from predict.measured.same import levels, same
 from predict.notes import Note, warning
@@ -29,6 +29,7 @@ def measured_ladder(
     multiples: Sequence[float] = (),
     origin: str = "",
     notes: Sequence[Note] = (),
+    at_least: int = MINIMUM_RUNGS,
 ) -> Measured:
     """The table's runs, with the rungs chosen: all but reruns, or with a `ladder` its own.
 
@@ -52,7 +53,7 @@ def measured_ladder(
         target=target,
         origin=origin or source,
         notes=(*notes, *absent),
-    ).checked()
+    ).checked(at_least)
 
 
 def _rungs(runs: Sequence[Run], ladder: Ladder | None, sizes: Sequence[str], multiples: Sequence[float]) -> list[Run]:
