@@ -19,7 +19,7 @@ from setuptools.command.build_py import build_py
 PACKAGES = ("ladder", "train", "evaluate", "predict")
 PRIVATE = "model_ladder._packages"
 
-_NAMES = "|".join(PACKAGES)
+_NAMES = "|".join((*PACKAGES, "preparing"))
 REWRITTEN = (
     (re.compile(rf"^(\s*(?:>>> )?from )((?:{_NAMES})(?:\.\w+)* import )", re.MULTILINE), rf"\1{PRIVATE}.\2"),
     (re.compile(rf"python -m ((?:{_NAMES})\.\w+)"), rf"python -m {PRIVATE}.\1"),
@@ -40,6 +40,7 @@ class BuildPrivate(build_py):
         for name in (*PACKAGES, "configs"):
             shutil.copytree(name, private / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy("scripts/prepare_data.py", private)
+        shutil.copytree("scripts/preparing", private / "preparing", ignore=shutil.ignore_patterns("__pycache__"))
         (private / "__init__.py").write_text('"""The packages of the checkout; see setup.py there."""\n')
         for path in built.rglob("*"):
             if path.suffix in (".py", ".yaml"):

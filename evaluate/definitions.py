@@ -47,7 +47,8 @@ def check_kept(asked: Suite, provenance: Provenance, path: Path, before: Metrics
     for task in asked.tasks:
         if stored.plans.get(task.key, provenance.plans[task.key]) != provenance.plans[task.key]:
             raise UserError(
-                f"{path} holds {task.key} of other documents or of another context length than {task.source}; {hint}"
+                f"{path} holds {task.key} of other documents or of another context length than suite {asked.name} has "
+                f"it, of {task.source}; {hint}"
             )
         if (kept := _kept(before, task)) and (kept != (now := _definition(task))):
             raise UserError(

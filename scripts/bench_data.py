@@ -19,7 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import datasets
 import numpy as np
 from harness import best, result, save, timed
-from prepare_data import encode, read_documents
+from preparing.documents import read_documents
+from preparing.tokenizer import encode
 from transformers import AutoTokenizer
 
 from ladder.config import compose, ladder_from_config, load_config

@@ -24,7 +24,7 @@ SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", 
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked wheel, built without a network from a copy of the checkout."""
     copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("built")
-    for name in (*PACKAGES, "configs", "model_ladder"):
+    for name in (*PACKAGES, "configs", "model_ladder", "scripts/preparing"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in SOURCES:
         (copy / name).parent.mkdir(exist_ok=True)

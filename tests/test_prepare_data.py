@@ -22,7 +22,10 @@ from omegaconf import OmegaConf
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import prepare_data
-from prepare_data import is_heldout, prepare, train_bpe
+from prepare_data import prepare
+from preparing import tokens
+from preparing.documents import is_heldout, read_documents
+from preparing.tokenizer import train_bpe
 
 from ladder import shard_writer
 from ladder.config import compose
@@ -115,13 +118,13 @@ def test_local_files_of_every_kind(tmp_path: Path, suffix: str) -> None:
 def test_stopped_and_started_again_it_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [{"text": f"{sentence} {number}"} for number, sentence in enumerate(SENTENCES * 20)]
     data = local_data(tmp_path, documents)
-    monkeypatch.setattr(prepare_data, "BATCH_DOCUMENTS", 50)
-    monkeypatch.setattr(prepare_data, "SAVE_TOKENS", 500)
+    monkeypatch.setattr(tokens, "BATCH_DOCUMENTS", 50)
+    monkeypatch.setattr(tokens, "SAVE_TOKENS", 500)
     monkeypatch.setattr(shard_writer, "SHARD_TOKENS", 2000)
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     prepare(data, tmp_path / "whole")
-    encode, calls = prepare_data.encode, []
+    encode, calls = tokens.encode, []
 
     def failing(tokenizer: object, texts: list[str]) -> list[list[int]]:
         calls.append(len(texts))
@@ -129,7 +132,7 @@ def test_stopped_and_started_again_it_writes_the_same(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return encode(tokenizer, texts)
 
-    monkeypatch.setattr(prepare_data, "encode", failing)
+    monkeypatch.setattr(tokens, "encode", failing)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             prepare(data, tmp_path / "stopped")
@@ -210,12 +213,12 @@ def test_bad_sources(tmp_path: Path) -> None:
         prepare(local_data(tmp_path, [{"body": "x"}]), tmp_path)
     data = local_data(tmp_path, [{"text": "x"}])
     data.source.dataset.data_files = str(tmp_path / "absent.jsonl")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"data_files: .*absent\.jsonl does not exist"):
         prepare(data, tmp_path)
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(random.Random(0).randbytes(100_000).hex().encode())[:-1000])
     data.source.dataset.data_files = str(cut)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cut\.jsonl\.gz cannot be read"):
         prepare(data, tmp_path)
 
 
@@ -263,14 +266,14 @@ def test_files_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "heldout": [],
     }
     data = OmegaConf.create({"name": "test", "heldout_every": 10, "source": {"wheels": {"code": code, "prose": prose}}})
-    assert [(d.kind, d.heldout, d.text) for d in prepare_data.read_documents(data)] == [
+    assert [(d.kind, d.heldout, d.text) for d in read_documents(data)] == [
         ("code", False, program.decode()),
         ("code", True, "print('held out')\n"),
         ("prose", True, "In 1800."),
         ("prose", False, "In 1801."),
         ("prose", True, "In 1810."),
     ]
-    assert [prepare_data.splits_of(document, data) for document in prepare_data.read_documents(data)] == [
+    assert [tokens.splits_of(document, data) for document in read_documents(data)] == [
         ("train",),
         ("val", "val_code"),
         ("val", "val_prose"),
@@ -279,11 +282,11 @@ def test_files_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
     data.source.wheels.poems = prose
     with pytest.raises(UserError, match=r'unknown kind of text in data.source.wheels "poems".*prose, code'):
-        list(prepare_data.read_documents(data))
+        list(read_documents(data))
     del data.source.wheels.poems
     data.source.wheels.prose.year = r"(\d{5})"
     with pytest.raises(UserError, match=r"x-1800-01\.txt: no year found"):
-        list(prepare_data.read_documents(data))
+        list(read_documents(data))
 
 
 def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,6 +320,9 @@ def test_prepared_data_is_left_alone(tmp_path: Path, command: Callable) -> None:
         (["data.source.wheels=5"], "source.wheels = 5: must be"),
         (["data.heldout_every=1"], "heldout_every = 1: must be at least 2"),
         (["data.suite.items_per_task=-1"], "suite.items_per_task = -1: must be at least 1"),
+        (["+data.heldout_evry=5"], 'unknown key "heldout_evry"; did you mean "heldout_every"'),
+        (["data.source.wheels.prose.year='(('"], "year = ((: missing )"),
+        (["data.source.wheels.prose.year='20'"], "must have a group"),
     ],
 )
 def test_settings_of_the_wrong_kind_are_named(tmp_path: Path, words: list[str], expected: str) -> None:
@@ -331,7 +337,7 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path) -> None:
         dataset = {"path": "json", "data_files": str(tmp_path / name)}
         data = OmegaConf.create({"name": "x", "source": {"dataset": dataset}, "heldout_every": 5})
         with pytest.raises(UserError, match=name) as caught:
-            list(prepare_data.read_documents(data))
+            list(read_documents(data))
         assert len(str(caught.value)) < 300
 
 
@@ -351,3 +357,30 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=r"train-00000\.bin: No space left on device"):
         writer.add([[1, 2]], ["a"])
+
+
+@pytest.mark.parametrize("content", ['{"text": "a"}\n{"text": \n', '{"other": "a"}\n'])
+def test_of_several_files_the_one_at_fault_is_named_and_nothing_is_left(tmp_path: Path, content: str) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES))
+    (tmp_path / "b.jsonl").write_text(content)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    words = [
+        "data=local",
+        f"data.directory={tmp_path / 'new' / 'out'}",
+        f"data.source.dataset.data_files={tmp_path}/*.jsonl",
+    ]
+    with pytest.raises(UserError, match=r"b\.jsonl"):
+        prepare_data.main([*words, "~data.tokenizer", "+data.tokenizer={train_bpe: 300}"])
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == before
+
+
+def test_what_was_saved_of_a_stopped_preparation_stays(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), prepare_data.whole_or_stopped(tmp_path / "new" / "out") as partial:
+        (partial / "progress.json").write_text("{}")
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.partial"]
+    (tmp_path / "new" / "out.partial" / "progress.json").unlink()
+    with pytest.raises(UserError), prepare_data.whole_or_stopped(tmp_path / "new" / "out"):
+        raise UserError("refused")
+    assert not list((tmp_path / "new").iterdir())

@@ -1,0 +1,1 @@
+"""What `scripts/prepare_data.py` does, a job a file."""

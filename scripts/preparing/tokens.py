@@ -1,0 +1,106 @@
+"""Documents as shards of token ids, in a way that can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from ladder.bind import Whole, lenient
+from ladder.errors import UserError
+from ladder.hashing import json_sha256
+from ladder.reading import read
+from ladder.shard_writer import ShardWriter
+from ladder.shards import token_dtype
+from ladder.writing import write_json
+from preparing.documents import Document, read_documents
+from preparing.tokenizer import encode
+
+BATCH_DOCUMENTS = 1024
+SAVE_TOKENS = 2**24  # between two points from which a stopped preparation goes on
+PROGRESS = "progress.json"
+SPLITS = ("train", "val")
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class SplitProgress:
+    bytes: Whole
+    documents: Whole
+    shards: tuple[dict[str, Any], ...]
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    key: str
+    documents: Whole
+    splits: dict[str, SplitProgress]
+
+
+def write_shards(
+    documents: list[Document] | None, tokenizer: PreTrainedTokenizerFast, data: DictConfig, directory: Path
+) -> dict[str, Any]:
+    """Tokenises on all cores; an end-of-text id closes every document."""
+    dtype = token_dtype(len(tokenizer))
+    names = (*SPLITS, *heldout_splits(data).values())
+    writers = {split: ShardWriter(directory, split, dtype) for split in names}
+    key = json_sha256({"data": OmegaConf.to_container(data), "tokenizer": tokenizer.backend_tokenizer.to_str()})
+    progress = directory / PROGRESS
+    saved = _saved_progress(progress, key, names)
+    for split, writer in writers.items():
+        part = saved.splits[split]
+        writer.restore({"bytes": part.bytes, "documents": part.documents, "shards": list(part.shards)})
+    done, tokens = saved.documents, 0
+    stream = itertools.islice(documents or read_documents(data), done, None)
+    bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
+    while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
+        ids = encode(tokenizer, [document.text for document in batch])
+        for split, writer in writers.items():
+            chosen = [i for i, document in enumerate(batch) if split in splits_of(document, data)]
+            writer.add([ids[i] for i in chosen], [batch[i].text for i in chosen])
+        done += len(batch)
+        count = sum(map(len, ids))
+        bar.update(count)
+        tokens += count
+        if tokens >= SAVE_TOKENS:
+            tokens = 0
+            write_json(progress, {"key": key, "documents": done, "splits": {s: w.state() for s, w in writers.items()}})
+    bar.close()
+    splits = {split: writer.manifest() for split, writer in writers.items()}
+    for split in names:
+        if not splits[split]["documents"]:
+            raise UserError(f"data={data.name}: not enough text, no document fell into the {split} split")
+    return splits
+
+
+def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
+    """Where a preparation of the same configuration was stopped; else, or where that is damaged, its start."""
+    try:
+        saved = read(Progress, path)
+    except UserError:
+        saved = None
+    if saved is not None and saved.key == key and all(split in saved.splits for split in splits):
+        return saved
+    start = SplitProgress(bytes=0, documents=0, shards=())
+    return Progress(key=key, documents=0, splits=dict.fromkeys(splits, start))
+
+
+def heldout_splits(data: DictConfig) -> dict[str, str]:
+    """The split that holds the held-out part of each kind of text once more, where the corpus is of several kinds."""
+    kinds = [str(kind) for kind in data.source.get("wheels") or ()]
+    return {kind: f"val_{kind}" for kind in kinds} if len(kinds) > 1 else {}
+
+
+def splits_of(document: Document, data: DictConfig) -> tuple[str, ...]:
+    if not document.heldout:
+        return ("train",)
+    kind = heldout_splits(data).get(document.kind)
+    return ("val", kind) if kind else ("val",)
