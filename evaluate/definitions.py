@@ -52,7 +52,7 @@ def check_kept(asked: Suite, provenance: Provenance, path: Path, before: Metrics
             )
         if (kept := _kept(before, task)) and (kept != (now := _definition(task))):
             raise UserError(
-                f"{path} holds {task.key} with {_words(kept)}, {task.source} is asked for with {_words(now)}; {hint}"
+                f"{path} holds {task.key} with {_words(kept)}, suite {asked.name} asks for {_words(now)}; {hint}"
             )
     for loss in asked.lm_losses:
         if stored.texts.get(loss.name, provenance.texts[loss.name]) != provenance.texts[loss.name]:
