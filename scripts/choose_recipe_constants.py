@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from itertools import combinations, product
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,12 @@ from predict.show.tables import Table, fixed, share, words
 from predict.show.terminal import as_text
 
 CHOICES = [
-    Shifts(task=task, scale=scale, task_scale=task_scale, run=run)
-    for task, scale, task_scale, run in product((0.3, 0.5, 0.8), (0.05, 0.1, 0.2), (0.2, 0.5), (0.005, 0.01, 0.02))
+    Shifts(task=task, scale=scale, task_scale=task_scale, own=own, run=run)
+    for task, scale, task_scale, own, run in product(
+        (0.3, 0.5, 0.8), (0.05, 0.1, 0.2), (0.2, 0.5), (0.0, 0.01, 0.02), (0.005, 0.01, 0.02)
+    )
 ]
+NAMED = attrgetter("task", "scale", "task_scale", "own", "run")
 
 
 def likelihood(difference: Difference, actual: float) -> float:
@@ -53,17 +57,13 @@ def oriented(found: Recipes, i: int, j: int, shifts: Shifts) -> Pair:
     return pair if pair.mean.value >= 0 else found.pair(j, i, shifts)
 
 
+def _words(choice: Shifts) -> str:
+    return ", ".join(f"{value:g}" for value in NAMED(choice))
+
+
 def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
     order = np.argsort(-scores.mean(axis=1))[:8]
-    rows = [
-        (
-            f"{CHOICES[i].task:g}, {CHOICES[i].scale:g}, {CHOICES[i].task_scale:g}, {CHOICES[i].run:g}",
-            float(scores[i].mean()),
-            float(right[i].mean()),
-            CHOICES[i] == SHIFTS,
-        )
-        for i in order
-    ]
+    rows = [(_words(CHOICES[i]), float(scores[i].mean()), float(right[i].mean()), CHOICES[i] == SHIFTS) for i in order]
     columns = (
         words("task, scale, task and scale, run"),
         fixed("log likelihood", 3),

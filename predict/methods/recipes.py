@@ -3,12 +3,13 @@
 A recipe, such as a data mix, shifts a ladder along the curve that all recipes share: better data is worth more compute.
 On task t at scale p two recipes differ by
 
-    difference = slope (s + u_t + v_p + w_pt) + noise
+    difference = slope (s + u_t + v_p + w_pt) + o_t + noise
 
 with slope the shared curve's, in accuracy per decade of compute; s the shift in decades between the two recipes, u_t
-what it is more or less on one task, v_p and w_pt what it is more or less at one scale. All are taken as normal. The
-differences at the scales that both ladders have then say, by least squares, what it is at the target. A recipe's own
-slope plays no part: extrapolating it orders recipes worse than the largest rung does.
+what it is more or less on one task, v_p and w_pt what it is more or less at one scale, and o_t what a recipe does to a
+task at every scale alike. All are taken as normal. The differences at the scales that both ladders have then say, by
+least squares, what it is at the target. A recipe's own slope plays no part: extrapolating it orders recipes worse than
+the largest rung does.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ class Shifts:
     """
 
     recipe: float = 0.4  # s
-    task: float = 0.5  # u
+    task: float = 0.3  # u
     scale: float = 0.1  # v
     task_scale: float = 0.2  # w
-    run: float = 0.01  # accuracy
+    own: float = 0.02  # o, accuracy
+    run: float = 0.005  # accuracy
 
 
 SHIFTS = Shifts()
@@ -156,13 +158,13 @@ def effect(scales: Scales, first: np.ndarray, second: np.ndarray, shifts: Shifts
     shared = shifts.recipe**2 + shifts.task**2 * same_task
     apart = same_point * (shifts.scale**2 + shifts.task_scale**2 * same_task)
     flat, target = slopes.ravel(), slopes[-1]
-    covariance = np.outer(flat, flat) * (shared + apart) + np.diag(noise)
+    covariance = np.outer(flat, flat) * (shared + apart) + shifts.own**2 * same_task + np.diag(noise)
     is_task = np.arange(count)[:, None] == on_task
-    cross = np.outer(target, flat) * (shifts.recipe**2 + shifts.task**2 * is_task)
+    cross = np.outer(target, flat) * (shifts.recipe**2 + shifts.task**2 * is_task) + shifts.own**2 * is_task
     every = shifts.recipe**2 + shifts.scale**2 + (shifts.task**2 + shifts.task_scale**2) * np.eye(count)
     gain = np.linalg.solve(covariance, cross.T).T
     value = gain @ (first - second).ravel()
-    spread = np.outer(target, target) * every - gain @ cross.T
+    spread = np.outer(target, target) * every + shifts.own**2 * np.eye(count) - gain @ cross.T
     weights = np.full(count, 1 / count)
     return Effect(
         tasks=tuple(
