@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,14 @@ class Head:
         with _without_body(self._model):
             return self._model(inputs_embeds=states[None], use_cache=False).logits[0]
 
+    def fp32(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits in fp32; of bf16 states on a GPU they never are bf16 in between."""
+        output = self._model.get_output_embeddings()
+        plain = self.direct and type(output) is torch.nn.Linear and output.bias is None
+        if plain and states.is_cuda and states.dtype == torch.bfloat16:
+            return torch.mm(states, output.weight.t(), out_dtype=torch.float32)
+        return self(states).float()
+
     def _is_direct(self, tokens: torch.Tensor) -> bool:
         if self._model.get_output_embeddings() is None or body_name(self._model) is None:
             return True
@@ -56,6 +65,21 @@ class Head:
         except (TypeError, AttributeError, ValueError, IndexError, RuntimeError):  # its forward needs more than that
             return True
         return not torch.allclose(through, own)
+
+
+def log_normaliser(logits: torch.Tensor) -> torch.Tensor:
+    """log of the sum of exp over the vocabulary (positions,); the logits (positions, vocabulary) may be overwritten."""
+    if logits.is_cuda:
+        return _compiled_logsumexp()(logits, dim=-1)
+    largest = logits.amax(dim=-1)
+    # At the largest logit softmax is exp(largest - log Z).
+    return largest - torch.softmax(logits, dim=-1, out=logits).amax(dim=-1).log()
+
+
+@functools.cache
+def _compiled_logsumexp() -> Any:
+    """One pass over the logits; eager it is five."""
+    return torch.compile(torch.logsumexp, dynamic=True)
 
 
 class _Given(torch.nn.Module):

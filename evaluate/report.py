@@ -72,7 +72,12 @@ def way_text(trial: Trial) -> str:
     difference = "" if trial.difference is None else f" by {trial.difference:.1g} nats"
     match trial.outcome:
         case "same":
-            return f"as tries: the same as plain sequences on {trial.tokens:,} tokens, to {trial.difference:.1g} nats"
+            flex = ", with FlexAttention" if trial.attention == "flex" else ""
+            without = (
+                f"; FlexAttention: {trial.without_flex} {trial.error or ''}".rstrip() if trial.without_flex else ""
+            )
+            same = f"the same as plain sequences on {trial.tokens:,} tokens, to {trial.difference:.1g} nats"
+            return f"as tries{flex}: {same}{without}"
         case "differs":
             why = f"a trie of {trial.tokens:,} tokens gives another result{difference}"
         case "partial_attention":

@@ -1,23 +1,24 @@
 """Log-likelihoods of a plan's requests under a causal language model, each token of each trie computed once.
 
 A section's prefix fills the key-value cache once. Its rows then run in batches behind it, under the mask that
-`evaluate.trie` describes; hidden states are projected to the vocabulary only where a token is predicted.
+`evaluate.trie` describes; on a GPU they run end to end (`evaluate.packed`). Hidden states are projected to the
+vocabulary only where a token is predicted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
-from evaluate.attention import layer_kinds, mask_argument, masks
-from evaluate.head import Head, body_of
+from evaluate.attention import layer_kinds
+from evaluate.head import Head, body_of, log_normaliser
+from evaluate.masked import Masked, PrefixCache
+from evaluate.packed import Pack, Packed, move, pack_length, packs
 from evaluate.plan import Plan
 from evaluate.trial import SHORT, try_tries
 from ladder.errors import UserError
@@ -36,20 +37,6 @@ class Batch:
     section: int
     first: int
     last: int
-
-
-class PrefixCache(DynamicCache):
-    """Keys and values of one shared prefix, put before those of every row without being changed by them."""
-
-    shared = False
-
-    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-        if not self.shared:
-            return super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        layer, rows = self.layers[layer_idx], key_states.shape[0]
-        keys = torch.cat([layer.keys.expand(rows, -1, -1, -1), key_states], dim=-2)
-        values = torch.cat([layer.values.expand(rows, -1, -1, -1), value_states], dim=-2)
-        return keys, values
 
 
 def context_length(config: Any) -> int | None:
@@ -82,13 +69,14 @@ class Scorer:
         kind = self.device.type if self.device.type in BATCH_TOKENS else "cpu"
         self.batch_tokens, self.mask_elements = BATCH_TOKENS[kind], MASK_ELEMENTS[kind]
         self.logit_elements = LOGIT_ELEMENTS[kind]
-        taken = inspect.signature(self.body.forward).parameters
-        self.cache_argument = "cache" if "cache" in taken else "past_key_values"  # the older name, up to 5.39
         self.kinds = layer_kinds(model.config.get_text_config())
+        self.masked = Masked(model, self.kinds or {})
+        # What is tried first; None: rows that branch run under masks.
+        self.packed = Packed(model, self.kinds) if self.kinds and self.device.type == "cuda" else None
         with evaluating(model):
             self.head = Head(model)
         short = min(SHORT, context_length(model.config) or SHORT)
-        self.trial, self._tried = try_tries(self, short, short), (short, short)
+        self._try(short, short)
 
     @property
     def tries(self) -> bool:
@@ -98,7 +86,15 @@ class Scorer:
         """Tries the model at the size of what is to be scored, unless it was tried there or is run plainly anyway."""
         size = (max(longest_path, self._tried[0]), max(widest_row, self._tried[1]))
         if self.tries and size != self._tried:
-            self.trial, self._tried = try_tries(self, *size), size
+            self._try(*size)
+
+    def _try(self, longest_path: int, widest_row: int) -> None:
+        self._tried = longest_path, widest_row
+        self.trial = try_tries(self, longest_path, widest_row)
+        if self.packed is not None and not self.tries:
+            self.packed, without = None, self.trial
+            self.trial = replace(try_tries(self, longest_path, widest_row), without_flex=without.outcome)
+            self.trial = self.trial if self.trial.error else replace(self.trial, error=without.error)
 
     def loglikelihoods(
         self, plan: Plan, rank: int = 0, ranks: int = 1, progress: Callable[[int], None] = lambda tokens: None
@@ -118,14 +114,10 @@ class Scorer:
             )
         parts, pairs = [], []
         with evaluating(self.model):
-            cache, section = None, -1
-            for batch in list(self.batches(plan))[rank::ranks]:
-                if batch.section != section:
-                    cache, section = self._prefix(plan, batch.section), batch.section
-                scores, scored = self._run(plan, batch, cache)
+            for scores, scored, tokens in self._parts(plan, rank, ranks):
                 parts.append(scores)
                 pairs.append(scored)
-                progress(int(plan.row_offsets[batch.last] - plan.row_offsets[batch.first]))
+                progress(tokens)
         if not parts:
             return np.zeros(plan.requests)
         values = torch.cat(parts).double().cpu().numpy()
@@ -144,10 +136,25 @@ class Scorer:
             output = self.body(input_ids=tokens, use_cache=False).last_hidden_state
         else:
             output = self.model(input_ids=tokens, use_cache=False).logits
-        where = torch.arange(count * length, device=self.device).view(count, length)[:, context - 1 : -1].reshape(-1)
-        sources = torch.arange(len(where), device=self.device)
-        scores = self._pair_scores(output, where, sources, tokens[:, context:].reshape(-1), self.tries)
+        where = np.arange(count * length).reshape(count, length)[:, context - 1 : -1].reshape(-1)
+        targets = tokens[:, context:].reshape(-1)
+        scores = self._pair_scores(output, where, np.arange(len(where)), targets, self.tries)
         return -scores.view(count, length - context).mean(dim=1)
+
+    def _parts(self, plan: Plan, rank: int, ranks: int) -> Iterator[tuple[torch.Tensor, tuple[int, int], int]]:
+        """Log-probabilities of some pairs (pairs,) fp32, which pairs of the plan they are, and how many nodes it took.
+
+        Nothing here waits for the device: the next batch is prepared while this one runs.
+        """
+        if plan.tries[0] and self.packed is not None:
+            for pack in list(packs(plan, pack_length(plan, self.packed.least)))[rank::ranks]:
+                yield *self._run_pack(plan, pack), int(plan.row_offsets[pack.last] - plan.row_offsets[pack.first])
+            return
+        cache, section = None, -1
+        for batch in list(self.batches(plan))[rank::ranks]:
+            if batch.section != section:
+                cache, section = self._prefix(plan, batch.section), batch.section
+            yield *self._run(plan, batch, cache), int(plan.row_offsets[batch.last] - plan.row_offsets[batch.first])
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Rows of equal section, longest first, as many as the token, mask and logit budgets hold (at least one)."""
@@ -166,15 +173,9 @@ class Scorer:
 
     def _prefix(self, plan: Plan, section: int) -> PrefixCache | None:
         tokens = plan.prefix_tokens[plan.prefix_offsets[section] : plan.prefix_offsets[section + 1]]
-        if not len(tokens):
-            return None
-        cache = PrefixCache()  # told of no configuration, it keeps what lies beyond a window
-        self.body(input_ids=self._tensor(tokens)[None], use_cache=True, **{self.cache_argument: cache})
-        cache.shared = True
-        return cache
+        return self.masked.prefix(self._tensor(tokens)) if len(tokens) else None
 
     def _run(self, plan: Plan, batch: Batch, cache: PrefixCache | None) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Log-probabilities of the batch's pairs (pairs,) fp32, and which pairs of the plan they are."""
         starts = plan.row_offsets[batch.first : batch.last]
         lengths = np.diff(plan.row_offsets[batch.first : batch.last + 1])
         width = int(lengths.max())
@@ -182,66 +183,49 @@ class Scorer:
         filled = columns < lengths[:, None]  # (rows, width)
         places = np.minimum(starts[:, None] + columns, len(plan.tokens) - 1)
         tokens = self._tensor(np.where(filled, plan.tokens[places], 0))
-        heads = np.searchsorted(plan.heads, [starts[0], starts[-1] + lengths[-1]])
-        pairs = np.searchsorted(plan.pair_head, heads)
-        nodes = plan.heads[heads[0] : heads[1]]
-        row = np.searchsorted(starts, nodes, side="right") - 1
-        where = self._tensor(row * width + nodes - starts[row])
-        targets = self._tensor(plan.pair_token[pairs[0] : pairs[1]])
-        sources = self._tensor(plan.pair_head[pairs[0] : pairs[1]] - heads[0])
         if plan.tries[0]:
             positions = self._tensor(np.where(filled, plan.positions[places], 0))
             ends = self._tensor(np.where(filled, plan.ends[places], columns + 1))  # padding sees itself alone
-            hidden = self._hidden(tokens, positions, ends, cache)
+            hidden = self.masked.hidden(tokens, positions, ends, cache)
         else:
             hidden = self.model(input_ids=tokens, use_cache=False).logits
-        return self._pair_scores(hidden, where, sources, targets, bool(plan.tries[0])), (int(pairs[0]), int(pairs[1]))
+        return self._score(plan, batch.first, batch.last, np.arange(len(starts)) * width, hidden)
 
-    def _hidden(
-        self, tokens: torch.Tensor, positions: torch.Tensor, ends: torch.Tensor, cache: PrefixCache | None
-    ) -> torch.Tensor:
-        """Last hidden states (rows, width, d) of rows that branch."""
-        assert self.kinds is not None  # else it is run plainly
-        made = masks(self.kinds, ends, positions, cache.get_seq_length() if cache is not None else 0)
-        output = self.body(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=mask_argument(made, self._additive if self.eager else lambda mask: mask),
-            use_cache=cache is not None,
-            **{self.cache_argument: cache},
-        )
-        if "last_hidden_state" not in output:
-            raise ValueError(f"{type(self.body).__name__} returns no hidden states")
-        return output.last_hidden_state
+    def _run_pack(self, plan: Plan, pack: Pack) -> tuple[torch.Tensor, tuple[int, int]]:
+        assert self.packed is not None
+        return self._score(plan, pack.first, pack.last, pack.shifts, self.packed.hidden(pack))
 
-    @property
-    def eager(self) -> bool:
-        return self.model.config._attn_implementation == "eager"
-
-    def _additive(self, mask: torch.Tensor) -> torch.Tensor:
-        """As eager attention takes it, which adds it to the scores."""
-        dtype = next(self.model.parameters()).dtype
-        return torch.zeros(mask.shape, dtype=dtype, device=self.device).masked_fill(~mask, torch.finfo(dtype).min)
+    def _score(
+        self, plan: Plan, first: int, last: int, places: np.ndarray, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The pairs of rows [first, last), of which each begins at its place among the hidden states."""
+        starts = plan.row_offsets[first : last + 1]
+        heads = np.searchsorted(plan.heads, [starts[0], starts[-1]])
+        pairs = np.searchsorted(plan.pair_head, heads)
+        nodes = plan.heads[heads[0] : heads[1]]
+        row = np.searchsorted(starts[:-1], nodes, side="right") - 1
+        where, sources = places[row] + nodes - starts[row], plan.pair_head[pairs[0] : pairs[1]] - heads[0]
+        targets = self._tensor(plan.pair_token[pairs[0] : pairs[1]])
+        scores = self._pair_scores(hidden, where, sources, targets, bool(plan.tries[0]))
+        return scores, (int(pairs[0]), int(pairs[1]))
 
     def _pair_scores(
-        self, hidden: torch.Tensor, where: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor, project: bool
+        self, hidden: torch.Tensor, where: np.ndarray, sources: np.ndarray, targets: torch.Tensor, project: bool
     ) -> torch.Tensor:
         """log p(targets[j]) at position where[sources[j]], in fp32, over chunks of positions."""
         flat = hidden.reshape(-1, hidden.shape[-1])
         chunk = max(LEAST_ROWS, self.logit_elements // self.vocabulary)
-        bounds = torch.searchsorted(sources, torch.arange(0, len(where) + chunk, chunk, device=sources.device)).tolist()
+        bounds = np.searchsorted(sources, np.arange(0, len(where) + chunk, chunk))
+        positions, rows = self._tensor(where), self._tensor(sources)
         scores = []
         for number, start in enumerate(range(0, len(where), chunk)):
-            states = flat[where[start : start + chunk]]
-            logits = (self.head(states) if project else states).float()
+            states = flat[positions[start : start + chunk]]
             pairs = slice(bounds[number], bounds[number + 1])
-            inside = sources[pairs] - start
+            inside = rows[pairs] - start
+            logits = self.head.fp32(states) if project else states.float()
             chosen = logits[inside, targets[pairs]]
-            largest = logits.amax(dim=-1)
-            # At the largest logit softmax is exp(largest - log Z).
-            log_z = largest - torch.softmax(logits, dim=-1, out=logits).amax(dim=-1).log()
-            scores.append(chosen - log_z[inside])
+            scores.append(chosen - log_normaliser(logits)[inside])
         return torch.cat(scores)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(self.device, non_blocking=True)
+        return move(np.asarray(array, dtype=np.int64), self.device)

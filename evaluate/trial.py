@@ -31,6 +31,7 @@ class Scoring(Protocol):
     body: Any  # all of it but its head
     vocabulary: int
     kinds: Mapping[str, Kind] | None
+    packed: Any | None
 
     def loglikelihoods(self, plan: Plan) -> np.ndarray: ...
 
@@ -54,7 +55,7 @@ def try_tries(scorer: Scoring, longest_path: int, widest_row: int) -> Trial:
     compared = [requests[0], requests[len(requests) // 2], requests[-1]]  # sorted: the first and last of the row
     plain = scorer.loglikelihoods(plan_of_requests(compared, False, widest_row))
     refusals: tuple[type[Exception], ...] = (ValueError, IndexError, RuntimeError)
-    if SINGLE not in scorer.kinds:  # more than one mask at once is refused in other ways too
+    if SINGLE not in scorer.kinds or scorer.packed is not None:  # these are refused in other ways too
         refusals += (AttributeError, TypeError, KeyError)
     try:
         branching = scorer.loglikelihoods(plan_of_requests(requests, True, widest_row))
@@ -69,6 +70,7 @@ def try_tries(scorer: Scoring, longest_path: int, widest_row: int) -> Trial:
     return Trial(
         outcome="same" if difference < tolerance else "differs",
         tokens=longest_path,
+        attention="masked" if scorer.packed is None else "flex",
         difference=difference if math.isfinite(difference) else None,
     )
 

@@ -156,6 +156,8 @@ class Trial:
 
     outcome: Outcome  # "same": tries; all others: plain sequences
     tokens: Count  # of the longest path that was tried
+    attention: Literal["flex", "masked"] | None = None  # of the trie: compiled, or the model's own under a mask
+    without_flex: Outcome | None = None  # what came of the trial with FlexAttention, where that was not to be had
     difference: Number | None = None  # the largest between a trie and plain sequences, in nats
     error: str | None = None  # that the model raised, where it refused
 

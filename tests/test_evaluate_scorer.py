@@ -155,7 +155,7 @@ def test_the_cache_goes_by_the_name_that_the_installed_transformers_takes() -> N
 
     model.model.forward = types.MethodType(older, model.model)
     scorer, made = Scorer(model), documents("rc")
-    assert scorer.tries and scorer.cache_argument == "past_key_values"
+    assert scorer.tries and scorer.masked.cache_argument == "past_key_values"
     scores = scorer.loglikelihoods(make_plan(made, ENCODER, 256, True))
     np.testing.assert_allclose(scores, one_by_one(tiny_model(), ENCODER, made, 256), atol=TOLERANCE)
 
