@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from simulated_ladder import rows_of, simulated, write
 
 from ladder.rung import Target
@@ -19,7 +21,7 @@ from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import predict_target
 from predict.show.curves import paths
 from predict.show.method_curves import curves_of
-from predict.show.plots import Plot, place_names
+from predict.show.plots import BLUE, CELL, Plot, dot, label, legend, place_names
 
 TARGET = Target(name="far", n=7e9, d=2.8e12)
 WORDS = ["--n", "7e9", "--d", "2.8e12"]
@@ -124,3 +126,33 @@ def test_a_page_shows_each_panel_by_itself(tmp_path: Path) -> None:
         picture = Image.open(tmp_path / f"{i}.png").convert("L")
         shades.append(picture.getpixel((picture.width // 2, picture.height // 2)))
     assert len({len(panels)}) == 1 and shades == pytest.approx([0, 51, 102, 153], abs=3)
+
+
+def test_a_panels_words_stay_in_its_cell() -> None:
+    plot = Plot(3, "Title")
+    for axis, words in zip(plot.axes, ("short", "a very long subtitle " * 6, "x"), strict=True):
+        label(axis, "Panel", words, "x", "y")
+    sizes = [[text.get_fontsize() for text in axis.texts] for axis in plot.axes]
+    assert sizes[0] == [10, 8] and sizes[1][1] < 8
+    right = plot.axes[1].texts[1].get_window_extent().x1 / plot.figure.dpi
+    assert right <= 2 * CELL[0]
+
+
+def test_a_legend_on_the_page_is_as_high_as_its_words(tmp_path: Path) -> None:
+    plot = Plot(2, "Title")
+    plot.axes[0].plot([0, 1], [0, 1])
+    legend(plot.axes[1], [dot("o", BLUE, "predicted")])
+    plot.save(tmp_path / "plot.png")
+    panel, key = (Image.open(io.BytesIO(content)) for content in plot.cut(tmp_path / "plot.png"))
+    assert panel.width == key.width and key.height < panel.height / 4
+
+
+def test_noise_of_single_checkpoints_is_not_shown_as_an_empty_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = accuracies_alone(tmp_path, checkpoints=1)
+    main(["variance", "--ladder", path])
+    printed = capsys.readouterr().out
+    assert "the one checkpoint of 7B-20xC says nothing" in printed and "still learned" not in printed
+    main(["report", "--ladder", path, *SMALL, *WORDS, "--output", str(tmp_path / "report")])
+    assert "Noise" not in (tmp_path / "report" / "report.html").read_text()

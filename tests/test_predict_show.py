@@ -53,6 +53,11 @@ def test_text_and_markdown_show_values_to_the_digits_of_their_column() -> None:
     assert table[1].startswith("| --- | ---: |") and "² few, too" in TABLE.markdown()
 
 
+def test_marks_of_footnotes_are_in_order() -> None:
+    rows = (("a", ("first",)), ("b", ("second", "first")))
+    assert Table(title="", columns=(words("task"), flags()), rows=rows).cells == [["a ¹"], ["b ¹ ²"]]
+
+
 def test_csv_and_json_hold_the_values_themselves() -> None:
     records = json.loads(json.dumps(TABLE.to_json()))["rows"]
     assert records[0] == {

@@ -15,7 +15,7 @@ from predict.measured.same import level_of, levels
 from predict.measured.tasks import Task
 from predict.methods.fits import method_named
 from predict.show import command_line
-from predict.show.plots import BLUE, GREY, SOFT, Plot, label
+from predict.show.plots import BLUE, GREY, SOFT, Plot, label, number_axis
 from predict.show.tables import Row, Table, fixed, share, significant, words
 
 AXES = {"size": "up to N", "multiple": "up to xC", "flops": "added by FLOPs"}
@@ -115,11 +115,10 @@ def compute_plot(steps: Sequence[Step], target: Target, tasks: Sequence[Task], a
     for i, (panel, task) in enumerate(zip(plot.axes, tasks, strict=True)):
         errors = [100 * abs(step.relative_errors[i]) for step in steps]
         panel.plot(share, mean, "--", color=GREY, linewidth=1)
-        panel.plot(share, errors, "o-", color=BLUE, markersize=4, linewidth=1.2)
+        panel.plot(share, errors, "o-", color=BLUE, markersize=4, linewidth=1.2, clip_on=False)
         panel.set_xscale("log")
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_minor_formatter("")
         panel.margins(x=0.12)
+        number_axis(panel, "{:g}".format)
         panel.set_ylim(0, 1.25 * max([*errors, *mean, 0.1]))
         if axis != "flops":
             for x, step in zip(share, steps, strict=True):

@@ -65,7 +65,7 @@ def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
             *_backtests(fits, folder),
             *_all_steps(fits, shown, method, curves, folder),
             Section(title="Formulas", text=FORMULAS, tables=(formulas(fits.fitted(method)),)),
-            Section(title="Noise", text=NOISE, tables=(noise,)),
+            *([Section(title="Noise", text=NOISE, tables=(noise,))] if len(noise.columns) > 1 else []),
         ],
         "runs": _runs_table(fits.below),
         "versions": _versions(),

@@ -94,21 +94,23 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     top = largest(data.rungs)
     measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
     repeats = len(repeated(data))
-    whole = "; these are all of the run, so that the SD is also of what it still learned" if measured <= LAST else ""
+    whole = "; these are all of the run, so that the SD is also of what it still learned"
     losses = any(noise.loss for noise in noises)
     rows = tuple(
         (noise.task.title, *noise_cells(noise.accuracy), *(noise_cells(noise.loss) if losses else ()))
         for noise in noises
     )
     return Table(
-        title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}",
+        title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}"
+        if measured > 1
+        else f"Noise, of which the one checkpoint of {top.name} says nothing",
         columns=(words("task"), *_columns("accuracy"), *(_columns("loss") if losses else ())),
         rows=rows,
         notes=(
             f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
-            f"SNR: spread of the rungs' final values over the larger of the two{whole}",
+            f"SNR: spread of the rungs' final values over the larger of the two{whole if 1 < measured <= LAST else ''}",
         ),
-    )
+    ).without_empty_columns()
 
 
 def _columns(what: str) -> tuple[Column, ...]:
@@ -142,7 +144,11 @@ def variance_plot(data: Measured, tasks: Sequence[Task], title: str) -> Plot:
         axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter(lambda value, _: short_number(value) if value else "0")
         sd = sd_of_last(curve)
-        noise = "one checkpoint" if sd is None else f"SD of the last {LAST} {sd / curve.values[-LAST:].mean():.2%}"
+        noise = (
+            "one checkpoint"
+            if sd is None
+            else f"SD of the last {LAST}: {sd / curve.values[-LAST:].mean():.2%} of their mean"
+        )
         label(axis, task.title, noise, "step", "accuracy, %" if metric == "rc_acc" else "loss")
     return plot
 

@@ -156,7 +156,7 @@ def _check_columns(frame: pd.DataFrame, source: str) -> None:
     what = ["name the right one under columns:"] if named else []
     what += ["those that hold measurements under measurements:"] if wide else []
     raise UserError(
-        f"{source}: missing column {', '.join(missing)}; {did_you_mean(missing[0], frame.columns)}; "
+        f"{source}: missing column {', '.join(missing)}; {shortened(did_you_mean(missing[0], frame.columns), 100)}; "
         f"{' and '.join(what)} of a --mapping file ({HELP})"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,53 +20,55 @@ from predict.show.plots import INK, TARGET_COLOURS, Look, Plot, dot, label, lege
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from predict.measured.runs import Curve
+
+GAP = 5  # times what usually lies between two checkpoints
+
 
 def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
     """File name -> what draws it."""
 
-    def steps(method: str, kind: str, count: int = 8) -> Callable[[], Plot]:
-        return lambda: _steps(study, method, kind, count)
+    def steps(figure: int, method: str, kind: str, count: int = 8) -> Callable[[], Plot]:
+        return lambda: _steps(study, figure, method, kind, count)
 
     found: dict[str, Callable[[], Plot]] = {
-        "figure01-step1-mmlu": steps("paper", "step1", 1),
-        "figure01-step2-mmlu": steps("paper", "step2", 1),
-        "figure01-chained-mmlu": steps("paper", "chained", 1),
-        "figure02-chained": steps("paper", "chained"),
-        "figure03-step1": steps("paper", "step1"),
-        "figure04-step2": steps("paper", "step2"),
+        "figure01-step1-mmlu": steps(1, "paper", "step1", 1),
+        "figure01-step2-mmlu": steps(1, "paper", "step2", 1),
+        "figure01-chained-mmlu": steps(1, "paper", "chained", 1),
+        "figure02-chained": steps(2, "paper", "chained"),
+        "figure03-step1": steps(3, "paper", "step1"),
+        "figure04-step2": steps(4, "paper", "step2"),
         "figure05-checkpoints": lambda: _checkpoints(study, ["mmlu", "openbookqa"], "Figure 5"),
         "figure09-checkpoints": lambda: _checkpoints(study, [task.name for task in study.ten_tasks], "Figure 9"),
         "figure10-multiple-choice": lambda: _multiple_choice(study),
         "figure11-step1-flops": lambda: _flops(study),
-        "figure12-step1-taskce": steps("paper-taskce", "step1"),
-        "figure13-step2-taskce": steps("paper-taskce", "step2"),
-        "figure14-chained-taskce": steps("paper-taskce", "chained"),
-        "figure15-step1-c4": lambda: _c4(study),
-        "figure15-step2-c4": steps("paper-c4", "step2"),
-        "figure15-chained-c4": steps("paper-c4", "chained"),
-        "figure16-single-step": steps("paper-single", "chained"),
+        "figure12-step1-taskce": steps(12, "paper-taskce", "step1"),
+        "figure13-step2-taskce": steps(13, "paper-taskce", "step2"),
+        "figure14-chained-taskce": steps(14, "paper-taskce", "chained"),
+        "figure15-step1-c4": steps(15, "paper-c4", "step1"),
+        "figure15-step2-c4": steps(15, "paper-c4", "step2"),
+        "figure15-chained-c4": steps(15, "paper-c4", "chained"),
+        "figure16-single-step": steps(16, "paper-single", "chained"),
     }
     for figure, axis in ((6, "flops"), (7, "size"), (8, "multiple")):
         found[f"figure{figure:02d}-compute"] = lambda figure=figure, axis=axis: _compute(study, figure, axis)  # type: ignore[misc]
     return dict(sorted(found.items()))
 
 
-def _steps(study: PaperStudy, method: str, kind: str, count: int) -> Plot:
-    """One of the three plots for the first `count` tasks."""
+def _steps(study: PaperStudy, figure: int, method: str, kind: str, count: int) -> Plot:
+    """One of the three plots for the first `count` tasks; a loss that is one law for all of them has one panel."""
     curves = curves_of(study.fitted[method].first(count), study.data)
     shown = [Shown(target=target, predictions=found[:count]) for target, found in study.shown(method)]
     runs = study.data.rungs
     if kind == "chained":
-        return accuracy_plot(runs, curves, shown, f"Accuracy from N and D, method {method}")
+        return accuracy_plot(runs, curves, shown, f"Figure {figure}: accuracy from N and D, method {method}")
     chains = [chain for task in curves for chain in task.chains]
     if kind == "step1":
-        return step1_plot(runs, chains, shown, f"Step 1: loss from N and D, method {method}")
-    return step2_plot(runs, chains, shown, range(count), f"Step 2: accuracy from loss, method {method}")
-
-
-def _c4(study: PaperStudy) -> Plot:
-    """The loss on C4 is one law for all tasks."""
-    return _steps(study, "paper-c4", "step1", 1)
+        first = [replace(chains[0], title="Every task")] if chains[0].shared else chains
+        return step1_plot(runs, first, shown, f"Figure {figure}: step 1, loss from N and D, method {method}")
+    return step2_plot(
+        runs, chains, shown, range(count), f"Figure {figure}: step 2, accuracy from loss, method {method}"
+    )
 
 
 def _checkpoints(study: PaperStudy, names: list[str], figure: str) -> Plot:
@@ -82,7 +85,7 @@ def _compute(study: PaperStudy, figure: int, axis: str) -> Plot:
 def _flops(study: PaperStudy) -> Plot:
     """Loss against training FLOPs (figure 11)."""
     fitted, data = study.fitted["paper-flops"], study.data
-    plot, look = Plot(len(fitted.laws) + 1, "Step 1: loss from training FLOPs"), Look(data.rungs)
+    plot, look = Plot(len(fitted.laws) + 1, "Figure 11: step 1, loss from training FLOPs"), Look(data.rungs)
     flops = np.array([data.flops(run.n, run.d) for run in data.rungs])
     ends = [data.flops(target.n, target.d) for target in study.targets]
     grid = np.geomspace(flops.min(), max(ends), 100)
@@ -99,9 +102,17 @@ def _flops(study: PaperStudy) -> Plot:
             errors.append(f"{target.name} {predictions[i].loss_error_percent:+.1f}%")
         axis.set_xscale("log")
         label(axis, law.task.title, f"error {', '.join(errors)}", "training FLOPs C", "task loss, bits per byte")
-    marks = [dot("x", c, f"{t.name}, predicted") for t, c in zip(study.targets, TARGET_COLOURS, strict=False)]
+    marks = []
+    for target, colour in zip(study.targets, TARGET_COLOURS, strict=False):
+        marks += [dot("x", colour, f"{target.name} predicted"), dot("o", colour, f"{target.name} measured")]
     legend(plot.axes[-1], [*look.handles(), *marks])
     return plot
+
+
+def _with_gaps(curve: Curve) -> np.ndarray:
+    """The values, NaN at the first checkpoint after a long time without any: no line is drawn over it."""
+    apart = np.diff(curve.steps, prepend=curve.steps[0])
+    return np.where(apart > GAP * np.quantile(apart, 0.75), np.nan, curve.values)
 
 
 def _multiple_choice(study: PaperStudy) -> Plot:
@@ -114,7 +125,7 @@ def _multiple_choice(study: PaperStudy) -> Plot:
         for i, task in enumerate(study.tasks):
             curve = run.curve(task, "mc_acc")
             name = mc.target.name if i == 0 else None
-            over.plot(curve.steps, 100 * curve.values, color=colour, linewidth=0.8, alpha=0.7, label=name)
+            over.plot(curve.steps, 100 * _with_gaps(curve), color=colour, linewidth=0.8, alpha=0.7, label=name)
         against.plot(mc.loss, 100 * mc.accuracy, "o", color=colour, markersize=3, alpha=0.5, label=mc.target.name)
         grid = np.linspace(mc.actual_loss - 0.02, mc.loss.max(), 100)
         against.plot(grid, 100 * mc.law(grid), color=colour, linewidth=1.2)

@@ -46,9 +46,12 @@ def step1_plot(runs: Sequence[Run], chains: Sequence[DrawnChain], shown: Sequenc
         for one, colour in zip(shown, TARGET_COLOURS, strict=False):
             predicted, actual = float(chain.step1(one.target.n, one.target.d)), chain.actual(one.target)
             mark_target(panel, axis.of(one.target), predicted, actual, colour)
-            errors += [] if actual is None else [f"{_name(one, shown)}error {predicted / actual - 1:+.1%}"]
+            errors += [] if actual is None else [f"{_name(one, shown)}{predicted / actual - 1:+.1%}"]
         number_axis(panel)
-        words = [*errors, f"fit {_fit_error(runs, chain.step1, chain.finals):.1%}"]
+        words = [
+            *([f"error {', '.join(errors)}"] if errors else []),
+            f"fit {_fit_error(runs, chain.step1, chain.finals):.1%}",
+        ]
         label(panel, chain.title, ", ".join(words), axis.label, chain.feature)
     _legend(plot, look, shown, _line_name(axis))
     return plot
@@ -99,7 +102,7 @@ def _step2_words(chain: DrawnChain, shown: Sequence[Shown], place: int, x: np.nd
         actual, accuracy = chain.actual(one.target), one.predictions[place].actual
         if actual is not None and accuracy:
             errors.append(f"{_name(one, shown)}{float(chain.step2(actual)) / accuracy - 1:+.1%}")
-    words = [f"error from the measured loss {', '.join(errors)}"] if errors else []
+    words = [f"error given its loss {', '.join(errors)}"] if errors else []
     fit = float(np.abs(chain.step2(x) / y - 1)[y > 0].mean())
     return ", ".join([*words, f"fit {fit:.1%}"])
 

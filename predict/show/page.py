@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from predict.show.plots import Plot
 from predict.show.tables import Table
+
+_BEFORE_MARK = re.compile(r" (?=[⁰¹²³⁴⁵⁶⁷⁸⁹])")  # of a footnote, which stays beside its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +39,5 @@ def render(content: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["unbroken"] = lambda cell: _BEFORE_MARK.sub("\u00a0", cell)
     return environment.get_template("report.html").render(**content)

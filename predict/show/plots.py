@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from PIL.Image import Image
 
 # Apart for colour-blind readers, and in grey: blue, orange, green, purple, brown, grey.
 COLOURS = ("#0b62a4", "#e08214", "#1b9e77", "#7b3294", "#8c510a", "#7f7f7f")
@@ -87,18 +88,37 @@ class Plot:
             box = (left, TITLE + down, left + self._cell[0], TITLE + down + self._cell[1])
             buffer = io.BytesIO()
             panel = picture.crop(tuple(round(inches * DPI) for inches in box))  # type: ignore[arg-type]
+            if not self.axes[i].axison:  # a legend, which does not fill its cell
+                panel = panel.crop(_filled(panel))
             panel.quantize(128).save(buffer, format="PNG", optimize=True)
             found.append(buffer.getvalue())
         return found
 
 
+def _filled(panel: Image) -> tuple[int, int, int, int]:
+    """The part of a panel, in its whole width, that holds anything, with a little space above and below."""
+    from PIL import ImageOps
+
+    space = round(0.15 * DPI)
+    _, top, _, bottom = ImageOps.invert(panel).getbbox() or (0, 0, 0, panel.height)
+    return 0, max(top - space, 0), panel.width, min(bottom + space, panel.height)
+
+
 def label(axis: Axes, title: str, subtitle: str, x: str, y: str, moved: float = 0.0) -> None:
-    """Title and subtitle above a panel that was `moved` inches to the right, and the names of its axes."""
+    """Title and subtitle above a panel that was `moved` inches to the right, and the names of its axes.
+
+    Words that are wider than the panel's cell are written smaller.
+    """
+    inside = axis.get_window_extent().width / axis.figure.dpi
+    room = inside + 34 / 72 + moved + MARGINS["right"] - 0.04
     for text, up, size, weight, colour in ((title, 22, 10, "bold", INK), (subtitle, 9, 8, "normal", SOFT)):
-        axis.annotate(
+        written = axis.annotate(
             text, (0, 1), (-34 - 72 * moved, up), xycoords="axes fraction", textcoords="offset points",
             fontsize=size, fontweight=weight, color=colour,
         )  # fmt: skip
+        for _ in range(3):  # letters do not shrink evenly
+            width = written.get_window_extent().width / axis.figure.dpi
+            written.set_fontsize(float(written.get_fontsize()) * min(1.0, room / max(width, 0.01)))
     axis.set_xlabel(x)
     axis.set_ylabel(y)
 
@@ -149,7 +169,7 @@ def legend(axis: Axes, handles: Sequence[Line2D]) -> None:
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(-0.12, 0.5), ncols=columns, labelspacing=0.7)
 
 
-def number_axis(axis: Axes) -> None:
+def number_axis(axis: Axes, written: Callable[[float], str] = short_number) -> None:
     """A logarithmic horizontal axis labelled 300M, 1B, 3B; as many labels as a panel has room for."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -158,7 +178,7 @@ def number_axis(axis: Axes) -> None:
     decades = np.log10(high / low)
     steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
     axis.xaxis.set_major_locator(LogLocator(subs=steps, numticks=6 if decades > 3 else 12))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -166,8 +166,8 @@ class Table:
         for row in self.rows:
             pairs = list(zip(self.columns, row, strict=True))
             texts = [column.text(value) for column, value in pairs if column.kind is not Kind.FLAGS]
-            marks = [_mark(numbers[text]) for column, value in pairs for text in _flags_in(column, value)]
-            found.append([" ".join([texts[0], *marks]), *texts[1:]])
+            marks = sorted(numbers[text] for column, value in pairs for text in _flags_in(column, value))
+            found.append([" ".join([texts[0], *map(_mark, marks)]), *texts[1:]])
         return found
 
     def _numbered(self) -> dict[str, int]:
