@@ -25,6 +25,8 @@ VERBS = {
     "collect": Verb("analyses.collect", "keep measurements from anywhere as one Parquet table"),
     "register": Verb("analyses.register", "put a forecast on record, in one file"),
     "score": Verb("analyses.score", "forecasts beside what was measured since"),
+    "track": Verb("analyses.track", "a big run as it goes, against the band that the ladder gives for each moment"),
+    "sharpen": Verb("analyses.sharpen", "how a forecast improves with the first checkpoints of its run"),
     "fit": Verb("analyses.fit", "write the fitted laws of a ladder as JSON"),
     "report": Verb("analyses.report", "write report.html and the plots of a ladder"),
     "backtest": Verb("analyses.backtest", "how well the ladder would have predicted its own top rungs"),

@@ -1,0 +1,91 @@
+"""Which run is followed beside which forecast: what `track` and `sharpen` share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ladder.errors import UserError, unknown
+from ladder.rung import Target
+from predict.measured.finished import runs_at
+from predict.measured.ladder import Measured
+from predict.measured.runs import Run
+from predict.methods import DEFAULT
+from predict.methods.base import Estimate, Prediction
+from predict.methods.companion import Companion
+from predict.methods.ensemble import FittedEnsemble
+from predict.methods.fits import Fits
+from predict.methods.forecast_file import Forecast, load
+from predict.methods.lm_forecast import lm_forecast
+from predict.show import command_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """A run, the predictions of its end that were made from the ladder alone, and the ladder's shapes."""
+
+    run: Run
+    target: Target
+    companion: Companion
+    predictions: Mapping[str, Prediction]
+    lm_loss: Estimate | None
+    source: str
+
+
+def add_run(options: argparse.ArgumentParser, required: bool) -> None:
+    options.add_argument("--run", required=required, metavar="NAME", help="the run, by the name it was measured under")
+    options.add_argument("--measured", type=Path, metavar="PATH", help="where the run was measured, if not in --ladder")
+
+
+def follow(measured: Measured, run: Run, target: Target, tasks: Sequence[str], record: Path | None = None) -> Followed:
+    """The run beside what the ladder predicts of `target`, or what the forecast at `record` says.
+
+    Raises:
+        UserError: as `Fits`; a forecast without intervals, or of another target.
+    """
+    fits = Fits(measured, target, tasks)
+    fitted = fits.fitted(DEFAULT)
+    if not isinstance(fitted, FittedEnsemble):
+        raise TypeError(f"method {DEFAULT} is no ensemble")
+    companion = Companion(fits.below, fitted, target, run)
+    found = lm_forecast(fits.below, fitted, target)
+    predictions, lm_loss = fitted.predict(target), found[1] if found else None
+    if record is not None:
+        forecast = load(record)
+        predictions, lm_loss = forecast.predictions(), _lm_loss(forecast)
+        _check_intervals(predictions, record)
+    followed = {p.task: p for p in predictions if p.task in companion.ways}
+    if not followed:
+        raise UserError(f"run {run.name} was measured on none of the tasks that are predicted")
+    source = str(record) if record else f"{len(fits.below.rungs)} runs of {fits.below.source}"
+    return Followed(run=run, target=target, companion=companion, predictions=followed, lm_loss=lm_loss, source=source)
+
+
+def _lm_loss(forecast: Forecast) -> Estimate | None:
+    return forecast.lm_loss.loss.estimate if forecast.lm_loss else None
+
+
+def _check_intervals(predictions: Sequence[Prediction], record: Path) -> None:
+    if any(p.accuracy.interval80 is None or p.accuracy.interval95 is None for p in predictions):
+        raise UserError(f"{record} has no intervals, so nothing can leave them; register it with --method {DEFAULT}")
+
+
+def run_named(name: str, measured: Measured, elsewhere: Path | None) -> Run:
+    """Raises UserError where there is no run of that name."""
+    where = runs_at(elsewhere, measured.smoothing) if elsewhere else measured
+    for run in where.runs:
+        if run.name == name:
+            return run
+    raise unknown(f"run of {where.source}", name, [run.name for run in reversed(where.runs)])
+
+
+def target_of(options: argparse.Namespace, measured: Measured, run: Run | None, record: Path | None = None) -> Target:
+    """The target that the options name, else the one of the forecast, else what the run is planned to be."""
+    if options.target or options.n is not None or options.d is not None or (run is None and record is None):
+        return command_line.target_of(options, measured)
+    if record is not None:
+        return load(record).as_target
+    assert run is not None
+    return Target(name=run.name, n=run.n, d=run.d)

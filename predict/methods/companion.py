@@ -1,0 +1,298 @@
+"""A run beside its forecast: what it should show at each moment, and what its own checkpoints make of the forecast.
+
+Accuracy at a moment is the predicted final one less what is still to be gained. That follows from a loss, whose way to
+the end all runs of a ladder share (`course.py`), and from the ladder's step 2. The loss is the first of the members of
+method `default` that was measured: the language-modelling loss, whose curves are the smoothest, the task's own loss,
+or, of accuracies alone, -ln Q. How well each carries on is found out by back-tests inside the ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ladder.errors import UserError
+from ladder.rung import Target
+from predict.fitting.chain import Chain
+from predict.fitting.forms import PowerLaw, SingleStep
+from predict.measured.ladder import Measured
+from predict.measured.points import common_lm_losses
+from predict.measured.progress import Trace, trace
+from predict.measured.runs import Curve, Run, accuracy_curve
+from predict.measured.tasks import Task
+from predict.methods.base import Estimate
+from predict.methods.course import (
+    FIRST,
+    SHARES,
+    Course,
+    CurveOf,
+    beyond,
+    carried,
+    course_of,
+    latest,
+    wiggle,
+)
+from predict.methods.ensemble import FittedEnsemble
+from predict.methods.intervals import Calibration, loss_sd
+from predict.methods.lm_forecast import LM_LOSS, lm_calibration
+from predict.methods.members import MemberFits
+from predict.methods.slack import Z80, Slack, Weighing, correlation, estimate, fit_slack, sd_of, tail_of
+from predict.methods.study import TaskStudy
+
+TASK_LOSS, DIRECT = "task loss", "direct"
+LEAST = Slack(noise=0.004, misfit=0.05)  # of an accuracy: a rerun changes it by 0.4 points
+FEW_CELLS = 20
+BORROWED = Weighing(slack=Slack(noise=0.008, misfit=0.15), correlation=0.5)  # of AI2's ladder, for too few back-tests
+CLIP = (0.01, 0.99)  # of the part of the questions beyond chance that is answered
+
+
+def schedule_knee(measured: Measured) -> float:
+    """The share of training at which the learning rate of a WSD ladder begins to fall; 0 for any other."""
+    recipe = measured.ladder.recipe if measured.ladder else None
+    return 1.0 - recipe.decay_fraction if recipe and recipe.schedule == "wsd" else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A run's checkpoints of one task: its accuracy, and the loss of the member that carries it to the end."""
+
+    accuracy: Trace
+    loss: Trace
+    n: float
+    d: float
+
+    @classmethod
+    def of(cls, run: Run, d: float, task: Task, loss: Trace) -> Seen:
+        return cls(accuracy=trace(run, accuracy_curve(run, task), d), loss=loss, n=run.n, d=d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskWay:
+    """One task's way to its end: the course of its loss, and the fits of the member whose loss that is.
+
+    `rungs` are the ladder's, `own` is the run that is followed.
+    """
+
+    study: TaskStudy
+    member: str
+    course: Course
+    rungs: tuple[Seen, ...]
+    own: Seen
+
+    def step2(self, fit: int = 0) -> Callable[[Any], Any]:
+        """Accuracy from that loss."""
+        form = self.study.fits[self.member].chain(fit).step2
+        if isinstance(form, SingleStep):
+            raise TypeError(f"member {self.member} has no step 2")
+        return form
+
+    def law(self, n: float, d: float, fit: int = 0) -> float:
+        """The loss at the end, by the law of that fit."""
+        return float(self.study.fits[self.member].feature(np.array([n]), np.array([d]))[fit, 0])
+
+    def ahead(self, shares: np.ndarray, n: float, d: float) -> np.ndarray:
+        """The accuracy still to be gained at each share, by the law and the ladder's shape alone; NaN too early on."""
+        end = self.law(n, d)
+        step2 = self.step2()
+        return np.asarray(step2(end)) - np.asarray(step2(self.course.drops.before(end, shares, n, d)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What a run's own checkpoints say of its final accuracy, and how far the `way` there is: the
+    gain that was added to them, times one more than the decades from what was fitted.
+    """
+
+    accuracy: float
+    way: float
+
+
+def _irreducible(chain: Chain) -> float:
+    """E of the law in step 1."""
+    return chain.step1.E if isinstance(chain.step1, PowerLaw) else 0.0
+
+
+class Companion:
+    """The shapes of a ladder's curves, for runs of `target`; `measured` is what was fitted."""
+
+    def __init__(self, measured: Measured, fitted: FittedEnsemble, target: Target, run: Run) -> None:
+        self._measured, self._fitted = measured, fitted
+        self.target, self.run = target, run
+        self.knee = schedule_knee(measured)
+        self._texts = common_lm_losses(measured.rungs)
+        self._losses: dict[str, Course] = {}
+        self._loose: dict[str, Weighing] = {}
+
+    @cached_property
+    def lm_course(self) -> Course | None:
+        """Of the language-modelling loss; None where the run or the rungs have none in common."""
+        if not self._texts or not set(self._texts) <= set(self.run.lm_losses()):
+            return None
+        return self._course(lambda run: run.lm_loss(self._texts), self._fitted.study.tasks[0].fits[LM_LOSS])
+
+    @cached_property
+    def lm_trace(self) -> Trace:
+        """The run's own, where `lm_course` is not None."""
+        return trace(self.run, self.run.lm_loss(self._texts), self.target.d)
+
+    def loss_course(self, task: Task) -> Course | None:
+        """Of the task's own loss; None where the run or some rung lacks it."""
+        if not self.run.has(task, "rc_bpb") or not self._measured.everywhere(task, "rc_bpb"):
+            return None
+        if task.name not in self._losses:
+            fits = next(one for one in self._fitted.asked if one.task == task).fits[TASK_LOSS]
+            self._losses[task.name] = self._course(lambda run: run.curve(task, "rc_bpb"), fits)
+        return self._losses[task.name]
+
+    def loss_trace(self, task: Task) -> Trace:
+        """The run's own, where `loss_course` is not None."""
+        return trace(self.run, self.run.curve(task, "rc_bpb"), self.target.d)
+
+    def _course(self, curve_of: CurveOf, fits: MemberFits | None) -> Course:
+        """`fits` are the laws of the loss; None where it is of a kind that has no irreducible part."""
+        measured, splits = self._measured, self._fitted.study.splits
+        floors = np.zeros(len(splits) + 1)
+        if fits is not None:
+            floors = np.array([_irreducible(fits.chain(fit)) for fit in range(len(floors))])
+        return course_of(measured.rungs, curve_of, splits, floors, measured.smoothing, self.knee)
+
+    @cached_property
+    def ways(self) -> dict[str, TaskWay]:
+        """By task, of those that the run was measured on."""
+        found = {}
+        for study in self._fitted.asked:
+            if self.run.has(study.task, "rc_acc"):
+                found[study.task.name] = self._way(study)
+        if not found:
+            raise UserError(f"run {self.run.name} has no accuracy of any task that the ladder predicts")
+        return found
+
+    def _way(self, study: TaskStudy) -> TaskWay:
+        task = study.task
+        if self.lm_course and LM_LOSS in study.fits:
+            return self._made(study, LM_LOSS, self.lm_course, self.lm_trace)
+        if TASK_LOSS in study.fits and (course := self.loss_course(task)):
+            return self._made(study, TASK_LOSS, course, self.loss_trace(task))
+
+        def curve_of(run: Run) -> Curve:
+            curve = accuracy_curve(run, task)
+            beyond = np.clip((curve.values - task.chance) / (1 - task.chance), *CLIP)
+            return replace(curve, values=-np.log(beyond))
+
+        own = trace(self.run, curve_of(self.run), self.target.d)
+        return self._made(study, DIRECT, self._course(curve_of, None), own)
+
+    def _made(self, study: TaskStudy, member: str, course: Course, own: Trace) -> TaskWay:
+        rungs = zip(self._measured.rungs, course.traces, strict=True)
+        return TaskWay(
+            study=study,
+            member=member,
+            course=course,
+            rungs=tuple(Seen.of(run, run.d, study.task, loss) for run, loss in rungs),
+            own=Seen.of(self.run, self.target.d, study.task, own),
+        )
+
+    def carried(self, way: TaskWay, seen: Seen, share: float, split: int | None = None) -> Carried | None:
+        """What the checkpoints of a run up to a share of its tokens say of its final accuracy; None too early on.
+
+        The loss at the end is what the run's own curve says, weighed against the law. `split` is a back-test, of which
+        the law, the shape and step 2 then are.
+        """
+        fit = 0 if split is None else split + 1
+        drops = way.course.drops if split is None else way.course.back_tests[split]
+        accuracy = latest(seen.accuracy, share, drops.knee, way.course.count).after(drops.start * (1 - 1e-6))
+        if not len(accuracy.shares) or not len(seen.loss.shares):
+            return None
+        values = np.interp(accuracy.shares, seen.loss.shares, seen.loss.values)
+        own, left = carried(drops, Trace(shares=accuracy.shares, values=values), seen.n, seen.d)
+        end, step2, far = own, way.step2(fit), self._beyond(seen.n, seen.d, split)
+        if way.member != DIRECT:
+            precision, law = (
+                1 / float(way.course.slack.sd(left * (1 + far))) ** 2,
+                1 / self._law_sd(way, seen, split) ** 2,
+            )
+            end = (own * precision + way.law(seen.n, seen.d, fit) * law) / (precision + law)
+        gains = np.asarray(step2(end)) - np.asarray(step2(values))
+        return Carried(accuracy=float((accuracy.values + gains).mean()), way=float(np.mean(gains)) * (1 + far))
+
+    def _beyond(self, n: float, d: float, split: int | None = None) -> float:
+        """Decades of N·D from what was fitted, by the ladder or by a back-test in it."""
+        rungs = self._measured.rungs
+        return beyond(rungs if split is None else [rungs[i] for i in self._fitted.study.splits[split].train], n, d)
+
+    def _law_sd(self, way: TaskWay, seen: Seen, split: int | None) -> float:
+        """Relative, of a final loss by its law; the further from what was fitted, the larger."""
+        calibration = self.lm_calibration if way.member == LM_LOSS else self._fitted.calibration
+        return float(calibration.loss80 / Z80 * loss_sd(np.array(self._beyond(seen.n, seen.d, split))))
+
+    @cached_property
+    def lm_calibration(self) -> Calibration:
+        """What the law of the language-modelling loss was worth in back-tests."""
+        return lm_calibration(self._measured, self._fitted, self._fitted.study.tasks[0])
+
+    @cached_property
+    def weighing(self) -> Weighing:
+        """How far off carried accuracies were in the ladder's back-tests, over the tasks that follow scale."""
+        clear = [way for way in self.ways.values() if way.study.verdict.standing == "follows"]
+        return self._weighing(clear or list(self.ways.values()), LEAST)
+
+    def _weighing(self, ways: Sequence[TaskWay], least: Slack) -> Weighing:
+        rows = [row for way in ways for row in self._back_tests(way)]
+        if len(rows) < FEW_CELLS:
+            return BORROWED
+        errors, lengths, before = np.array(rows).T
+        slack = fit_slack(errors, lengths, least).widened(len({run for way in ways for run in way.study.cells[:, 1]}))
+        return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before))
+
+    def weighing_of(self, task: str) -> Weighing:
+        """As `weighing`; of a task that follows scale loosely or not at all no less than its own back-tests say."""
+        way = self.ways[task]
+        if way.study.verdict.standing == "follows":
+            return self.weighing
+        if task not in self._loose:
+            self._loose[task] = self._weighing([way], self.weighing.slack)
+        return self._loose[task]
+
+    def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float]]:
+        """(error of the carried accuracy, way, error of the prediction) of each cell and share."""
+        found = []
+        before = way.study.errors(self._fitted.study.members)
+        for (split, place), truth, error in zip(way.study.cells, way.study.actual, before, strict=True):
+            for share in SHARES:
+                if one := self.carried(way, way.rungs[place], share, split):
+                    found.append((one.accuracy - truth, one.way, error))
+        return found
+
+    def updated(self, task: str, prior: Estimate, share: float) -> Estimate:
+        """The forecast of a task's final accuracy after the checkpoints up to a share; before `FIRST` as it was."""
+        if share < FIRST:
+            return prior
+        one = self.carried(self.ways[task], self.ways[task].own, share)
+        return self.weighing_of(task).combined(prior, one.accuracy, one.way) if one else prior
+
+    def expected_loss(self, course: Course, prior: Estimate, shares: np.ndarray) -> list[Estimate | None]:
+        """The loss that checkpoints at these shares should show, before any of them was seen; None too early on."""
+        n, d = self.run.n, self.target.d
+        values = course.drops.before(prior.value, shares, n, d)
+        ways = (values / prior.value - 1) * (1 + self._beyond(n, d))
+        sds = np.sqrt((sd_of(prior) / prior.value) ** 2 + course.slack.sd(ways) ** 2 + course.wiggle**2)
+        return [
+            estimate(value, sd * value, tail_of(prior), 0.0) if np.isfinite(value) else None
+            for value, sd in zip(values.tolist(), sds, strict=True)
+        ]
+
+    def expected(self, task: str, prior: Estimate, shares: np.ndarray) -> list[Estimate | None]:
+        """The accuracy that checkpoints at these shares should show, before any of them was seen; None too early on."""
+        way = self.ways[task]
+        gains = way.ahead(shares, self.run.n, self.target.d)
+        far = self._beyond(self.run.n, self.target.d)
+        shake = wiggle([seen.accuracy for seen in way.rungs])
+        sds = np.sqrt(sd_of(prior) ** 2 + self.weighing_of(task).slack.sd(gains * (1 + far)) ** 2 + shake**2)
+        return [
+            estimate(prior.value - gain, sd, tail_of(prior), 0.0, 1.0) if np.isfinite(gain) else None
+            for gain, sd in zip(gains, sds, strict=True)
+        ]

@@ -1,0 +1,95 @@
+"""How far off a value is that was carried to the end of a run, and how it is weighed against an earlier prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from predict.methods.base import Estimate, Interval
+
+Z80 = 1.2816  # standard deviations
+LEAST_TAIL = 1.53  # the 95% half-width over the 80% one, of a normal distribution
+CORRELATIONS = (0.0, 0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slack:
+    """The standard deviation of what is carried on by `way`: noise, and a share of the way itself.
+
+    All in the unit of the value: relative for a loss, accuracy for an accuracy.
+    """
+
+    noise: float
+    misfit: float
+
+    def sd(self, way: np.ndarray | float) -> np.ndarray:
+        return np.hypot(self.noise, self.misfit * np.asarray(way))
+
+    def widened(self, runs: int) -> Slack:
+        """As an 80% interval of Student's t is wider than a normal one, where it was learned from so few runs."""
+        factor = 1 + (Z80**2 + 1) / (4 * max(runs - 1, 1))  # Cornish-Fisher
+        return Slack(noise=factor * self.noise, misfit=factor * self.misfit)
+
+
+def fit_slack(errors: np.ndarray, ways: np.ndarray, least: Slack) -> Slack:
+    """The likeliest for normal errors, on a grid, and no less than `least`: back-tests are few and err together."""
+    noises = least.noise * np.geomspace(1, 8, 13)
+    misfits = least.misfit * np.geomspace(1, 16, 17)
+    variance = noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2
+    score = (np.log(variance) + errors**2 / variance).sum(axis=-1)
+    i, j = np.unravel_index(score.argmin(), score.shape)
+    return Slack(noise=float(noises[i]), misfit=float(misfits[j]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighing:
+    """The slack of what a run's own curve says of its end, and how its error goes with that of the prediction."""
+
+    slack: Slack
+    correlation: float
+
+    def combined(self, prior: Estimate, value: float, way: float) -> Estimate:
+        """The prediction, updated by `value`, which the run's own curve says after `way` is added.
+
+        The mean of least variance of two correlated values, neither with a negative weight.
+        """
+        s, t, rho = sd_of(prior), float(self.slack.sd(way)), self.correlation
+        weight = float(np.clip((s**2 - rho * s * t) / max(s**2 + t**2 - 2 * rho * s * t, 1e-12), 0, 1))
+        variance = (weight * t) ** 2 + ((1 - weight) * s) ** 2 + 2 * weight * (1 - weight) * rho * s * t
+        return estimate(weight * value + (1 - weight) * prior.value, float(np.sqrt(variance)), tail_of(prior))
+
+
+def half(interval: Interval, value: float) -> float:
+    """On the longer side where an interval ends at 0 or 1."""
+    return max(interval.high - value, value - interval.low)
+
+
+def sd_of(one: Estimate) -> float:
+    """Of an estimate that has intervals. Raises ValueError for any other."""
+    if one.interval80 is None:
+        raise ValueError("an estimate without intervals")
+    return half(one.interval80, one.value) / Z80
+
+
+def tail_of(one: Estimate) -> float:
+    """The 95% half-width over the 80% one."""
+    if one.interval80 is None or one.interval95 is None:
+        raise ValueError("an estimate without intervals")
+    return max(half(one.interval95, one.value) / max(half(one.interval80, one.value), 1e-12), LEAST_TAIL)
+
+
+def estimate(value: float, sd: float, tail: float, low: float = -np.inf, high: float = np.inf) -> Estimate:
+    """With intervals `tail` as wide at 95% as at 80%, inside [low, high]."""
+    half80 = Z80 * sd
+    ends = [(max(value - width, low), min(value + width, high)) for width in (half80, tail * half80)]
+    first, second = (Interval(low=float(a), high=float(b)) for a, b in ends)
+    return Estimate(value=value, interval80=first, interval95=second)
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two sets of errors, no less than 0."""
+    if len(first) < 3 or not first.any() or not second.any():
+        return CORRELATIONS[1]
+    found = (first * second).mean() / np.sqrt((first**2).mean() * (second**2).mean())
+    return float(np.clip(found, *CORRELATIONS))
