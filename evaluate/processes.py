@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from ladder.gpus import check_gpus
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,12 @@ class Processes:
 
     @classmethod
     def launched(cls) -> Processes:
-        """As the environment says; alone unless `accelerate launch` or torchrun started more."""
+        """As the environment says; alone unless `accelerate launch` or torchrun started more.
+
+        Raises:
+            UserError: torch sees fewer GPUs than the job was given.
+        """
+        check_gpus(torch)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         from accelerate import PartialState

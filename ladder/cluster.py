@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -78,16 +74,3 @@ class Cluster:
     def nodes_of(self, gpus: int) -> int:
         """Whole nodes that hold so many GPUs."""
         return max(1, -(-gpus // self.slurm.gpus_per_node)) if self.slurm else 1
-
-
-def visible_gpus() -> list[str]:
-    """CUDA devices that this process may use, by what CUDA_VISIBLE_DEVICES calls them; none without a driver."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    listed = [str(index) for index in range(sum(line.startswith("GPU ") for line in done.stdout.splitlines()))]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return listed
-    words = itertools.takewhile(lambda word: word and not word.startswith("-"), visible.split(","))  # -1 hides all
-    return list(words)[: len(listed)]

@@ -24,6 +24,8 @@ _START_HOURS = 0.5
 class Job:
     """`words` follow `python`; `hours` is the time it should take, None where nobody knows.
 
+    `parameters`: of the largest model that it holds.
+
     It starts when one of `after_start` has started and all of `after` have ended, however they ended.
     """
 
@@ -32,6 +34,7 @@ class Job:
     words: tuple[str, ...]
     output: Path
     gpus: int = 0
+    parameters: int = 0
     hours: float | None = None
     after: tuple[str, ...] = ()
     after_start: tuple[str, ...] = ()
@@ -52,18 +55,26 @@ def training_job(
         words=stage("train", *words),
         output=directory.run(rung.name).output_file,
         gpus=gpus,
+        parameters=rung.shape.total_parameters,
         hours=_TIME_FACTOR * wall + _START_HOURS if gpus else None,
     )
 
 
 def measuring_jobs(
-    directory: LadderDirectory, runs: Sequence[str], *, gpu: bool, count: int, patience: float
+    directory: LadderDirectory,
+    runs: Sequence[str],
+    *,
+    gpu: bool,
+    count: int,
+    patience: float,
+    parameters: int,
 ) -> list[Job]:
     """`count` workers that follow the trainings of `runs`, and one that measures what is left when all have ended.
 
     The suite is what each run's config.yaml says.
 
     Args:
+        parameters: of the largest of the models.
         patience: hours without a new checkpoint after which a worker gives up.
     """
     words = stage("evaluate", str(directory.path), "--runs", ",".join(runs), "--changed")
@@ -74,6 +85,7 @@ def measuring_jobs(
             words=(*words, "--watch", "--patience", f"{patience:.3g}"),
             output=directory.jobs / f"{JobKind.FOLLOW}-{number}.txt",
             gpus=int(gpu),
+            parameters=parameters,
             after_start=tuple(runs),
         )
         for number in range(1, count + 1)
@@ -84,6 +96,7 @@ def measuring_jobs(
         words=words,
         output=directory.jobs / f"{JobKind.MEASURE}.txt",
         gpus=int(gpu),
+        parameters=parameters,
         after=(*runs, *(job.name for job in followers)),
     )
     return [*followers, rest]

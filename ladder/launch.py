@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from ladder.adopt import adopt
 from ladder.cancel import cancel_here, cancel_queued
-from ladder.cluster import Cluster, visible_gpus
+from ladder.cluster import Cluster
 from ladder.data import check_data, missing_data, open_data
 from ladder.errors import UserError
 from ladder.forecast import Forecast
+from ladder.gpus import visible_gpus
 from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, training_job
 from ladder.local import LocalRun
 from ladder.locks import exclusive
@@ -103,6 +104,7 @@ class Launch:
             jobs += measuring_jobs(
                 self.directory,
                 names,
+                parameters=max(rung.shape.total_parameters for rung in self.rungs),
                 gpu=bool(self.devices or self.cluster.slurm) and self._uses_gpus,
                 count=self.cluster.evaluators if rungs else 0,
                 patience=patience_hours(plan),

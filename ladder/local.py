@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ladder.cluster import Cluster
 from ladder.errors import UserError
+from ladder.gpus import GIVEN
 from ladder.history import at_work
 from ladder.jobs import Job
 from ladder.queue import JobKind
@@ -134,7 +135,9 @@ class LocalRun:
     def _start(self, job: Job, devices: tuple[str, ...]) -> None:
         words = job.words
         if len(devices) > 1:
-            words = ("-m", ACCELERATE, f"--num_processes={len(devices)}", *words)
+            # Port 0: a free one, since other trainings of this machine have one too.
+            launch = ("--multi_gpu", f"--num_processes={len(devices)}", "--main_process_port=0")
+            words = ("-m", ACCELERATE, *launch, *words)
         self._running.append(Running(job, start_stage(words, job.output, self._environment(devices)), devices))
         started = {JobKind.MEASURE: "measuring what is left", JobKind.PREDICT: "predicting"}
         if job.kind is not JobKind.FOLLOW:
@@ -143,11 +146,13 @@ class LocalRun:
     def _environment(self, devices: Sequence[str]) -> dict[str, str]:
         # Two single-threaded processes beat one of two threads. torchrun's agent kills workers that take longer to save
         # than its timeout.
+        threads = str(max(1, self._threads // max(1, len(devices))))
         defaults = {
-            "OMP_NUM_THREADS": str(self._threads),
+            "OMP_NUM_THREADS": threads,
+            "TORCHINDUCTOR_COMPILE_THREADS": threads,
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
         }
-        chosen = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if self._gpus else {}
+        chosen = {"CUDA_VISIBLE_DEVICES": ",".join(devices), GIVEN: str(len(devices))} if self._gpus else {}
         return {**defaults, **os.environ, **chosen}
 
     def _end(self, one: Running) -> None:

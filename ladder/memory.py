@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a training takes: for the plan, and for the micro-batch that the trainer tries."""
+"""How much memory a training takes, of a GPU and of its node: for plans, jobs, and the micro-batch that is tried."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ USABLE = 0.92
 """Of a device's memory: the rest is CUDA's own, NCCL's and fragmentation."""
 
 _TRAINING_BYTES = ADAM_BYTES + 4 + 2  # per parameter: with the gradient, and the weights in bf16
+_PROCESS_BYTES = 10 * 10**9
 _LOSS_POSITIONS = 8192  # `train/loss.py`: so many rows of logits at once, in bf16
 _SAVED = (11, 3)  # values a token and layer that are kept for the backward pass, in bf16: times d_model, times ffn
 _SAVED_EAGER = (40, 8)
@@ -33,6 +34,14 @@ def sequence_bytes(shape: ModelShape, length: int, compiled: bool = True) -> int
     of_width, of_ffn = _SAVED if compiled else _SAVED_EAGER
     saved = 2 * shape.n_layers * (of_width * shape.d_model + of_ffn * shape.ffn_hidden)
     return length * (saved + 12 * shape.d_model)
+
+
+def host_bytes(parameters: int, processes: int) -> int:
+    """Of a node's memory: processes with CUDA and their compilers, the pinned state that is written, and its weights.
+
+    Pinned blocks have sizes that are powers of two, so up to twice the state.
+    """
+    return _PROCESS_BYTES * processes + (2 * ADAM_BYTES + 4) * parameters
 
 
 def largest_micro_batch(share: int, sequence: float, room: float) -> int:

@@ -15,7 +15,9 @@ from typing import Any
 
 from ladder.cluster import Cluster, Slurm
 from ladder.errors import UserError
+from ladder.gpus import GIVEN
 from ladder.jobs import Job
+from ladder.memory import host_bytes
 from ladder.queue import JobKind, QueuedJob
 from ladder.rundir import LadderDirectory
 from ladder.stages import launcher_shown, python_shown
@@ -101,7 +103,8 @@ def _submit(
         executor = SlurmExecutor(directory.jobs)
         executor.update_parameters(**_parameters(directory, cluster, job, ids, nice, before))
         with contextlib.redirect_stderr(io.StringIO()):  # submitit would show sbatch's words beside ours
-            handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), {})
+            given = {GIVEN: str(job.gpus // cluster.nodes_of(job.gpus))}
+            handle = executor.submit(run_task, list(job.words), str(job.output.absolute()), str(Path.cwd()), given)
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         words = " ".join(line for line in str(error).splitlines() if "sbatch:" in line) or str(error)
         raise UserError(f"SLURM did not take {job.name}: {words}; see cluster.slurm in the configuration") from None
@@ -137,6 +140,8 @@ def _parameters(
     }
     if job.gpus:
         parameters["gpus_per_node"] = job.gpus // nodes
+        if not any(option.startswith("mem") for option in slurm.options):  # many sites give a job little without it
+            parameters["mem"] = f"{math.ceil(host_bytes(job.parameters, tasks // nodes) / 1e9)}GB"
     ended = [ids[name] for name in job.after if name in ids] + ([before] if before else [])
     begun = [ids[name] for name in job.after_start if name in ids]
     if ended:  # SLURM takes either "all of" or "one of"; no job here needs both
@@ -169,8 +174,11 @@ def _slurm(*command: str) -> str:
 def accelerate_line(job: Job, nodes: int) -> str:
     """The same training by hand, for any other scheduler; `$RANK` and `$HOST0` are to be set on each node."""
     words = shlex.join(job.words)
+    given = f"{GIVEN}={job.gpus // nodes} " if job.gpus else ""
     if job.gpus <= 1:
-        return f"{python_shown()} {words}"
+        return f"{given}{python_shown()} {words}"
+    # Without --multi_gpu a node of one GPU would start a training of its own.
+    launch = f"{launcher_shown()} --multi_gpu --num_processes={job.gpus}"
     machines = f" --num_machines={nodes} --machine_rank=$RANK --main_process_ip=$HOST0 --main_process_port=29500"
     patience = f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={TERMINATE_SECONDS}"  # or it kills workers that still save
-    return f"{patience} {launcher_shown()} --num_processes={job.gpus}{machines if nodes > 1 else ''} {words}"
+    return f"{given}{patience} {launch}{machines if nodes > 1 else ' --main_process_port=0'} {words}"

@@ -101,7 +101,8 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
     if job.num_tasks > 1:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     cores = os.environ.get("SLURM_CPUS_PER_TASK")
-    defaults = {"OMP_NUM_THREADS": cores} if cores else {}
+    # Each process of a node would start compilers for all of the node's cores.
+    defaults = {"OMP_NUM_THREADS": cores, "TORCHINDUCTOR_COMPILE_THREADS": cores} if cores else {}
     received: list[int] = []
     stage: Stage | None = None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 from held import wait_until
 
-from ladder import local
+from ladder import local, slurm
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.forecast import FORECAST_SCHEMA, Forecast
@@ -22,6 +25,7 @@ from ladder.launch import Launch
 from ladder.local import LocalRun
 from ladder.preflight import check_devices
 from ladder.rung import Target
+from ladder.slurm import accelerate_line, script, submit_ladder
 from ladder.supervise import End, EndState, run_task
 from ladder.writing import write_json
 
@@ -104,6 +108,88 @@ def test_more_trainings_than_gpus_share_them(tmp_path: Path, monkeypatch: pytest
     shared = launch(tmp_path, "cluster.gpus=2", "cluster.parallel=4")
     with pytest.raises(UserError, match=r"cluster.parallel=4 shares 2 GPUs, and n0-1xC is to have 2 of its own"):
         check_devices(shared.cluster, shared.rungs, 2)
+
+
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[str], *words: str) -> tuple[Any, Any]:
+    """(words, environment) of the first training that is started."""
+    one = launch(tmp_path, *words)
+    started: list[tuple[Any, Any]] = []
+
+    def start(words: Sequence[str], output: Path, environment: dict[str, str]) -> Any:
+        started.append((words, environment))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "start_stage", start)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    object.__setattr__(one, "devices", list(devices))
+    with pytest.raises(KeyboardInterrupt):
+        LocalRun(one.directory, one.cluster, one.rungs, devices, report=lambda line: None).run(jobs_of(one))
+    return started[0]
+
+
+def test_trainings_of_several_gpus_each_have_a_port_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What accelerate makes of the line: a free port, also while another training of this machine has one."""
+    from accelerate.commands.launch import launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    words, _ = launched(tmp_path, monkeypatch, list("0123"), "cluster.gpus=2")
+    assert words[:2] == ("-m", "accelerate.commands.launch")
+    ports = set()
+    with contextlib.ExitStack() as taken:
+        for _ in range(3):
+            arguments = launch_command_parser().parse_args(list(words[2:]))
+            arguments.mixed_precision = arguments.dynamo_backend = "no"
+            arguments.num_machines, arguments.gpu_ids = 1, "all"
+            prepare_multi_gpu_env(arguments)
+            taken.enter_context(socket.create_server(("127.0.0.1", int(arguments.master_port))))
+            ports.add(arguments.master_port)
+    assert len(ports) == 3 and "29500" not in ports
+
+
+def test_a_training_is_told_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    _, environment = launched(tmp_path, monkeypatch, list("01234567"), "cluster.parallel=1")
+    assert (environment["MODEL_LADDER_GPUS"], environment["CUDA_VISIBLE_DEVICES"]) == ("8", "0,1,2,3,4,5,6,7")
+    # Of 64 cores each of 8 processes has 8, for its compilers too.
+    assert environment["TORCHINDUCTOR_COMPILE_THREADS"] == environment["OMP_NUM_THREADS"] == "8"
+    _, environment = launched(tmp_path, monkeypatch, [])
+    assert "MODEL_LADDER_GPUS" not in environment
+
+
+def test_lines_for_nodes_of_one_gpu_make_one_training(tmp_path: Path) -> None:
+    one = launch(tmp_path, "cluster=slurm", "cluster.gpus=4", "cluster.slurm.gpus_per_node=1")
+    job = jobs_of(one)[0]
+    line = accelerate_line(job, one.cluster.nodes_of(job.gpus))
+    assert line.startswith("MODEL_LADDER_GPUS=1 ")
+    assert "accelerate launch --multi_gpu --num_processes=4 --num_machines=4 --machine_rank=$RANK" in line
+    assert accelerate_line(replace(job, gpus=0), 1).startswith("python -m train")
+    assert "--multi_gpu" not in accelerate_line(replace(job, gpus=1), 1)
+
+
+def test_a_slurm_job_states_its_gpus_and_asks_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Any] = []
+
+    def submit(*words: Any) -> Any:
+        submitted.append(words)
+        return SimpleNamespace(job_id=len(submitted))
+
+    executor = SimpleNamespace(update_parameters=lambda **_: None, submit=submit)
+    monkeypatch.setattr("submitit.SlurmExecutor", lambda directory: executor)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setattr("ladder.launch.visible_gpus", list)
+    one = launch(tmp_path, "cluster=slurm", "cluster.gpus=8", "cluster.slurm.gpus_per_node=4", "cluster.evaluators=1")
+    jobs = jobs_of(one)
+    submit_ladder(one.directory, one.cluster, jobs, {}, report=lambda line: None)
+    given = {job.name: words[-1] for job, words in zip(jobs, submitted, strict=True)}
+    assert given["n3-8xC"] == {"MODEL_LADDER_GPUS": "4"}  # on each of two nodes
+    assert given["follow-1"] == {"MODEL_LADDER_GPUS": "1"} and given["predict"] == {"MODEL_LADDER_GPUS": "0"}
+    names = [job.name for job in jobs]
+    assert "#SBATCH --mem=41GB" in script(one.directory, one.cluster, jobs[0], names)
+    assert "--mem" not in script(one.directory, one.cluster, jobs[-1], names)
+    own = launch(tmp_path, "cluster=slurm", "cluster.gpus=8", "+cluster.slurm.options.mem-per-gpu=100G")
+    assert "--mem=" not in script(own.directory, own.cluster, jobs_of(own)[0], names)
 
 
 def test_larger_sizes_get_more_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,7 @@ def test_dry_run_prints_scripts_and_lines_and_writes_nothing(command: Callable, 
     assert done.returncode == 0, done.stderr
     for line in (
         "#SBATCH --gpus-per-node=8",
+        "#SBATCH --mem=122GB",
         "#SBATCH --nodes=4",
         "#SBATCH --ntasks-per-node=8",
         "#SBATCH --partition=gpu",
@@ -100,7 +101,8 @@ def test_dry_run_prints_scripts_and_lines_and_writes_nothing(command: Callable, 
         assert line in done.stdout
     minutes = int(re.findall(r"--time=(\d+)", done.stdout)[0])
     assert minutes == pytest.approx(60 * (1.3 * 167 / 32 + 0.5), rel=0.01)
-    assert "accelerate launch --num_processes=32 --num_machines=4" in done.stdout
+    assert "MODEL_LADDER_GPUS=8 " in done.stdout
+    assert "accelerate launch --multi_gpu --num_processes=32 --num_machines=4" in done.stdout
     assert not list(tmp_path.iterdir())
 
 

@@ -63,11 +63,12 @@ def main(argv: list[str]) -> int:
 def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirectory, identity: Identity) -> int:
     # Imported here so that --help, --dry-run and every error above answer at once.
     with importing():
-        from train.setup import build_trainer, devices
+        from train.setup import build_trainer, check_machine, devices
 
         if config.train.evaluate:
             from evaluate.hook import make_hook
 
+    check_machine(config)
     if is_main_process():
         begin(node, rung, run, identity)
     with recorded(run, devices=devices()) if is_main_process() else contextlib.nullcontext():

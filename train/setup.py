@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
+import socket
+import sysconfig
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from transformers import AutoTokenizer
 
 from ladder.config import ladder_from_config
 from ladder.data import Mix
-from ladder.errors import UserError
+from ladder.errors import UserError, shortened
+from ladder.gpus import check_gpus
 from ladder.records import RunRecord
 from ladder.rundir import RunDirectory, find_runs
 from ladder.rung import Ladder, Rung
@@ -31,17 +36,16 @@ RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data
 
 
 def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
-    """Raises UserError for a disk that is too full, a sequence too large for the GPU, or no compiler."""
+    """Raises UserError for a disk that is too full, a sequence too large for the GPU, or no network between nodes."""
     ladder, accelerator = ladder_from_config(config), _accelerator(config)
     recipe = ladder.recipe
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
     shape = model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
     model = build_model(shape, int(config.seed)).to(accelerator.device)
-    compiled = config.train.compile is True or (config.train.compile == "auto" and accelerator.device.type == "cuda")
-    if compiled:
+    if _compiled(config):
         compile_blocks(model)
     document_end = tokenizer.eos_token_id if config.train.document_mask else None
-    static = compiled and accelerator.device.type == "cuda"
+    static = _compiled(config) and accelerator.device.type == "cuda"
     branches = branch_steps(rung, ladder)
     check_disk(rung, run, config.train.keep_checkpoints, branches, _weights_dtype(config).itemsize)
     share = -(-rung.hparams.batch_sequences // accelerator.num_processes)
@@ -77,12 +81,46 @@ def _micro_batch(config: Config, wrapped: LossModel, rung: Rung, accelerator: Ac
     return find_micro_batch(wrapped, rung.shape, accelerator, share, length, copied=config.train.evaluate)
 
 
+def check_machine(config: Config) -> None:
+    """Raises UserError for GPUs that are given and not seen, and for compiled blocks where there is no compiler."""
+    check_gpus(torch)
+    if _compiled(config) and (missing := missing_compiler(torch.cuda.is_available())):
+        raise UserError(
+            f"torch.compile needs {missing}, which {socket.gethostname()} lacks: install it (on a cluster, a line in "
+            "cluster.slurm.setup such as module load gcc), or set train.compile=false, which is slower"
+        )
+
+
+def missing_compiler(cuda: bool) -> str:
+    """What torch.compile runs and is not there; empty if nothing. On a GPU it builds launchers in C."""
+    variable, names = ("CC", ("cc", "gcc", "clang")) if cuda else ("CXX", ("g++", "clang++", "c++"))
+    if not any(map(shutil.which, [os.environ.get(variable) or names[0], *names])):
+        return f"a C{'' if cuda else '++'} compiler ({', '.join(names)} or {variable})"
+    if cuda and not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "the headers of Python (python3-dev)"
+    return ""
+
+
+def _compiled(config: Config) -> bool:
+    return config.train.compile is True or (config.train.compile == "auto" and torch.cuda.is_available())
+
+
 def _accelerator(config: Config) -> Accelerator:
     # The longest wait for another process: plans are made by the first one, and disks are slow.
     patience = InitProcessGroupKwargs(timeout=timedelta(minutes=15))
-    return Accelerator(
-        mixed_precision=_precision(config), cpu=not torch.cuda.is_available(), kwargs_handlers=[patience]
-    )
+    # Gradients lie in the buckets that are sent; there are no buffers that change.
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
+    cuda = torch.cuda.is_available()
+    try:
+        accelerator = Accelerator(mixed_precision=_precision(config), cpu=not cuda, kwargs_handlers=[patience, ddp])
+        # A first message: a network that fails is known now, and NCCL has its memory before it is shared out.
+        accelerator.reduce(torch.ones(1, device=accelerator.device)).item()
+    except dist.DistError as error:
+        raise UserError(
+            f"the processes of this training do not reach each other ({shortened(str(error), 80)}); where nodes have "
+            "several networks, name one in cluster.slurm.setup: export NCCL_SOCKET_IFNAME=ib0"
+        ) from None
+    return accelerator
 
 
 def _settings(config: Config, accelerator: Accelerator, micro_batch: int) -> Settings:
