@@ -43,13 +43,16 @@ def run_module(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
-def run_ranks(number: int, *words: str) -> list[subprocess.CompletedProcess[str]]:
-    """`python WORD …` as so many processes of one group; this one does what torchrun does for them."""
+def run_ranks(number: int, *words: str, per_node: int | None = None) -> list[subprocess.CompletedProcess[str]]:
+    """`python WORD …` as so many processes of one group; this one does what torchrun does for them.
+
+    per_node: so many of them take each other for one node's.
+    """
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(number)}
-    group |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "LOCAL_WORLD_SIZE": str(number)}
+    group |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "LOCAL_WORLD_SIZE": str(per_node or number)}
 
     def run(rank: int) -> subprocess.CompletedProcess[str]:
         return _run_forked(words, dict(os.environ) | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})

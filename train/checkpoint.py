@@ -87,7 +87,7 @@ def load_resume(directory: Path) -> dict[str, Any] | None:
 
 def read_state(path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read ({reason}); remove it to start the run again from step 1") from None

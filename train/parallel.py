@@ -7,21 +7,31 @@ run may go on with another number of processes or the other kind.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate
 from transformers import Olmo2ForCausalLM
 
 from ladder.errors import unknown
 from train.model import LossModel
 
 KINDS = ("ddp", "fsdp2")
+T = TypeVar("T")
 BuildOptimizer = Callable[[Olmo2ForCausalLM], torch.optim.Optimizer]
 
 
@@ -57,15 +67,15 @@ class Replicated:
         model, optimizer = get_state_dict(self._plain, self.optimizer, options=options)
         return {"model": {name.removeprefix("model."): value for name, value in model.items()}, "optimizer": optimizer}
 
-    def load(self, state: dict[str, Any]) -> None:
-        model = {f"model.{name}": value for name, value in state["model"].items()}
-        set_state_dict(
-            self._plain,
-            self.optimizer,
-            model_state_dict=model,
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(full_state_dict=True),
-        )
+    def load(self, state: dict[str, Any] | None) -> None:
+        """Takes over a state that the main process has; the others get theirs from it."""
+        own = state or {"model": {}, "optimizer": {}}
+        several = self._accelerator.num_processes > 1
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
+        model = {f"model.{name}": value for name, value in own["model"].items()}
+        # One after the other: together, a process without a state of its own leaves the model out.
+        set_model_state_dict(self._plain, model, options=options)
+        set_optimizer_state_dict(self._plain, self.optimizer, own["optimizer"], options=options)
 
     _offload = False
 
@@ -73,36 +83,66 @@ class Replicated:
 class Sharded(Replicated):
     """Each process holds a slice of every block (FSDP2 on torch itself: accelerate's plugin still means version 1).
 
-    Parameters are fp32 and gathered in the precision of training; gradients are reduced in fp32.
+    Parameters are fp32, those of blocks gathered in the precision of training; gradients are reduced in fp32, after
+    every micro-batch: kept until the last one they would be as large as the whole model. What flows between the blocks
+    is fp32 as with DDP, and so are the rotary tables.
     """
 
     _offload = True
 
     def __init__(self, accelerator: Accelerator, wrapped: LossModel, build: BuildOptimizer) -> None:
-        dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
-        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+        bf16 = accelerator.mixed_precision == "bf16"
+        whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+        blocks = dataclasses.replace(whole, param_dtype=torch.bfloat16 if bf16 else None)
+        mesh = _mesh(accelerator)
         for block in wrapped.model.model.layers:
-            fully_shard(block, mp_policy=policy)
-        self._accelerator = accelerator
-        self.module = fully_shard(wrapped, mp_policy=policy)
+            fully_shard(block, mesh=mesh, mp_policy=blocks)
+        self._accelerator, self._mesh = accelerator, mesh
+        wrapped.forward = accelerator.autocast()(wrapped.forward)  # type: ignore[method-assign]
+        self.module = fully_shard(wrapped, mesh=mesh, mp_policy=whole)
         self._plain = wrapped
         self.optimizer = build(wrapped.model)
 
-    @contextlib.contextmanager
-    def no_sync(self) -> Iterator[None]:
-        self.module.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            self.module.set_requires_gradient_sync(True)
+    def no_sync(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
 
     def clip(self, max_norm: float) -> Tensor:
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), max_norm)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _flag(self, finite: Tensor) -> Tensor:
-        mesh = next(p.device_mesh for p in self.module.parameters() if isinstance(p, DTensor))
-        return distribute_tensor((~finite).float(), mesh, [Replicate()])
+        placements = [Replicate()] * self._mesh.ndim
+        return DTensor.from_local((~finite).float(), self._mesh, placements, run_check=False)
+
+
+def _mesh(accelerator: Accelerator) -> DeviceMesh:
+    processes = accelerator.num_processes
+    shape = mesh_shape(processes, int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
+    return init_device_mesh(accelerator.device.type, shape, mesh_dim_names=("replicate", "shard")[-len(shape) :])
+
+
+def mesh_shape(processes: int, per_node: int) -> tuple[int, ...]:
+    """Slices over the processes of a node, and a copy on each node (HSDP): gathering is for the fast network alone."""
+    if 1 < per_node < processes and processes % per_node == 0:
+        return processes // per_node, per_node
+    return (processes,)
+
+
+def from_main(accelerator: Accelerator, read: Callable[[], T]) -> T:
+    """What the main process reads, in all of them; an error in it is raised in all of them."""
+    if accelerator.num_processes == 1:
+        return read()
+    box: list[tuple[T | None, Exception | None]] = [(None, None)]
+    if accelerator.is_main_process:
+        try:
+            box = [(read(), None)]
+        except Exception as error:  # the others wait for it
+            box = [(None, error)]
+    dist.broadcast_object_list(box, src=0)
+    value, failure = box[0]
+    if failure is not None:
+        raise failure
+    return value  # type: ignore[return-value]
 
 
 def parallelise(kind: str, accelerator: Accelerator, wrapped: LossModel, build: BuildOptimizer) -> Replicated:

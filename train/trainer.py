@@ -38,7 +38,7 @@ from train.log import Log, peak_flops
 from train.meter import Meter
 from train.model import LossModel, build_optimizer
 from train.order import BatchOrder
-from train.parallel import parallelise
+from train.parallel import from_main, parallelise
 from train.profile import Profile
 from train.repeats import repetitive
 
@@ -278,21 +278,30 @@ class Trainer:
             for directory in (self.run.path, self.run.checkpoints, self.run.resume, self.run.branches):
                 remove_leftovers(directory)
         self.accelerator.wait_for_everyone()
+        found: list[dict[str, Any]] = []  # by the main process alone: every process of a node would hold all of it
+        start = from_main(self.accelerator, lambda: self._find_state(found))
+        if start is None:
+            return
+        self._parallel.load(found.pop() if found else None)
+        self._step = start["step"]
+        self._meter.load_state_dict(start["meter"])
+
+    def _find_state(self, found: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Puts the state to start from into `found`; returns the small part of it that every process needs."""
         state, place, fixed = load_resume(self.run.resume), self.run.path, self._fixed()
         if state is None and self.start_from is not None:
             state, place = read_state(self.start_from), self.start_from
             del fixed["train.weights"]  # those of a branch are its own
         if state is None:
-            return
+            return None
         for key, now in fixed.items():
             if (before := state.get("settings", {}).get(key, now)) != now:
                 raise UserError(
                     f"{place} was trained with {key}={before} up to step {state['step']:,}, now {key}={now}: "
                     f"set {key}={before}, or train it anew in another runs_dir"
                 )
-        self._parallel.load(state)
-        self._step = state["step"]
-        self._meter.load_state_dict(state["meter"])
+        found.append(state)
+        return {"step": state["step"], "meter": state["meter"]}
 
     def _fixed(self) -> dict[str, str]:
         """Settings that depend on the machine where they are left to it, and may not change within a run."""
