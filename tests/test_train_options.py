@@ -26,7 +26,7 @@ from ladder.errors import UserError
 from ladder.rundir import RunDirectory
 from ladder.writing import write_json
 from predict.measured.own_runs import read_runs
-from train.checkpoint import Writer, check_disk, save_resume
+from train.checkpoint import HostCopy, Writer, check_disk, save_resume
 from train.log import peak_flops
 from train.model import LossModel, build_model, model_config
 
@@ -286,6 +286,18 @@ def test_background_writer_keeps_order_and_passes_errors_on() -> None:
     writer.submit(fail)
     with pytest.raises(UserError, match="disk full"):
         writer.submit(lambda: None)
+
+
+def test_copies_of_a_state_reuse_their_memory() -> None:
+    copy = HostCopy(pin=False)
+    state = {"step": 1, "model": {"a": torch.zeros(3)}, "optimizer": [{"b": torch.ones(2, dtype=torch.float64)}]}
+    first = copy.of(state)
+    state["model"]["a"] += 1
+    assert first["step"] == 1 and (first["model"]["a"] == 0).all() and first["optimizer"][0]["b"].dtype == torch.float64
+    second = copy.of(state | {"step": 2})
+    assert second["model"]["a"].data_ptr() == first["model"]["a"].data_ptr()
+    assert second["step"] == 2 and (second["model"]["a"] == 1).all()
+    assert copy.of({"model": {"a": torch.zeros(5)}})["model"]["a"].shape == (5,)
 
 
 def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> None:

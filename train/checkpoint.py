@@ -124,15 +124,34 @@ def check_disk(
         )
 
 
-def copy_to_cpu(value: Any) -> Any:
-    """A state whose tensors no longer change when training goes on."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: copy_to_cpu(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [copy_to_cpu(item) for item in value]
-    return value
+class HostCopy:
+    """Copies states into memory of this class's own, which the next copy overwrites.
+
+    From a GPU that is pinned, so that a copy takes a tenth of the time, and kept, since pinning takes long.
+    """
+
+    def __init__(self, pin: bool) -> None:
+        self._pin = pin
+        self._held: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def of(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state with tensors that no longer change when training goes on; the copy before is no longer valid."""
+        copied: dict[str, Any] = self._copy((), state)
+        if self._pin:
+            torch.cuda.synchronize()
+        return copied
+
+    def _copy(self, place: tuple[Any, ...], value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            held = self._held.get(place)
+            if held is None or (held.shape, held.dtype) != (value.shape, value.dtype):
+                held = self._held[place] = torch.empty_like(value, device="cpu", pin_memory=self._pin)
+            return held.copy_(value.detach(), non_blocking=self._pin)
+        if isinstance(value, dict):
+            return {key: self._copy((*place, key), item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._copy((*place, number), item) for number, item in enumerate(value)]
+        return value
 
 
 class Writer:

@@ -25,8 +25,8 @@ from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.writing import remove_leftovers
 from train.checkpoint import (
+    HostCopy,
     Writer,
-    copy_to_cpu,
     load_resume,
     read_state,
     save_resume,
@@ -70,6 +70,9 @@ class Settings:
 class Trainer:
     """Trains `rung` from its newest resume state, else from `start_from`, else from step 1, to its last step.
 
+    A run that was interrupted ends with the same bits on a CPU. On a GPU it goes on from the same state with the same
+    data, and sums may round otherwise from one start to another.
+
     wrapped: `model` and its loss.
     branch_steps: where shorter runs of a WSD ladder branch off; their states are kept.
     start_from: the state of a longer WSD run at this run's first decaying step.
@@ -109,6 +112,7 @@ class Trainer:
         self._clock, self._clock_step = time.perf_counter(), 0
         self._meter = Meter(self.accelerator.device)
         self._writer = Writer(self.settings.background)
+        self._copy = HostCopy(pin=self.accelerator.device.type == "cuda")
 
     def train(self) -> bool:
         """Runs to the end; False if a signal stopped it after its state was saved."""
@@ -269,7 +273,8 @@ class Trainer:
         state = {"step": self._step, "meter": meter, "settings": self._fixed()} | self._parallel.state()
         if self.accelerator.is_main_process:
             if self._writer.background:
-                state = copy_to_cpu(state)
+                self._writer.wait()  # what it writes is about to be overwritten
+                state = self._copy.of(state)
             self._writer.submit(lambda: save(state))
         self.accelerator.wait_for_everyone()
 
