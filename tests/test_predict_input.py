@@ -187,3 +187,33 @@ def test_a_ladder_of_many_sizes_shows_some(tmp_path: Path) -> None:
     rows = [row for i in range(1, 41) for row in rows_of(f"r{i}", f"{i}M", i * 1e6, 1e9, checkpoints=1)]
     page = load_ladder(write(tmp_path / "many.csv", table_of(rows, "many")))._repr_html_()
     assert page.count("<tr>") == 13 and "29 more sizes" in page and len(page) < 3000
+
+
+@pytest.mark.parametrize("value", ["0.3", True, [0.3], {}])
+def test_results_of_lm_eval_that_are_no_numbers(tmp_path: Path, value: object) -> None:
+    lines = ["model,run,n,d"]
+    for i, model in enumerate("abcd"):
+        (tmp_path / model).mkdir()
+        results = {"arc_easy": {"acc,none": 0.3 + i / 20 if model != "b" else value, "acc_stderr,none": "N/A"}}
+        content = {"results": results, "config": {"model_args": f"pretrained={model}"}}
+        (tmp_path / model / "results_1.json").write_text(json.dumps(content))
+        lines.append(f"{model},{model},{2**i}e8,{2**i}e10")
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"b/results_1\.json: arc_easy acc,none = .* is not a number"):
+        read_measurements(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 300, "a\nb", "\x1b[31m"])
+def test_what_is_no_name(ladder: Path, tmp_path: Path, name: str) -> None:
+    words = ["register", "--ladder", str(ladder), *TARGET, "--output", str(tmp_path / "f.json"), "--name", name]
+    with pytest.raises(UserError, match="argument --name: ") as raised:
+        main(words)
+    assert str(raised.value).isprintable()
+
+
+def test_a_table_of_several_ladders_takes_no_configuration(tmp_path: Path) -> None:
+    frame = small()
+    both = pd.concat([frame.assign(ladder="a"), frame.assign(ladder="b")])
+    path = write(tmp_path / "two.csv", both)
+    with pytest.raises(UserError, match=r"ladder\.fit\.window=3 is for two ladders"):
+        main(["compare", str(path), "ladder.fit.window=3", *TARGET])

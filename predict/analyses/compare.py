@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Target
 from predict.analyses.compare_all import all_pairs_plot, all_pairs_tables
 from predict.analyses.recipes import Pair, Recipes, recipes
@@ -191,6 +191,8 @@ def main(argv: list[str]) -> None:
     overrides = command_line.overrides_of([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
     paths = [path for path in known.ladders if "=" not in str(path)]
     if len(paths) == 1 and len(known.corpora) != 2:
+        if overrides:
+            raise UserError(f"{shortened(overrides[0])} is for two ladders (compare A B), not for a table of several")
         _all_pairs(paths[0], known)
         return
     sides = pairs(paths, known.corpora)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from ladder.errors import UserError
 from ladder.forecast import FORECAST_SCHEMA
 from ladder.provenance import git_revision
 from ladder.rung import Target
@@ -99,14 +97,13 @@ def main(argv: list[str]) -> None:
     options = command_line.parser("register", __doc__ or "")
     command_line.add_ladder(options)
     command_line.add_target(options)
-    options.add_argument("--name", help="what to call a target that is given by --n and --d")
+    options.add_argument("--name", type=command_line.name, help="what to call a target that is given by --n and --d")
     options.add_argument("--method", default=DEFAULT, help="default, paper, or a variant of it")
-    options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .json file to write")
+    output = command_line.file_named(".json")
+    options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .json file to write")
     options.add_argument("--inputs-sha256", default="", help="of what python -m ladder made it from, kept in the file")
     known, overrides = command_line.parse(options, argv)
     method_named(known.method)
-    if known.output.suffix != ".json":
-        raise UserError(f"--output {known.output}: the name must end in .json")
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     if known.name:

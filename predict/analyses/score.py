@@ -164,11 +164,17 @@ def _calibration_row(name: str, predictions: Sequence[Prediction]) -> Row:
 
 def main(argv: list[str]) -> None:
     options = command_line.parser("score", __doc__ or "")
-    options.add_argument("forecasts", type=Path, nargs="+", metavar="FORECAST", help="files of `predict register`")
     options.add_argument(
-        "--measured", type=Path, required=True, metavar="PATH", help="runs or measurements that hold the targets"
+        "forecasts", type=command_line.place, nargs="+", metavar="FORECAST", help="files of predict register"
     )
-    options.add_argument("--mapping", type=Path, metavar="FILE", help="YAML that explains the columns of --measured")
+    options.add_argument(
+        "--measured",
+        type=command_line.place,
+        required=True,
+        metavar="PATH",
+        help="runs or measurements that hold the targets",
+    )
+    command_line.add_mapping(options)
     command_line.add_format(options)
     known = options.parse_args(argv)
     found = [scored(path, known.measured, known.mapping) for path in dict.fromkeys(known.forecasts)]

@@ -101,6 +101,7 @@ def read_lm_eval(directory: Path, mapping: mappings.Mapping) -> Reading:
         facts = _Facts(content=content, folder=path.parent, fallback=line.get("chance"), counted=chances)
         here = subjects.setdefault(json.dumps(own, sort_keys=True), Subjects(own=own))
         for name, result in content.results.items():
+            _check_numbers(name, result, path)
             measured = list(_rows(name, result, facts))
             if here.took(name, measured):
                 continue
@@ -248,6 +249,15 @@ def _choices(path: Path) -> Iterator[int]:
             sample = bind(_Sample, parse_json(line, f"{path}, line {number}"), f"{path}, line {number}")
             if len(sample.arguments) > 1:
                 yield len(sample.arguments)
+
+
+def _check_numbers(name: str, result: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError where something that is read is neither a number nor left out."""
+    for key, value in result.items():
+        read_here = key.partition(",")[0] in ("acc_norm", *METRICS, *GENERATED)
+        absent = value in (None, "", "N/A") or (isinstance(value, int | float) and not isinstance(value, bool))
+        if read_here and not absent:
+            raise UserError(f"{path}: {shortened(name)} {shortened(key)} = {shortened(repr(value))} is not a number")
 
 
 def _rows(name: str, result: Mapping[str, Any], facts: _Facts) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from predict.show.terminal import as_text
 if TYPE_CHECKING:
     from predict.measured.ladder import Measured
 
+LONGEST_NAME = 200
 LARGEST = 1e30  # parameters, tokens, FLOPs: more is a slip
 
 
@@ -100,13 +101,17 @@ def _writable(check: Callable[[Path], Path], path: Path) -> Path:
 
 def place(text: str) -> Path:
     """The type of an option that names what is to be read. Raises ArgumentTypeError where it is empty."""
-    return Path(name(text))
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a path")
+    return Path(text)
 
 
 def name(text: str) -> str:
     """The type of an option that names one thing. Raises ArgumentTypeError where it is empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; give a name")
+    if len(text) > LONGEST_NAME or not text.isprintable():
+        raise argparse.ArgumentTypeError(f'"{shortened(text)}" is no name of 1 to {LONGEST_NAME} characters')
     return text
 
 
