@@ -89,13 +89,13 @@ def test_lm_evals_samples_groups_and_runs_csv_give_the_chance(tmp_path: Path) ->
         "group_subtasks": {"both": ["three", "piqa"], "three": [], "piqa": []},
         "n-samples": {"three": {"original": 90, "effective": 30}, "piqa": {"original": 10, "effective": 10}},
     }
-    folder = results(tmp_path, scores | {"gsm8k": {"exact_match,strict-match": 0.1}, "mmlu_anatomy": {"acc": 0}}, more)
+    folder = results(tmp_path, scores | {"truthfulqa_gen": {"bleu_max,none": 0.1}, "mmlu_anatomy": {"acc": 0}}, more)
     lines = [{"doc_id": i, "arguments": {f"gen_args_{k}": {} for k in range(3)}} for i in range(4)]
     (folder / "samples_three_2026-01-01.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "samples_three_b_2026-01-01.jsonl").write_text("not for three")
     reading = read_measurements(tmp_path)
     assert [(note.code, note.values["tasks"]) for note in reading.about.notes] == [
-        ("tasks-unread", ["gsm8k"]),
+        ("tasks-unread", ["truthfulqa_gen"]),
         ("subjects-unread", ["mmlu_anatomy"]),
     ]
     assert chance_of(tmp_path, "piqa") == 0.5 and chance_of(tmp_path, "three") == pytest.approx(1 / 3)

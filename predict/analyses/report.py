@@ -51,7 +51,7 @@ def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
     target, method = answer.target, answer.method
     shown = Shown(target=target, predictions=answer.predictions)
     curves = curves_of(fits.fitted(method), fits.measured)
-    noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks))
+    noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks)).without_empty_columns()
     return {
         "target": target,
         "headline": f"{target.name}, predicted from {len(fits.below.rungs)} smaller models",

@@ -110,7 +110,7 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
             f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
             f"SNR: spread of the rungs' final values over the larger of the two{whole if 1 < measured <= LAST else ''}",
         ),
-    ).without_empty_columns()
+    )
 
 
 def _columns(what: str) -> tuple[Column, ...]:
@@ -162,7 +162,8 @@ def main(argv: list[str]) -> None:
     data = command_line.data_of(known, overrides)
     tasks = data.tasks(known.tasks) if known.tasks else all_tasks(data)
     noises = ladder_noise(data, tasks)
-    command_line.show(known.form, variance_table(data, noises))
+    table = variance_table(data, noises)
+    command_line.show(known.form, table.without_empty_columns() if known.form == "text" else table)
     if known.plot:
         title = f"Checkpoints of {largest(data.rungs).name}"
         variance_plot(data, [noise.task for noise in noises], title).save(known.plot)
