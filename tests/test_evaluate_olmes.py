@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluate_models import one_by_one, tiny_model, tiny_tokenizer
 
 from evaluate import olmes
 from evaluate.listing import listing
 from evaluate.manifest import RankedEntry, entries_of, manifest, names
 from evaluate.olmes import OlmesSource
 from evaluate.plan import make_plan
+from evaluate.scorer import Scorer
 from evaluate.suite import make_suite
 from evaluate.tasks import Document, GoldDocument, RankedTask
 from evaluate.tokenizer import Encoder, dolma2_file
@@ -165,6 +167,25 @@ def test_gold_answers_are_verbatim(word: str) -> None:
     assert len(made) == entry.documents == entry.requests == documents
     assert made[0].answer.startswith(beginning)
     assert sum(len(document.answer.encode()) for document in made) == entry.bytes
+
+
+KINDS = (
+    *("codex_humaneval", "codex_humaneval:0shot", "mt_mbpp_go", "naturalqs_open"),
+    *("basic_skills_pattern", "lab_bench_protocolqa", "copycolors", "winogrande:0shot"),
+)
+
+
+@pytest.mark.parametrize("word", KINDS)
+def test_every_kind_of_task_is_scored_as_by_one_forward_per_request(word: str) -> None:
+    """Most prompts are longer than the context and cut from the left; those of 0 examples are not."""
+    model, encoder, context = tiny_model(context=1024, num_hidden_layers=1), Encoder(tiny_tokenizer()), 1024
+    for task in olmes.tasks("t", word):
+        made = task.documents()[:2]
+        plan = make_plan(made, encoder, context, tries=True)
+        if "0shot" in word:
+            assert not plan.truncated[0]
+        ours = Scorer(model).loglikelihoods(plan)
+        assert np.abs(ours - one_by_one(model, encoder, made, context)).max() < 1e-3
 
 
 def test_an_answer_of_spaces_is_scored() -> None:
