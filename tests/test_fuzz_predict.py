@@ -288,3 +288,25 @@ def test_laws(count: int, tmp_path: Path) -> None:
     def check(content: bytes) -> None:
         path.write_bytes(content)
         assert_sound(answer_of(main, ["--laws", str(path), "--n", "1e9", "--d", "2e10", "--json"]), "laws.json")
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_forecasts(count: int, tmp_path: Path) -> None:
+    ladder, path = tmp_path / "rows.csv", tmp_path / "forecast.json"
+    run = rows_of("30M-2xC", "30M", 3e7, 1.2e9, checkpoints=2)
+    ladder.write_bytes(as_csv(as_rows([*long_rows(), *run])))
+    assert main(["register", "--ladder", str(ladder), "--n", "3e7", "--d", "1.2e9", "--output", str(path)]) == 0
+    right = json.loads(path.read_text())
+    del right["laws"]["tasks"]  # plain values, of which nothing is read
+
+    @fuzz(share(count), st.one_of(values(right).map(as_json), contents(as_json(right))))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        for words in (
+            ["score", str(path), "--measured", str(ladder)],
+            ["track", "--ladder", str(ladder), "--run", "30M-2xC", "--forecast", str(path)],
+        ):
+            answer = answer_of(main, [*words, "--json"])
+            assert_sound(answer, "forecast.json", "rows.csv", "30M-2xC")
+            if not answer.refused:
+                json.loads(answer.out, parse_constant=pytest.fail)

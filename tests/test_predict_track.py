@@ -25,6 +25,7 @@ from predict.measured.rungs import measured_ladder
 from predict.measured.table import check, table_of
 from predict.methods.companion import schedule_knee
 from predict.methods.course import FIRST
+from predict.methods.fits import Fits
 from predict.methods.slack import Slack, Weighing, estimate, fit_slack, sd_of
 
 TARGET = Target(name="7B-20xC", n=7e9, d=2.8e12)
@@ -170,7 +171,7 @@ def test_evidence_moves_a_forecast_that_was_wrong() -> None:
     rows += rows_of("7B-20xC", "7B", 7e9, 2.8e12, noise=0.002, shift=0.04)
     data = ladder_of(table_of(rows, "simulated"))
     run = next(run for run in data.runs if run.name == "7B-20xC")
-    followed = follow(data, run, TARGET, [])
+    followed = follow(Fits(data, TARGET), run)
     prior = followed.predictions["quiz"].accuracy
     truth = float(ACCURACY(LOSS(7e9, 2.8e12))) + 0.04
     found = [followed.companion.updated("quiz", prior, share) for share in (0.05, FIRST, 0.25, 0.5, 0.9)]
@@ -220,6 +221,15 @@ def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path = write(tmp_path / "ladder.csv", simulated(noise=0.002))
     tracked(capsys, path, "--plot", str(tmp_path / "track.png"))
     assert (tmp_path / "track.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_report_shows_the_run_so_far(tmp_path: Path) -> None:
+    frame = simulated(noise=0.002)
+    words = ["--n", "7e9", "--d", "2.8e12", "--output", str(tmp_path / "report")]
+    ladder = write(tmp_path / "ladder.csv", frame[(frame.run != "7B-20xC") | (frame.step <= 10)])
+    main(["report", "--ladder", str(ladder), *words])
+    assert "The run beside its forecast" in (tmp_path / "report" / "report.html").read_text()
+    assert (tmp_path / "report" / "track.png").exists()
 
 
 def test_on_the_published_runs_checkpoints_halve_the_error(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,14 +39,13 @@ def add_run(options: argparse.ArgumentParser, required: bool) -> None:
     options.add_argument("--measured", type=Path, metavar="PATH", help="where the run was measured, if not in --ladder")
 
 
-def follow(measured: Measured, run: Run, target: Target, tasks: Sequence[str], record: Path | None = None) -> Followed:
-    """The run beside what the ladder predicts of `target`, or what the forecast at `record` says.
+def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
+    """The run beside what the ladder predicts of the target, or what the forecast at `record` says.
 
     Raises:
-        UserError: as `Fits`; a forecast without intervals, or of another target.
+        UserError: a run without any task that is predicted; a forecast without intervals.
     """
-    fits = Fits(measured, target, tasks)
-    fitted = fits.fitted(DEFAULT)
+    fitted, target = fits.fitted(DEFAULT), fits.target
     if not isinstance(fitted, FittedEnsemble):
         raise TypeError(f"method {DEFAULT} is no ensemble")
     companion = Companion(fits.below, fitted, target, run)

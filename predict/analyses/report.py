@@ -12,8 +12,13 @@ from ladder.provenance import git_revision, versions
 from ladder.rung import Target
 from ladder.writing import files_into, write_json, write_text
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
+from predict.analyses.following import follow
+from predict.analyses.quantities import quantities
+from predict.analyses.track import track_tables
+from predict.analyses.track_plot import track_plot
 from predict.analyses.variance import ladder_noise, variance_table
 from predict.measured.ladder import Measured
+from predict.measured.same import same_point
 from predict.methods import DEFAULT
 from predict.methods.base import mean_error
 from predict.methods.ensemble import FittedEnsemble
@@ -62,6 +67,7 @@ def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
         "notes": [note.text for note in answer.notes if note.severity is Severity.NOTE],
         "sections": [
             *_accuracy(fits, shown, curves, folder),
+            *_run_so_far(fits, method, folder),
             *_backtests(fits, folder),
             *_all_steps(fits, shown, method, curves, folder),
             Section(title="Formulas", text=FORMULAS, tables=(formulas(fits.fitted(method)),)),
@@ -76,6 +82,10 @@ ACCURACY = (
     "The curves are the method's: one per size, or one through rungs that were trained once each; dashed it goes on to "
     "the target. The cross is the prediction, with its 80% and 95% intervals where it has them; fit is the mean "
     "relative error of the curves at the rungs."
+)
+RUN = (
+    "Each checkpoint of the target inside the band that the ladder gives for that moment of the run (python -m predict "
+    "track), and what the checkpoints make of the forecast."
 )
 STEP1 = "The loss of each run's last checkpoints, and the power law that is fitted to it."
 STEP2 = "Every checkpoint of every run, and the curve that is fitted to them."
@@ -131,6 +141,21 @@ def _steps(
     return [
         section(f"Step 1 of {heading}", STEP1, step1, directory / f"step1{suffix}.png"),
         section(f"Step 2 of {heading}", STEP2 + more, step2, directory / f"step2{suffix}.png"),
+    ]
+
+
+def _run_so_far(fits: Fits, method: str, folder: Path) -> list[Section]:
+    """The target's own checkpoints beside the forecast, where there are some."""
+    target = (fits.target.n, fits.target.d)
+    runs = [run for run in fits.measured.runs if same_point((run.n, run.d), target) and not run.tag]
+    tasks = fits.fitted(DEFAULT).tasks
+    if method != DEFAULT or not runs or not any(runs[0].has(task, "rc_acc") for task in tasks):
+        return []
+    followed = follow(fits, runs[0])
+    found = quantities(followed)
+    plot = track_plot(f"{runs[0].name} beside its forecast", found, fits.target.d)
+    return [
+        section("The run beside its forecast", RUN, plot, folder / "track.png", tuple(track_tables(followed, found)))
     ]
 
 

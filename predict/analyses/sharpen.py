@@ -12,6 +12,7 @@ from ladder.rung import Target
 from predict.analyses.following import Followed, add_run, follow, run_named, target_of
 from predict.measured.ladder import Measured
 from predict.methods.base import Estimate
+from predict.methods.fits import Fits
 from predict.methods.splits import splits
 from predict.show import command_line
 from predict.show.tables import Row, Table, fixed, share, whole
@@ -67,7 +68,7 @@ def in_back_tests(measured: Measured, tasks: Sequence[str]) -> tuple[list[Moment
     for split in splits(measured.rungs):
         smaller = replace(measured, rungs=tuple(measured.rungs[i] for i in split.train))
         run = max((measured.rungs[i] for i in split.test), key=lambda run: run.compute)
-        followed = follow(smaller, run, Target(name=run.name, n=run.n, d=run.d), tasks)
+        followed = follow(Fits(smaller, Target(name=run.name, n=run.n, d=run.d), tasks), run)
         count = measured.smoothing.final_checkpoints
         truths = {name: float(way.own.accuracy.values[-count:].mean()) for name, way in followed.companion.ways.items()}
         found += moments(followed, truths)
@@ -134,7 +135,7 @@ def main(argv: list[str]) -> None:
         run = run or data.at(target)
         if run is None:
             raise UserError(f"{data.source} holds no finished run of {target.name}; name the run with --run NAME")
-        followed = follow(data, run, target, known.tasks)
+        followed = follow(Fits(data, target, known.tasks), run)
         found = on_finished_run(data, followed)
         title = f"How the forecast of {target.name} sharpens with the checkpoints of {run.name}"
         notes = [f"forecast from {followed.source}; every choice of the method was made by back-tests inside ladders"]

@@ -15,6 +15,7 @@ from predict.analyses.following import Followed, add_run, follow, run_named, tar
 from predict.analyses.quantities import Excursion, Quantity, quantities
 from predict.analyses.track_plot import track_plot
 from predict.methods.base import Estimate, Interval
+from predict.methods.fits import Fits
 from predict.show import command_line
 from predict.show.numbers import short_number
 from predict.show.predictions import percent, percent_range
@@ -22,6 +23,14 @@ from predict.show.tables import Range, Row, Table, fixed, flags, share, signific
 
 EXIT_OUTSIDE = 3
 MOST_LISTED = 12  # checkpoints off course
+
+
+def track_tables(followed: Followed, found: Sequence[Quantity], since: float = 0.0) -> list[Table]:
+    """Where the run stands, what its forecast has become, and where it was off its course, if anywhere."""
+    come = max(float(one.own.shares[-1]) for one in found if len(one.own.shares))
+    cells = excursions(found, since)
+    off = [outside_table(cells)] if cells else []
+    return [now_table(followed, found, since), forecast_table(followed, come), *off]
 
 
 def now_table(followed: Followed, found: Sequence[Quantity], since: float) -> Table:
@@ -144,13 +153,10 @@ def main(argv: list[str]) -> int:
     data = command_line.data_of(known, overrides)
     run = run_named(known.run, data, known.measured)
     target = target_of(known, data, run, known.forecast)
-    followed = follow(data, run, target, known.tasks, known.forecast)
+    followed = follow(Fits(data, target, known.tasks), run, known.forecast)
     found = quantities(followed)
-    come = max(float(one.own.shares[-1]) for one in found if len(one.own.shares))
-    tables = [now_table(followed, found, known.since), forecast_table(followed, come)]
-    if cells := excursions(found, known.since):
-        tables.append(outside_table(cells))
-    command_line.show(known.form, *tables)
+    cells = excursions(found, known.since)
+    command_line.show(known.form, *track_tables(followed, found, known.since))
     if known.plot:
         track_plot(followed.run.name, found, followed.target.d).save(known.plot)
     return EXIT_OUTSIDE if any(each.quantity.counts for each in cells) else 0

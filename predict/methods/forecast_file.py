@@ -27,6 +27,7 @@ from ladder.rung import Target
 from ladder.settings import Smoothing
 from ladder.writing import atomic_file
 from predict.measured.runs import Run
+from predict.measured.table import LARGEST_LOSS, SMALLEST_LOSS
 from predict.methods.base import Estimate, Interval, Prediction, Verdict
 from predict.notes import Note
 
@@ -63,6 +64,18 @@ class Stored:
     @property
     def estimate(self) -> Estimate:
         return Estimate(value=self.value, interval80=self.interval80, interval95=self.interval95)
+
+
+def _an_accuracy(stored: Stored) -> Stored:
+    if not 0 <= stored.value <= 1:
+        raise ValueError("must have a value in [0, 1]")
+    return stored
+
+
+def _a_loss(stored: Stored) -> Stored:
+    if not SMALLEST_LOSS <= stored.value <= LARGEST_LOSS:
+        raise ValueError(f"must have a value from {SMALLEST_LOSS:g} to {LARGEST_LOSS:g}")
+    return stored
 
 
 LossMetric = Literal["rc_bpb", "rc_task_ce", "lm_loss"]
@@ -105,8 +118,8 @@ class ForecastTask:
     """Accuracy in [0, 1]; `loss` is the method's feature, null where that is none."""
 
     title: Text
-    accuracy: Stored
-    loss: StoredLoss | None
+    accuracy: Annotated[Stored, AfterValidator(_an_accuracy)]
+    loss: Annotated[StoredLoss, AfterValidator(_a_loss)] | None
     verdict: Verdict
     notes: tuple[Note, ...]
 
@@ -116,7 +129,7 @@ class LmForecast:
     """The mean of the language-modelling losses on `texts`, nats per token."""
 
     texts: Annotated[tuple[Text, ...], Field(min_length=1)]
-    loss: Stored
+    loss: Annotated[Stored, AfterValidator(_a_loss)]
 
 
 @dataclass(frozen=True, kw_only=True)
