@@ -14,7 +14,7 @@ from simulated_ladder import SIZES, rows_of, write
 from ladder.errors import UserError
 from predict.__main__ import main
 from predict.measured.flat_files import read_frame
-from predict.measured.load import load_ladder, read_measurements
+from predict.measured.load import load_frame, load_ladder, read_measurements
 from predict.measured.table import table_of
 from predict.methods.law_file import SHIPPED
 
@@ -217,3 +217,23 @@ def test_a_table_of_several_ladders_takes_no_configuration(tmp_path: Path) -> No
     path = write(tmp_path / "two.csv", both)
     with pytest.raises(UserError, match=r"ladder\.fit\.window=3 is for two ladders"):
         main(["compare", str(path), "ladder.fit.window=3", *TARGET])
+
+
+def test_an_index_of_a_data_frame_may_hold_columns() -> None:
+    frame = small()
+    right = load_frame(frame)
+    for index in (["run", "task"], "run"):
+        assert load_frame(frame.set_index(index)).rungs[0].curves.keys() == right.rungs[0].curves.keys()
+
+
+def test_lists_are_no_names() -> None:
+    frame = small()
+    with pytest.raises(UserError, match=r"the DataFrame: row 0, run = \[1\] is not a name"):
+        load_frame(frame.assign(run=[[1]] * len(frame)))
+
+
+def test_a_folder_of_tables_and_a_name_too_long_are_said_to_be_so(ladder: Path) -> None:
+    with pytest.raises(UserError, match=r"name one of its files, such as .*mine\.csv"):
+        read_measurements(ladder.parent)
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        read_measurements(Path("x" * 5000))

@@ -38,10 +38,15 @@ def read_measurements(path: Path, mapping: Path | None = None) -> Reading:
         UserError: nothing is there, nothing that is known, or something that is damaged.
     """
     explained = read_mapping(mapping)
-    reader = next((reader for reader in READERS if reader.matches(path)), None)
+    try:
+        reader = next((reader for reader in READERS if reader.matches(path)), None)
+    except OSError as error:  # a name that is too long, or what is below it vanished or may not be looked into
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if reader is not wandb_runs.PROJECT and not path.exists():
         raise UserError(f"{path} does not exist")
     if reader is None:
+        if path.is_dir() and (files := sorted([*path.glob("*.csv"), *path.glob("*.parquet")])):
+            raise UserError(f"{path} is no folder of runs or of AI2's files; name one of its files, such as {files[0]}")
         if path.is_dir():
             raise UserError(f"no measurements in {path}; run: python -m evaluate {path}")
         raise UserError(f"{path} is neither a directory, a .parquet nor a .csv file")
@@ -127,7 +132,9 @@ def load_frame(
 ) -> Measured:
     """As `load_ladder`, of rows that are in memory already; errors quote their index."""
     source = Path("the DataFrame")
-    rows = frame.rename_axis(index="row")
+    named = [name for name in frame.index.names if name is not None]
+    rows = frame.reset_index() if named or frame.index.nlevels > 1 else frame  # what is an index may be a column
+    rows = rows.rename_axis(index="row")
     read = tidy(rows, read_mapping(mapping), str(source))
     table = _one_corpus(read.table, corpus, source)
     settings = bind(LadderSettings, ladder_node(None, ()), "ladder")

@@ -41,7 +41,7 @@ from ladder.bind import Positive, Share, Text, Whole, bind
 from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.reading import read_yaml
 from predict.measured.reader import About, Reading
-from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NUMBERS, Metric, check, numbers
+from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning
 
@@ -128,6 +128,8 @@ def tidy(frame: pd.DataFrame, mapping: Mapping, source: str) -> Reading:
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     mapping, notes = _present(frame.columns, mapping, source)
     frame = _renamed(frame, mapping, source)
+    for name in (name for name in NAMES if name in frame.columns):
+        check_scalars(frame[name], source)
     runs = frame["run"] if "run" in frame.columns else None
     if mapping.measurements:
         frame = _long(frame, mapping, source)

@@ -125,12 +125,19 @@ def _empty(value: Any) -> bool:
 def _names(column: pd.Series, name: str, source: str) -> pd.Series:
     """As categories. Raises UserError where a name is empty (a ladder may be) or absurdly long."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        scalar = column.map(lambda value: isinstance(value, str | int | float | np.number) or value is None)
-        _reject_column(column, ~scalar, source, "a name")
+        check_scalars(column, source)
         column = column.astype(object).where(column.notna(), "").map(str).astype("category")
     bad = [value for value in column.cat.categories if not _is_name(str(value), name)]
     _reject_column(column, column.isin(bad) | column.isna(), source, f"a name of 1 to {LONGEST_NAME} characters")
     return column
+
+
+def check_scalars(column: pd.Series, source: str) -> None:
+    """Raises UserError where a value is a list, a mapping or another thing that cannot be a name."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return
+    scalar = [isinstance(value, str | int | float | np.number) or value is None or value is pd.NA for value in column]
+    _reject_column(column, ~np.array(scalar, dtype=bool), source, "a name")
 
 
 def _is_name(value: str, column: str) -> bool:
