@@ -25,6 +25,31 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="python -m evaluate", description=__doc__, epilog="Any configuration value can be given as key=value."
     )
+    _add_what(parser)
+    _add_how(parser)
+    options, words = parser.parse_known_args(list(argv))
+    overrides = split_overrides(words)
+    if options.list_tasks:
+        print(listing())
+        return 0
+    if options.path is None:
+        raise UserError("name a checkpoint, a run or a ladder; see python -m evaluate --help")
+    suite = AskedSuite(words=overrides)
+    config = load_config(suite.others)
+    paths = _places(options)
+    for path in paths:
+        find_checkpoints(path, options.runs, waiting=options.watch)
+    if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
+        raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
+    with importing():  # torch among others, so only now that the command line is known to be right
+        from evaluate.session import Session
+
+    Session(options=options, paths=paths, config=config, suite=suite).run()
+    return 0
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """Options that say which models are measured, and on what."""
     parser.add_argument(
         "path",
         type=Path,
@@ -32,6 +57,9 @@ def main(argv: Sequence[str]) -> int:
         help="a checkpoint, a run, a ladder, a directory of checkpoints, or a name on the Hugging Face hub such as "
         "owner/name@revision",
     )
+    parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
+    revisions = "of a name on the hub these, such as step1000,step2000"
+    parser.add_argument("--revisions", type=_words, default=[], help=revisions)
     parser.add_argument("--list-tasks", action="store_true", help="what there is beside your own tasks, and end")
     parser.add_argument(
         "--tasks",
@@ -42,6 +70,10 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--formats", type=_words, default=[], help="only rc, mc or gold")
     parser.add_argument("--limit", type=_count, help="the first K documents of each task, and of each subject of MMLU")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    """Options that say how, and what is written."""
     parser.add_argument(
         "--output", type=Path, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
     )
@@ -50,31 +82,27 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--changed", action="store_true", help="also measure anew what the suite now says otherwise")
     parser.add_argument("--json", action="store_true", help="print a JSON object per checkpoint instead of a table")
     parser.add_argument("--watch", action="store_true", help="go on until every run's last checkpoint is measured")
-    parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
     parser.add_argument("--patience", type=_hours, metavar="HOURS", help="end --watch when so long nothing was new")
     parser.add_argument("--log-samples", action="store_true", help="also write every document with its likelihoods")
     parser.add_argument("--results-json", action="store_true", help="also write results.json as lm-eval does")
     parser.add_argument("--allow-pickle", action="store_true", help="read weights that are not safetensors")
     parser.add_argument("--trust-remote-code", action="store_true", help="run model code that the checkpoint brings")
-    options, words = parser.parse_known_args(list(argv))
-    overrides = split_overrides(words)
-    if options.list_tasks:
-        print(listing())
-        return 0
-    if options.path is None:
-        raise UserError("name a checkpoint, a run or a ladder; see python -m evaluate --help")
-    suite = AskedSuite(words=overrides)
-    config = load_config(suite.others)
-    if is_hub_name(str(options.path)) and not options.watch:
-        options.path = fetch_model(str(options.path), options.allow_pickle, options.trust_remote_code)
-    find_checkpoints(options.path, options.runs, waiting=options.watch)
-    if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
-        raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
-    with importing():  # torch among others, so only now that the command line is known to be right
-        from evaluate.session import Session
 
-    Session(options=options, config=config, suite=suite).run()
-    return 0
+
+def _places(options: argparse.Namespace) -> list[Path]:
+    """Where the models are that are asked for, those of the hub once they are fetched.
+
+    Raises:
+        UserError: revisions of what is no name on the hub, or a model that it does not have.
+    """
+    name, trusted = str(options.path), (options.allow_pickle, options.trust_remote_code)
+    if options.revisions and (not is_hub_name(name) or "@" in name or options.watch):
+        raise UserError(f"{name}: --revisions is for a name on the Hugging Face hub such as owner/name")
+    if options.revisions:
+        return [fetch_model(f"{name}@{revision}", *trusted) for revision in options.revisions]
+    if is_hub_name(name) and not options.watch:
+        return [fetch_model(name, *trusted)]
+    return [options.path]
 
 
 def _words(text: str) -> list[str]:

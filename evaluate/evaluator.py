@@ -147,8 +147,10 @@ class Evaluator:
         Raises:
             UserError: a document that cannot be read or scored.
         """
-        for task in job.suite.tasks:
-            self.plan(task, job, tries=True)
+        plans = {task.key: self.plan(task, job, tries=True) for task in job.suite.tasks}
+        if others := [f"{key} ({plan.otherwise[0]:,})" for key, plan in plans.items() if plan.otherwise[0]]:
+            why = "a context ends in a space, or a token spans context and choice"
+            self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
 
     def _try(self, scorer: Scorer, job: Job) -> None:
         """Finds out how the model takes rows as long and as wide as the suite's."""
@@ -173,9 +175,6 @@ class Evaluator:
             self._plans[key] = self.processes.main_first(
                 lambda: cached_plan(task, job.encoder, job.plans[task.key], job.max_length, tries)
             )
-            if others := int(self._plans[key].otherwise[0]):
-                where = "a context ends in a space, or a token spans context and choice"
-                self.warn(f"  {task.key}: lm-evaluation-harness takes other tokens for {others:,} choices ({where})")
         return self._plans[key]
 
     def _score(self, scorer: Scorer, task: Task, plan: Plan) -> np.ndarray:

@@ -43,6 +43,22 @@ def fetch_model(name: str, allow_pickle: bool = False, trust_remote_code: bool =
         ) from None
 
 
+def hub_revision(snapshot: Path) -> str:
+    """`owner/name@revision` of a directory of the hub's cache (models--owner--name/snapshots/COMMIT); "" of others.
+
+    A commit that no revision but main is known by is `owner/name`.
+    """
+    if snapshot.parent.name != "snapshots":
+        return ""
+    name = snapshot.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+    refs = snapshot.parent.parent / "refs"
+    for ref in sorted(path for path in refs.rglob("*") if path.is_file()):
+        revision = str(ref.relative_to(refs))
+        if revision != "main" and ref.read_text().strip() == snapshot.name:
+            return f"{name}@{revision}"
+    return name
+
+
 def _reason(error: Exception) -> str:
     from huggingface_hub import errors
 

@@ -6,6 +6,7 @@ Both say by content what they were measured on. Whatever matches is never measur
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,12 +24,14 @@ from ladder.writing import atomic_file
 
 WeightFiles = dict[str, tuple[int, int]]  # name -> size and change time in nanoseconds
 _META = "provenance"
+_STEP = re.compile(r"@.*\bstep[-_]?(\d{1,15})")
 
 
 def foreign_origin(name: str, model: Any) -> Origin:
-    """For a model that `train` did not make: its name and size; tokens and budget are not known."""
+    """For a model that `train` did not make: its name and size, and the step where a revision's name says it."""
+    step = _STEP.search(name)
     n = sum(value.numel() for value in model.parameters()) - model.get_input_embeddings().weight.numel()
-    return Origin(run=name, size=name, n=n, d=None, step=0, tokens=None)
+    return Origin(run=name, size=name, n=n, d=None, step=int(step[1]) if step else 0, tokens=None)
 
 
 @dataclass(frozen=True)

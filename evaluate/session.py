@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from evaluate.claims import claim
 from evaluate.definitions import check_kept, check_own_suite
 from evaluate.evaluator import Evaluator, Job, make_job
 from evaluate.foreign import notes_on
+from evaluate.hub import hub_revision
 from evaluate.loading import load_config, resolve_dtype
 from evaluate.names import HARNESS
 from evaluate.processes import Processes
@@ -50,16 +52,20 @@ class Order:
 
 
 class Session:
-    def __init__(self, options: argparse.Namespace, config: Config, suite: AskedSuite) -> None:
+    def __init__(self, options: argparse.Namespace, paths: Sequence[Path], config: Config, suite: AskedSuite) -> None:
         if config.wandb not in WANDB_MODES:
             raise unknown("wandb", str(config.wandb), WANDB_MODES)
         self.options = options
+        self.paths = paths
         self.config = config
         self.processes = Processes.launched()
         self.dtype = resolve_dtype(options.dtype, self.processes.device.type)
         self.progress = Progressing(quiet=not self.processes.main)
         self.evaluator = Evaluator(
-            processes=self.processes, report=self.progress.advance, tried=self.progress.tried, warn=self.progress.say
+            processes=self.processes,
+            report=self.progress.advance,
+            tried=self.progress.tried,
+            warn=self.progress.say_once,
         )
         self.resident = ResidentModel(
             self.dtype, self.processes.device, options.allow_pickle, options.trust_remote_code
@@ -94,7 +100,8 @@ class Session:
             log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
 
     def _pending(self) -> list[Checkpoint]:
-        checkpoints = find_checkpoints(self.options.path, self.options.runs, waiting=self.options.watch)
+        found = (find_checkpoints(path, self.options.runs, waiting=self.options.watch) for path in self.paths)
+        checkpoints = list(dict.fromkeys(itertools.chain.from_iterable(found)))
         if not checkpoints and not self.options.watch:
             raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
         return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
@@ -184,11 +191,12 @@ class Session:
         checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
         for note in notes_on(checkpoint.path):
-            self.progress.say(f"  {note}")
+            self.progress.say_once(f"  {note}")
         scorer = self.resident.scorer(checkpoint)
         for coming in following:
             self.resident.prefetch(coming)
-        origin = checkpoint.origin() or foreign_origin(checkpoint.names[0], scorer.model)
+        hub = hub_revision(checkpoint.absolute)
+        origin = checkpoint.origin() or foreign_origin(hub or checkpoint.names[0], scorer.model)
         if files and self.options.force and self.processes.main:
             files.remove_damaged()
         try:

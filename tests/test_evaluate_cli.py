@@ -439,7 +439,7 @@ def test_other_tokens_than_the_harness_takes_are_warned_of(
     (tmp_path / "data" / "names.jsonl").write_text('{"context": "Q: ", "choices": ["a", "b"], "gold": 0}\n')
     main([str(run.checkpoint(10))])
     warnings = [line for line in capsys.readouterr().err.splitlines() if "lm-evaluation-harness" in line]
-    assert len(warnings) == 1 and "names.rc: lm-evaluation-harness takes other tokens for 2 choices" in warnings[0]
+    assert len(warnings) == 1 and "takes other tokens for choices of names.rc (2): a context ends in" in warnings[0]
 
 
 def test_a_long_task_is_heard_of_off_a_terminal(

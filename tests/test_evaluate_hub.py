@@ -92,10 +92,25 @@ def test_a_name_and_its_revision(hub: list[str], tmp_path: Path, capsys: pytest.
     assert measured[0]["results"][0]["bpb"] != measured[1]["results"][0]["bpb"]
     files = sorted(path.stem for path in (tmp_path / "runs" / "evaluated").glob("*.json"))
     assert files == [f"me--tiny_{commit[:12]}" for commit in sorted(REVISIONS.values())]
+    assert [(row["run"], row["step"]) for row in measured] == [("me/tiny", 0), ("me/tiny@step1000", 1000)]
     with pytest.raises(UserError, match=r"me/tiny@step9 does not exist here.*no such revision"):
         main(["me/tiny@step9", *words])
     with pytest.raises(UserError, match=r"me/other does not exist here.*no such model"):
         main(["me/other", *words])
+
+
+def test_several_revisions_in_one_call(hub: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"name": "mine", "tasks": {"pets": {"rc": str(write_jsonl(tmp_path / "p.jsonl", documents("rc")))}}}
+    OmegaConf.save(OmegaConf.create(node), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", f"runs_dir={tmp_path / 'runs'}", "--json"]
+    assert main(["me/tiny", "--revisions", "step1000,main", *words]) == 0
+    measured = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["run"] for row in measured] == ["me/tiny@step1000", "me/tiny"]
+    with pytest.raises(UserError, match=r"me/tiny@step9 does not exist here.*no such revision"):
+        main(["me/tiny", "--revisions", "main,step9", *words])
+    for path in ("me/tiny@main", str(tmp_path)):
+        with pytest.raises(UserError, match="--revisions is for a name on the Hugging Face hub such as owner/name"):
+            main([path, "--revisions", "main", *words])
 
 
 def test_without_the_hub_it_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
