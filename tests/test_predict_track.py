@@ -117,6 +117,17 @@ def test_a_healthy_run_stays_inside(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert row["now 80% low"] < truth < row["now 80% high"]
 
 
+def test_where_no_rung_was_measured_there_is_no_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a WSD ladder, whose rungs have checkpoints of their own in the decay alone."""
+    frame = simulated(noise=0.002)
+    target = frame.run == "7B-20xC"
+    path = write(tmp_path / "decay.csv", frame[(target & (frame.step <= 10)) | (~target & (frame.step > 16))])
+    code, (now, final) = tracked(capsys, path)
+    assert code == 0 and {(row["now"], row["outside 95%"]) for row in now["rows"]} == {("no band yet", "0 of 0")}
+    (row,) = final["rows"]
+    assert row["now"] == row["forecast"]
+
+
 def test_a_spike_sets_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "spike.csv", changed(simulated(noise=0.002), "7B-20xC", 12, 12, 1.05))
     code, (*_, off) = tracked(capsys, path)
@@ -194,7 +205,7 @@ def test_slack_is_found_again() -> None:
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 def test_the_better_of_two_values_weighs_more_and_the_mean_is_no_worse(rho: float) -> None:
     prior = estimate(0.5, 0.04, 1.6)
-    weighing = Weighing(slack=Slack(noise=0.01, misfit=0.5), correlation=rho)
+    weighing = Weighing(slack=Slack(noise=0.01, misfit=0.5), correlation=rho, cells=100)
     near, far = weighing.combined(prior, 0.6, 0.0), weighing.combined(prior, 0.6, 0.2)
     assert abs(near.value - 0.6) < 0.01 and abs(far.value - 0.5) < 0.03
     assert sd_of(near) <= 0.01 + 1e-9 and sd_of(far) <= 0.04 + 1e-9

@@ -138,5 +138,5 @@ def main(argv: list[str]) -> None:
         followed = follow(Fits(data, target, known.tasks), run)
         found = on_finished_run(data, followed)
         title = f"How the forecast of {target.name} sharpens with the checkpoints of {run.name}"
-        notes = [f"forecast from {followed.source}; every choice of the method was made by back-tests inside ladders"]
+        notes = [f"forecast from {followed.source}; the method's choices were made by back-tests inside AI2's ladder"]
     command_line.show(known.form, sharpening_table(found, title, notes))

@@ -16,6 +16,7 @@ from predict.analyses.quantities import Excursion, Quantity, quantities
 from predict.analyses.track_plot import track_plot
 from predict.methods.base import Estimate, Interval
 from predict.methods.fits import Fits
+from predict.methods.slack import Weighing
 from predict.show import command_line
 from predict.show.numbers import short_number
 from predict.show.predictions import percent, percent_range
@@ -101,8 +102,18 @@ def forecast_table(followed: Followed, come: float) -> Table:
             fixed("now 95%", 1, "percent"),
         ),
         rows=tuple(rows),
-        notes=("now: the forecast, weighed against where the run's own checkpoints lead (python -m predict sharpen)",),
+        notes=(
+            "now: the forecast, weighed against where the run's own checkpoints lead (python -m predict sharpen)",
+            _weighing_note(followed.companion.weighing),
+        ),
     )
+
+
+def _weighing_note(weighing: Weighing) -> str:
+    slack = f"{100 * weighing.slack.noise:.1f} points and {weighing.slack.misfit:.0%} of the way"
+    if not weighing.cells:
+        return f"too few back-tests: off by {slack} is borrowed from AI2's ladder"
+    return f"where checkpoints lead was off by {slack} in {weighing.cells} back-test predictions inside the ladder"
 
 
 def excursions(found: Sequence[Quantity], since: float) -> list[Excursion]:

@@ -116,7 +116,14 @@ def fit_drops(
     coefficients = np.zeros((*kept.shape, 3))
     coefficients[kept] = _log_linear(x, np.where(known, drops, 0.0)[kept], known[kept], noise)
     return [
-        DropLaw(shares=shares[row], coefficients=fit[row], n0=n0, d0=d0, knee=knee, floor=float(floor))
+        DropLaw(
+            shares=shares[row],
+            coefficients=fit[row],
+            n0=n0,
+            d0=d0,
+            knee=knee,
+            floor=float(floor),
+        )
         for fit, row, floor in zip(coefficients, kept, floors, strict=True)
     ]
 

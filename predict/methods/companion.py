@@ -8,17 +8,16 @@ or, of accuracies alone, -ln Q. How well each carries on is found out by back-te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict.fitting.chain import Chain
-from predict.fitting.forms import PowerLaw, SingleStep
+from predict.fitting.forms import PowerLaw
 from predict.measured.ladder import Measured
 from predict.measured.points import common_lm_losses
 from predict.measured.progress import Trace, trace
@@ -31,7 +30,6 @@ from predict.methods.course import (
     Course,
     CurveOf,
     beyond,
-    carried,
     course_of,
     latest,
     wiggle,
@@ -42,11 +40,13 @@ from predict.methods.lm_forecast import LM_LOSS, lm_calibration
 from predict.methods.members import MemberFits
 from predict.methods.slack import Z80, Slack, Weighing, correlation, estimate, fit_slack, sd_of, tail_of
 from predict.methods.study import TaskStudy
+from predict.methods.task_way import DIRECT, TASK_LOSS, Seen, TaskWay
 
-TASK_LOSS, DIRECT = "task loss", "direct"
 LEAST = Slack(noise=0.004, misfit=0.05)  # of an accuracy: a rerun changes it by 0.4 points
 FEW_CELLS = 20
-BORROWED = Weighing(slack=Slack(noise=0.008, misfit=0.15), correlation=0.5)  # of AI2's ladder, for too few back-tests
+BORROWED = Weighing(
+    slack=Slack(noise=0.008, misfit=0.15), correlation=0.5, cells=0
+)  # of AI2's ladder, for too few back-tests
 CLIP = (0.01, 0.99)  # of the part of the questions beyond chance that is answered
 
 
@@ -54,51 +54,6 @@ def schedule_knee(measured: Measured) -> float:
     """The share of training at which the learning rate of a WSD ladder begins to fall; 0 for any other."""
     recipe = measured.ladder.recipe if measured.ladder else None
     return 1.0 - recipe.decay_fraction if recipe and recipe.schedule == "wsd" else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A run's checkpoints of one task: its accuracy, and the loss of the member that carries it to the end."""
-
-    accuracy: Trace
-    loss: Trace
-    n: float
-    d: float
-
-    @classmethod
-    def of(cls, run: Run, d: float, task: Task, loss: Trace) -> Seen:
-        return cls(accuracy=trace(run, accuracy_curve(run, task), d), loss=loss, n=run.n, d=d)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskWay:
-    """One task's way to its end: the course of its loss, and the fits of the member whose loss that is.
-
-    `rungs` are the ladder's, `own` is the run that is followed.
-    """
-
-    study: TaskStudy
-    member: str
-    course: Course
-    rungs: tuple[Seen, ...]
-    own: Seen
-
-    def step2(self, fit: int = 0) -> Callable[[Any], Any]:
-        """Accuracy from that loss."""
-        form = self.study.fits[self.member].chain(fit).step2
-        if isinstance(form, SingleStep):
-            raise TypeError(f"member {self.member} has no step 2")
-        return form
-
-    def law(self, n: float, d: float, fit: int = 0) -> float:
-        """The loss at the end, by the law of that fit."""
-        return float(self.study.fits[self.member].feature(np.array([n]), np.array([d]))[fit, 0])
-
-    def ahead(self, shares: np.ndarray, n: float, d: float) -> np.ndarray:
-        """The accuracy still to be gained at each share, by the law and the ladder's shape alone; NaN too early on."""
-        end = self.law(n, d)
-        step2 = self.step2()
-        return np.asarray(step2(end)) - np.asarray(step2(self.course.drops.before(end, shares, n, d)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,26 +151,27 @@ class Companion:
             own=Seen.of(self.run, self.target.d, study.task, own),
         )
 
-    def carried(self, way: TaskWay, seen: Seen, share: float, split: int | None = None) -> Carried | None:
+    def carried(self, way: TaskWay, place: int | None, share: float, split: int | None = None) -> Carried | None:
         """What the checkpoints of a run up to a share of its tokens say of its final accuracy; None too early on.
 
-        The loss at the end is what the run's own curve says, weighed against the law. `split` is a back-test, of which
-        the law, the shape and step 2 then are.
+        The run is the rung in that `place`, or the one that is followed. The loss at the end is what its own curve
+        says, weighed against the law. `split` is a back-test, of which the law, the shape and step 2 then are.
         """
-        fit = 0 if split is None else split + 1
-        drops = way.course.drops if split is None else way.course.back_tests[split]
+        seen = way.own if place is None else way.rungs[place]
+        fit, drops = (0, way.course.drops) if split is None else (split + 1, way.course.back_tests[split])
         accuracy = latest(seen.accuracy, share, drops.knee, way.course.count).after(drops.start * (1 - 1e-6))
         if not len(accuracy.shares) or not len(seen.loss.shares):
             return None
-        values = np.interp(accuracy.shares, seen.loss.shares, seen.loss.values)
-        own, left = carried(drops, Trace(shares=accuracy.shares, values=values), seen.n, seen.d)
-        end, step2, far = own, way.step2(fit), self._beyond(seen.n, seen.d, split)
+        leads = way.own_ends if split is None or place is None else way.course.ends[split, place]
+        values, ends = (np.interp(accuracy.shares, seen.loss.shares, y) for y in (seen.loss.values, leads))
+        end, far = float(ends.mean()), self._beyond(seen.n, seen.d, split)
+        if not np.isfinite(end):
+            return None
         if way.member != DIRECT:
-            precision, law = (
-                1 / float(way.course.slack.sd(left * (1 + far))) ** 2,
-                1 / self._law_sd(way, seen, split) ** 2,
-            )
-            end = (own * precision + way.law(seen.n, seen.d, fit) * law) / (precision + law)
+            left = float((values / end - 1).mean()) * (1 + far)
+            precision, law = 1 / float(way.course.slack.sd(left)) ** 2, 1 / self._law_sd(way, far) ** 2
+            end = (end * precision + way.law(seen.n, seen.d, fit) * law) / (precision + law)
+        step2 = way.step2(fit)
         gains = np.asarray(step2(end)) - np.asarray(step2(values))
         return Carried(accuracy=float((accuracy.values + gains).mean()), way=float(np.mean(gains)) * (1 + far))
 
@@ -224,10 +180,10 @@ class Companion:
         rungs = self._measured.rungs
         return beyond(rungs if split is None else [rungs[i] for i in self._fitted.study.splits[split].train], n, d)
 
-    def _law_sd(self, way: TaskWay, seen: Seen, split: int | None) -> float:
-        """Relative, of a final loss by its law; the further from what was fitted, the larger."""
+    def _law_sd(self, way: TaskWay, far: float) -> float:
+        """Relative, of a final loss by its law, so many decades from what was fitted."""
         calibration = self.lm_calibration if way.member == LM_LOSS else self._fitted.calibration
-        return float(calibration.loss80 / Z80 * loss_sd(np.array(self._beyond(seen.n, seen.d, split))))
+        return float(calibration.loss80 / Z80 * loss_sd(np.array(far)))
 
     @cached_property
     def lm_calibration(self) -> Calibration:
@@ -246,7 +202,7 @@ class Companion:
             return BORROWED
         errors, lengths, before = np.array(rows).T
         slack = fit_slack(errors, lengths, least).widened(len({run for way in ways for run in way.study.cells[:, 1]}))
-        return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before))
+        return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before), cells=len(rows))
 
     def weighing_of(self, task: str) -> Weighing:
         """As `weighing`; of a task that follows scale loosely or not at all no less than its own back-tests say."""
@@ -263,7 +219,7 @@ class Companion:
         before = way.study.errors(self._fitted.study.members)
         for (split, place), truth, error in zip(way.study.cells, way.study.actual, before, strict=True):
             for share in SHARES:
-                if one := self.carried(way, way.rungs[place], share, split):
+                if one := self.carried(way, place, share, split):
                     found.append((one.accuracy - truth, one.way, error))
         return found
 
@@ -271,7 +227,7 @@ class Companion:
         """The forecast of a task's final accuracy after the checkpoints up to a share; before `FIRST` as it was."""
         if share < FIRST:
             return prior
-        one = self.carried(self.ways[task], self.ways[task].own, share)
+        one = self.carried(self.ways[task], None, share)
         return self.weighing_of(task).combined(prior, one.accuracy, one.way) if one else prior
 
     def expected_loss(self, course: Course, prior: Estimate, shares: np.ndarray) -> list[Estimate | None]:

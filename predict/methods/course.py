@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,8 @@ CurveOf = Callable[[Run], Curve]
 class Course:
     """One quantity over the rungs: `finals` (runs,), `drops` of all rungs and of each back-test's.
 
+    `ends` has, by back-test and run beyond it, the final value that each of the run's checkpoints leads to.
+
     `slack` is relative, of a final value that was carried on from a run's own curve; the way to it is the relative drop
     that is left, times one more than the decades of N·D from what was fitted (in back-tests errors grow with both).
     `wiggle` is the relative standard deviation of one checkpoint.
@@ -38,6 +40,7 @@ class Course:
     finals: np.ndarray
     drops: DropLaw
     back_tests: tuple[DropLaw, ...]
+    ends: Mapping[tuple[int, int], np.ndarray]
     slack: Slack
     wiggle: float
     count: int
@@ -55,12 +58,6 @@ def latest(own: Trace, share: float, knee: float, count: int) -> Trace:
     come = float(until.shares[-1])
     oldest = max(YOUNGEST * come, knee if knee and come > knee * (1 + 1e-9) else 0.0)
     return until.after(oldest).last(count)
-
-
-def carried(drops: DropLaw, seen: Trace, n: float, d: float) -> tuple[float, float]:
-    """The final value that the checkpoints in `seen` say, and the drop to it, relative; NaN too early on."""
-    end = float(drops.end(seen.values, seen.shares, n, d).mean())
-    return end, float((seen.values / end - 1).mean())
 
 
 def spikes(course: Course, own: Trace, n: float, d: float) -> list[int]:
@@ -112,6 +109,11 @@ def course_of(
         finals=finals,
         drops=drops,
         back_tests=tuple(back_tests),
+        ends={
+            (i, place): law.end(traces[place].values, traces[place].shares, runs[place].n, runs[place].d)
+            for i, (split, law) in enumerate(zip(splits, back_tests, strict=True))
+            for place in split.test
+        },
         slack=LEAST,
         wiggle=shake,
         count=smoothing.window,
@@ -131,16 +133,15 @@ def wiggle(traces: Sequence[Trace]) -> float:
 def _carried_errors(course: Course, runs: Sequence[Run], splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:
     """Relative errors of finals that back-tests carry on from their runs' own curves, and the ways there."""
     errors, ways = [], []
-    for split, drops in zip(splits, course.back_tests, strict=True):
-        for place in split.test:
-            run = runs[place]
-            far = beyond([runs[i] for i in split.train], run.n, run.d)
-            for share in SHARES:
-                seen = course.latest(course.traces[place], share)
-                if len(seen.shares):
-                    value, left = carried(drops, seen, run.n, run.d)
-                    errors.append(value / course.finals[place] - 1)
-                    ways.append(left * (1 + far))
+    for (i, place), ends in course.ends.items():
+        run, own = runs[place], course.traces[place]
+        far = beyond([runs[j] for j in splits[i].train], run.n, run.d)
+        for share in SHARES:
+            seen, leads = course.latest(own, share), course.latest(replace(own, values=ends), share)
+            if len(seen.shares):
+                value = float(leads.values.mean())
+                errors.append(value / course.finals[place] - 1)
+                ways.append(float((seen.values / value - 1).mean()) * (1 + far))
     return np.array(errors, dtype=float), np.array(ways, dtype=float)
 
 

@@ -44,10 +44,14 @@ def fit_slack(errors: np.ndarray, ways: np.ndarray, least: Slack) -> Slack:
 
 @dataclass(frozen=True, kw_only=True)
 class Weighing:
-    """The slack of what a run's own curve says of its end, and how its error goes with that of the prediction."""
+    """The slack of what a run's own curve says of its end, and how its error goes with that of the prediction.
+
+    `cells` is how many back-test predictions that was learned from: 0 where they were too few.
+    """
 
     slack: Slack
     correlation: float
+    cells: int
 
     def combined(self, prior: Estimate, value: float, way: float) -> Estimate:
         """The prediction, updated by `value`, which the run's own curve says after `way` is added.
