@@ -17,7 +17,7 @@ from ladder.config_files import load_target
 from ladder.errors import UserError
 from ladder.rung import Target
 from model_ladder import arguments
-from predict.analyses.backtest import backtest_plot, method_errors, split_table, studied, task_table
+from predict.analyses.backtest import backtest_plot, loss_backtests, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders
 from predict.analyses.compare import comparison_plot, comparison_table
 from predict.measured.ladder import Measured
@@ -25,10 +25,11 @@ from predict.measured.load import load_frame, load_ladder
 from predict.methods import DEFAULT
 from predict.methods.base import Prediction
 from predict.methods.fits import Fits
+from predict.show.law_plots import losses_plot
 from predict.show.numbers import short_number
-from predict.show.predictions import prediction_table
+from predict.show.predictions import Answer as Predicted
 from predict.show.tables import Table
-from predict.show.verdicts import flag_texts, prediction_numbers
+from predict.show.verdicts import flag_texts, loss_numbers, prediction_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +123,8 @@ def predict(
 
     Returns:
         A row per task: accuracy in [0, 1] and its 80% and 95% interval (low80, high80, low95, high95), loss; actual
-        values and errors where the ladder holds the target; what the paper's method says; flags.
+        values and errors where the ladder holds the target; what the paper's method says; flags. A task that has a
+        loss and no accuracy has its loss and the intervals of that (loss_low80, …) alone.
 
     Raises:
         UserError: an unknown target, method or task, too few rungs.
@@ -131,11 +133,16 @@ def predict(
     wanted, method = _target(ladder, target, n, d), arguments.text(method, "method")
     fits = Fits(ladder, wanted, tasks)
     found = fits.predict_beside_paper(method) if method == DEFAULT else fits.predict(method)
-    title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
-    table = prediction_table(found, title, [note.text for note in fits.notes(method)])
+    losses = fits.predict_losses()
+    said = Predicted(target=wanted, method=method, predictions=found, notes=fits.notes(method), losses=losses)
     rows = [prediction_numbers(one) | {"flags": "; ".join(flag_texts(one))} for one in found]
-    frame = pd.DataFrame(rows).set_index("task").dropna(axis="columns", how="all")
-    return Answer.of(frame, [table], lambda: _predictions_figure(found, title))
+    frame = pd.DataFrame([*rows, *map(loss_numbers, losses)]).set_index("task").dropna(axis="columns", how="all")
+    title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
+    if not found:
+        return Answer.of(
+            frame, said.tables(), lambda: losses_plot(fits.below.rungs, fits.fitted_losses, losses, wanted).figure
+        )
+    return Answer.of(frame, said.tables(), lambda: _predictions_figure(found, title))
 
 
 def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
@@ -150,7 +157,11 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
     """
     tasks = arguments.texts(tasks, "tasks")
     ladder = arguments.ladder(ladder).narrowed(tasks)
-    study, studies = studied(ladder, ladder.tasks(tasks))
+    asked = ladder.asked(tasks)
+    losses = loss_backtests(ladder, asked.losses)
+    if not asked.tasks:
+        raise UserError("no task with an accuracy is asked for; back-tests of losses alone are predict's backtest")
+    study, studies = studied(ladder, asked.tasks)
     methods = method_errors(ladder, study, studies)
     parts = []
     for one, errors, halves in zip(studies, methods[0].errors, methods[0].halves, strict=True):
@@ -166,7 +177,7 @@ def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
             "error_points": errors,
         }
         parts.append(pd.DataFrame(columns))
-    tables = [split_table(study, studies, methods), task_table(study, studies, methods)]
+    tables = [split_table(study, studies, methods), task_table(study, studies, methods), *losses]
     frame = pd.concat(parts, ignore_index=True)
     return Answer.of(frame, tables, lambda: backtest_plot(study, studies, methods).figure)
 

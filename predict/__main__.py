@@ -11,7 +11,7 @@ from ladder.errors import UserError, run_command, shortened, unknown
 from predict.methods import DEFAULT, METHODS, law_file
 from predict.notes import note
 from predict.show import command_line
-from predict.show.predictions import Answer, prediction_table, predictions_csv
+from predict.show.predictions import Answer, predictions_csv
 
 
 class Verb(NamedTuple):
@@ -61,10 +61,9 @@ def main(argv: list[str]) -> int:
         print(json.dumps(answer.to_json(), indent=1, ensure_ascii=False))
     elif given.form == "csv":
         print("\n".join(note.text for note in answer.notes), file=sys.stderr)
-        print(predictions_csv(answer.predictions), end="")
+        print(predictions_csv(answer.predictions, answer.losses), end="")
     else:
-        title = f"{answer.target.name} (N = {answer.target.n:.4g}, D = {answer.target.d:.4g}) by method {answer.method}"
-        command_line.show(given.form, prediction_table(answer.predictions, title, [note.text for note in answer.notes]))
+        command_line.show(given.form, *answer.tables())
     return 0
 
 
@@ -78,7 +77,8 @@ def from_ladder(options: Any, overrides: list[str]) -> Answer:
     target, method = command_line.target_of(options, measured), _method(options)
     fits = Fits(measured, target, options.tasks)
     predictions = fits.predict(method) if options.method is not None else fits.predict_beside_paper(method)
-    return Answer(target=target, method=method, predictions=predictions, notes=fits.notes(method))
+    losses, notes = fits.predict_losses(), fits.notes(method)
+    return Answer(target=target, method=method, predictions=predictions, notes=notes, losses=losses)
 
 
 def from_laws(options: Any, overrides: list[str]) -> Answer:

@@ -61,6 +61,11 @@ TEXTS = {
     ),
     "loss-calibrated": "intervals of the loss: calibrated on {cells} back-test predictions of this ladder",
     "loss-borrowed": "too few back-tests to calibrate intervals of the loss; factors of the paper's ladder are used",
+    "losses-calibrated": (
+        "intervals of losses alone: spread of the laws that fit, noise and distance, and at least as wide as {cells} "
+        "back-tests of this ladder ask for"
+    ),
+    "losses-untested": "intervals of losses alone: spread of the laws that fit, noise and distance; no back-tests",
     "target-inside": "a run as large as the target was fitted, perhaps the target itself: no prediction",
     "beyond-back-tests": (
         "the target lies {decades:.1f} decades of N·D beyond the ladder; "

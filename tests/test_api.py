@@ -35,7 +35,7 @@ def test_a_prediction_is_a_data_frame_that_shows_itself(ladder: ml.Measured) -> 
     assert row.accuracy == pytest.approx(truth, abs=0.05)
     assert row.actual == pytest.approx(truth, abs=0.01)  # the mean of the last checkpoints
     page = found._repr_html_()
-    assert f"{100 * row.accuracy:.2f}" in page and page.count("<tr>") == 2
+    assert f"{100 * row.accuracy:.2f}" in page and page.count("<tr>") == 4  # with the language-modelling loss
     assert any("fitted on 16 runs" in note for note in found.notes)
     assert type(found[["accuracy"]]) is type(found.head()) is pd.DataFrame
 

@@ -151,11 +151,11 @@ def test_one_empty_cell_costs_its_task_only(tmp_path: Path, capsys: pytest.Captu
     assert [p["task"] for p in value["predictions"]] == (["other", "quiz"] if method == "default" else ["quiz"])
 
 
-def test_a_table_of_lm_losses_alone_is_refused(tmp_path: Path) -> None:
+def test_a_table_of_lm_losses_alone_has_no_accuracy_to_compute(tmp_path: Path) -> None:
     frame = simulated(checkpoints=2)
     path = write(tmp_path / "mine.csv", frame[frame.metric == "lm_loss"])
-    with pytest.raises(UserError, match=r"mine\.csv holds no accuracy \(rc_acc\) of any task"):
-        main(["--ladder", str(path), *TARGET])
+    with pytest.raises(UserError, match=r"mine\.csv holds no accuracy \(rc_acc\)"):
+        main(["compute", "--ladder", str(path), *TARGET])
     with pytest.raises(UserError, match='"," names nothing'):
         main(["--ladder", str(path), *TARGET, "--tasks", ","])
 
@@ -178,4 +178,4 @@ def test_accuracies_alone_have_no_noise_from_one_checkpoint(tmp_path: Path, caps
     capsys.readouterr()
     main(["variance", "--ladder", str(path), "--json"])
     (row,) = json.loads(capsys.readouterr().out)[0]["rows"]
-    assert {value for key, value in row.items() if key != "task"} == {None}
+    assert {value for key, value in row.items() if key != "task"} <= {None}

@@ -17,6 +17,7 @@ from ladder.rung import Target, rung_name
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
+from predict.measured.losses import LossTask
 from predict.measured.mapping import size_name
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.same import levels, same_point
@@ -99,14 +100,18 @@ def gradient(law: PowerLaw, n: float, d: float) -> np.ndarray:
     return np.array(parts) / (first + second + law.E)
 
 
-def sensitivities(data: Measured, target: Target, tasks: Sequence[Task]) -> list[Sensitivity]:
-    """One a task, of the best quantity that was measured in every rung: task loss, LM loss or accuracy."""
+def sensitivities(
+    data: Measured, target: Target, tasks: Sequence[Task], losses: Sequence[LossTask] = ()
+) -> list[Sensitivity]:
+    """One a task, of the best quantity that was measured in every rung: task loss, LM loss or accuracy; and one for
+    each of the `losses` that have no accuracy."""
     runs = list(data.rungs)
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
     n0, d0 = _middle(n), _middle(d)
     found = []
-    for task in tasks:
-        basis, y, terms, prior = _fitted(task_points(runs, task, data.smoothing))
+    laws = [_fitted(task_points(runs, task, data.smoothing)) for task in tasks]
+    laws += [_fitted_loss(n, d, loss.finals(runs, data.smoothing.final_checkpoints)) for loss in losses]
+    for basis, y, terms, prior in laws:
         fitted = terms.law(0)
         # In units of the ladder's middle, A and alpha are hardly correlated.
         A, B = float(terms.A[0]), float(terms.B[0])
@@ -125,25 +130,32 @@ def _fitted(points: TaskPoints) -> tuple[str, np.ndarray, PowerTerms, Prior]:
     """What was measured, its values (runs,), the default method's law of them, and the prior of that law."""
     for basis, y in ((TASK_LOSS, points.loss), (LM_LOSS, points.lm)):
         if y is not None:
-            terms = fit_ridge(points.n, points.d, y, 1 / y[None, :] ** 2, LOSS_PRIOR, offset=True, log=True)
-            return basis, y, terms, LOSS_PRIOR
+            return _fitted_loss(points.n, points.d, y, basis)
     fits = direct(points, np.ones((1, len(points.n))))
     chance = points.task.chance
     z = -np.log(np.clip((points.accuracy - chance) / (1 - chance), 0.01, 0.99))
     return ACCURACY, z, fits.step1, DIRECT_PRIOR
 
 
+def _fitted_loss(
+    n: np.ndarray, d: np.ndarray, y: np.ndarray, basis: str = TASK_LOSS
+) -> tuple[str, np.ndarray, PowerTerms, Prior]:
+    return basis, y, fit_ridge(n, d, y, 1 / y[None, :] ** 2, LOSS_PRIOR, offset=True, log=True), LOSS_PRIOR
+
+
 def _middle(values: np.ndarray) -> float:
     return float(np.exp(np.log(values).mean()))
 
 
-def advise(data: Measured, target: Target, tasks: Sequence[Task], budget: float) -> Advice:
+def advise(
+    data: Measured, target: Target, tasks: Sequence[Task], budget: float, losses: Sequence[LossTask] = ()
+) -> Advice:
     """Affordable candidates, best per FLOP first; `chosen` numbers those that the budget buys one after another.
 
     Raises:
         UserError: no candidate costs as little as the budget.
     """
-    found = sensitivities(data, target, tasks)
+    found = sensitivities(data, target, tasks, losses)
     n0, d0 = (_middle(np.array([getattr(run, name) for run in data.rungs])) for name in ("n", "d"))
     options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
     if not options:
@@ -265,8 +277,11 @@ def main(argv: list[str]) -> None:
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     data = data.below(target)
-    tasks = data.tasks(known.tasks) if known.tasks else following(data, data.tasks())
-    found = advise(data, target, tasks, known.budget)
+    asked = data.asked(known.tasks)
+    tasks = asked.tasks if known.tasks or not asked.tasks else following(data, asked.tasks)
+    # What is asked for by name, or all there is: a ladder's accuracies come before losses that have none.
+    losses = asked.losses if known.tasks or not asked.tasks else []
+    found = advise(data, target, tasks, known.budget, losses)
     command_line.show(known.form, advice_table(found, target, known.budget))
     if known.plot:
         advice_plot(found, target).save(known.plot)

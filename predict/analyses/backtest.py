@@ -10,10 +10,13 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
+from predict.analyses.loss_backtest import loss_backtest_table
 from predict.measured.ladder import Measured
+from predict.measured.losses import LossTask
 from predict.measured.tasks import Task
 from predict.methods.base import Estimate, Method
 from predict.methods.ensemble import Ensemble
+from predict.methods.losses import fit_losses
 from predict.methods.paper import PAPER
 from predict.methods.study import Study, TaskStudy
 from predict.show import command_line
@@ -49,9 +52,7 @@ def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStu
     """
     fitted = Ensemble().fit(data, wanted)
     if not fitted.study.splits:
-        raise UserError(
-            f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
-        )
+        raise _no_splits(data)
     return fitted.study, fitted.asked
 
 
@@ -218,6 +219,22 @@ def _predicted_against_actual(axis: Axes, tasks: Sequence[TaskStudy], method: Me
     )
 
 
+def loss_backtests(data: Measured, losses: Sequence[LossTask]) -> list[Table]:
+    """Of losses without an accuracy. Raises UserError where the ladder holds no smaller one with a run beyond it."""
+    if not losses:
+        return []
+    fitted = fit_losses(data, losses)
+    if not fitted.splits:
+        raise _no_splits(data)
+    return [loss_backtest_table(fitted, data)]
+
+
+def _no_splits(data: Measured) -> UserError:
+    return UserError(
+        f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
+    )
+
+
 def main(argv: list[str]) -> None:
     options = command_line.parser("backtest", __doc__ or "")
     command_line.add_ladder(options)
@@ -225,8 +242,13 @@ def main(argv: list[str]) -> None:
     command_line.add_plot(options)
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
-    study, tasks = studied(data, data.tasks(known.tasks))
+    asked = data.asked(known.tasks)
+    losses = loss_backtests(data, asked.losses)
+    if not asked.tasks:
+        command_line.show(known.form, *losses)
+        return
+    study, tasks = studied(data, asked.tasks)
     methods = method_errors(data, study, tasks)
-    command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods))
+    command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods), *losses)
     if known.plot:
         backtest_plot(study, tasks, methods).save(known.plot)

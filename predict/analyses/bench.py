@@ -22,6 +22,7 @@ from ladder.errors import UserError, unknown
 from ladder.reading import read_yaml
 from ladder.rung import Target
 from ladder.writing import files_into, write_json, write_text
+from predict.analyses.bench_losses import loss_cells, loss_class_table
 from predict.analyses.testbeds import CLASSES, Bed, Part, parts_by_size, read_testbeds, rung_class
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run
@@ -272,15 +273,17 @@ def main(argv: list[str]) -> None:
     known = options.parse_args(argv)
     beds = read_testbeds(known.paths)
     parts = named_parts(known.splits, beds) if known.splits else [part for bed in beds for part in parts_by_size(bed)]
-    cells = bench(parts)
-    if not cells:
+    cells, losses = bench(parts), [cell for part in parts for cell in loss_cells(part)]
+    if not cells and not losses:
         raise UserError(f"{known.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
-    tables = (class_table(cells), part_table(cells))
+    tables = [class_table(cells), part_table(cells)] if cells else []
+    tables += [loss_class_table(losses)] if losses else []
     command_line.show(known.form, *tables)
-    if known.plot:
+    if known.plot and cells:
         bench_plot(cells).save(known.plot)
     if known.output:
         with files_into(known.output) as folder:
             write_text(folder / "bench.md", "\n\n".join(table.markdown() for table in tables) + "\n")
             write_json(folder / "bench.json", [table.to_json() for table in tables])
-            bench_plot(cells).save(folder / "bench.png")
+            if cells:
+                bench_plot(cells).save(folder / "bench.png")

@@ -13,6 +13,7 @@ from ladder.rung import Target
 from ladder.writing import files_into, write_json, write_text
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
 from predict.analyses.following import follow
+from predict.analyses.loss_backtest import loss_backtest_table
 from predict.analyses.quantities import quantities
 from predict.analyses.track import track_tables
 from predict.analyses.track_plot import track_plot
@@ -26,11 +27,11 @@ from predict.methods.fits import Fits, method_named
 from predict.notes import Severity
 from predict.show import command_line
 from predict.show.curves import DrawnChain, Shown, TaskCurves
-from predict.show.law_plots import accuracy_plot, step1_plot, step2_plot
+from predict.show.law_plots import accuracy_plot, losses_plot, step1_plot, step2_plot
 from predict.show.method_curves import curves_of, formulas
 from predict.show.numbers import short_number
 from predict.show.page import Section, render, section
-from predict.show.predictions import Answer, prediction_table
+from predict.show.predictions import Answer, loss_table, prediction_table
 from predict.show.tables import Table, significant, whole, words
 from predict.show.verdicts import note_texts
 
@@ -43,7 +44,11 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
     """
     fits = Fits(data, target, tasks)
     answer = Answer(
-        target=target, method=method, predictions=fits.predict_beside_paper(method), notes=fits.notes(method)
+        target=target,
+        method=method,
+        predictions=fits.predict_beside_paper(method),
+        notes=fits.notes(method),
+        losses=fits.predict_losses(),
     )
     with files_into(directory) as folder:
         write_json(folder / "predictions.json", answer.to_json())
@@ -63,14 +68,15 @@ def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
         "lead": _lead(fits, answer),
         "warnings": note_texts([note for note in answer.notes if note.severity is Severity.WARNING]),
         "data": fits.below,
-        "table": prediction_table(answer.predictions, ""),
+        "table": prediction_table(answer.predictions, "") if answer.predictions else loss_table(answer.losses, ""),
         "notes": [note.text for note in answer.notes if note.severity is Severity.NOTE],
         "sections": [
             *_accuracy(fits, shown, curves, folder),
             *_run_so_far(fits, method, folder),
             *_backtests(fits, folder),
             *_all_steps(fits, shown, method, curves, folder),
-            Section(title="Formulas", text=FORMULAS, tables=(formulas(fits.fitted(method)),)),
+            *_losses(fits, answer, folder),
+            *_formulas(fits, method),
             *([Section(title="Noise", text=NOISE, tables=(noise,))] if len(noise.columns) > 1 else []),
         ],
         "runs": _runs_table(fits.below),
@@ -86,6 +92,10 @@ ACCURACY = (
 RUN = (
     "Each checkpoint of the target inside the band that the ladder gives for that moment of the run (python -m predict "
     "track), and what the checkpoints make of the forecast."
+)
+LOSSES = (
+    "Tasks that have a loss and no accuracy, by step 1: the average of power laws of N and D by how well each fits. "
+    "The cross is the prediction, with its 80% and 95% intervals."
 )
 STEP1 = "The loss of each run's last checkpoints, and the power law that is fitted to it."
 STEP2 = "Every checkpoint of every run, and the curve that is fitted to them."
@@ -167,6 +177,22 @@ def _backtests(fits: Fits, directory: Path) -> list[Section]:
     methods = method_errors(fits.below, study, tasks)
     tables = (split_table(study, tasks, methods), task_table(study, tasks, methods))
     return [section("Back-tests", BACKTESTS, backtest_plot(study, tasks, methods), directory / "backtest.png", tables)]
+
+
+def _formulas(fits: Fits, method: str) -> list[Section]:
+    table = formulas(fits.fitted(method))
+    return [Section(title="Formulas", text=FORMULAS, tables=(table,))] if fits.tasks else []
+
+
+def _losses(fits: Fits, answer: Answer, folder: Path) -> list[Section]:
+    """Losses of tasks that have no accuracy: the table, unless it is the page's first, their laws and back-tests."""
+    if not answer.losses:
+        return []
+    fitted = fits.fitted_losses
+    tables = [loss_table(answer.losses, "")] if answer.predictions else []
+    tables += [loss_backtest_table(fitted, fits.below)] if fitted.splits else []
+    plot = losses_plot(fits.below.rungs, fitted, answer.losses, answer.target)
+    return [section("Losses without an accuracy", LOSSES, plot, folder / "losses.png", tuple(tables))]
 
 
 def _runs_table(data: Measured) -> Table:

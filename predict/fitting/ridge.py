@@ -23,9 +23,9 @@ class Prior:
     centre: float
     width: float
 
-    def penalty(self) -> np.ndarray:
+    def penalty(self, exponents: np.ndarray = EXPONENTS) -> np.ndarray:
         """(exponents, exponents) for alpha and beta together."""
-        one = (np.log(EXPONENTS / self.centre) / self.width) ** 2
+        one = (np.log(exponents / self.centre) / self.width) ** 2
         return one[:, None] + one[None, :]
 
 
@@ -81,6 +81,17 @@ def fit_ridge(
     values = [coefficient[rows, i, j] for coefficient in solution]
     constant = values[2] if offset else np.zeros(len(rows))
     return PowerTerms(A=values[0], alpha=EXPONENTS[i], B=values[1], beta=EXPONENTS[j], E=constant, n0=n0, d0=d0)
+
+
+def least_squares_on(
+    first: np.ndarray, second: np.ndarray, z: np.ndarray, precision: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Sum of squares (fits, alphas, betas) and A, B, E of that shape for z (runs,), none below 0.
+
+    `first` (alphas, runs) and `second` (betas, runs) are the two terms with A = B = 1.
+    """
+    moments = _moments(first, second, z, precision, offset=True)
+    return _non_negative(*moments, total=(precision * z**2).sum(axis=1))
 
 
 def _moments(

@@ -9,6 +9,7 @@ from ladder.errors import UserError, shortened, unknown
 from ladder.rung import Ladder, Target
 from ladder.settings import Smoothing, TargetSettings
 from predict.measured import described
+from predict.measured.losses import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
 from predict.measured.tasks import Measurements, Task, known_tasks
@@ -17,6 +18,14 @@ from predict.notes import Note, note, warning
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
 MINIMUM_RUNGS = 3
 FEW_RUNGS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What can be predicted of a ladder: tasks by their accuracy, and losses that have none."""
+
+    tasks: list[Task]
+    losses: list[LossTask]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +68,7 @@ class Measured:
         """
         asked = self._asked(names)
         if not asked:
-            raise UserError(f"{self.source} holds no accuracy (rc_acc) of any task to predict")
+            raise UserError(f"{self.source} holds no accuracy (rc_acc) of what is asked for, which this needs")
         if unknown_chance := [task.name for task in asked if not task.chance_known]:
             raise UserError(
                 f"{self.source}: the accuracy of guessing (chance) is not known for "
@@ -74,6 +83,28 @@ class Measured:
                 f"{shortened(', '.join(lacking), 80)}"
             )
         return complete
+
+    def asked(self, names: Iterable[str] = ()) -> Asked:
+        """What to predict where `names` are asked for, or everything: tasks, and losses without an accuracy that every
+        rung has.
+
+        Raises:
+            UserError: as `tasks`, where it is not losses alone that are asked for or were measured.
+        """
+        names, losses = list(names), self._losses()
+        accuracies = [name for name in names if name not in losses]
+        complete = [one for one in self.losses() if one.name in names or not names]
+        if names and not accuracies and not complete:
+            raise UserError(f"{self.source}: some rung lacks the loss of {shortened(', '.join(names), 80)}")
+        some = bool(accuracies) if names else bool(self._known()) or not complete
+        return Asked(tasks=self.tasks(accuracies) if some else [], losses=complete)
+
+    def losses(self) -> list[LossTask]:
+        """What has a loss and no accuracy, where every rung has it."""
+        return [one for one in self._losses().values() if all(one.measured(run) for run in self.rungs)]
+
+    def _losses(self) -> dict[str, LossTask]:
+        return loss_tasks(self.rungs, self.measured)
 
     def every_task(self) -> list[Task]:
         """Without those that cannot be predicted."""
@@ -95,11 +126,12 @@ class Measured:
         return {name: task for name, task in known_tasks(self.measured).items() if ":" not in name}
 
     def _asked(self, names: Iterable[str]) -> list[Task]:
-        names, known = list(names), known_tasks(self.measured)
+        """Without losses that have no accuracy, if any of `names` is one."""
+        names, known, losses = list(names), known_tasks(self.measured), self._losses()
         for name in names:
-            if name not in known:
-                raise unknown(f"task of {self.source}", name, self._known())
-        return [known[name] for name in names or self._known()]
+            if name not in known and name not in losses:
+                raise unknown(f"task of {self.source}", name, [*self._known(), *losses])
+        return [known[name] for name in (names or self._known()) if name in known]
 
     def flops(self, n: float, d: float) -> float:
         """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.
@@ -193,6 +225,9 @@ class Measured:
     def _left_out(self, names: Sequence[str]) -> list[Note]:
         asked = self._asked(names)
         notes = [warning("task-incomplete", **facts) for facts in self._gaps(asked, "rc_acc")]
+        for loss in self._losses().values():
+            if lacking := [run.name for run in self.rungs if not loss.measured(run)]:
+                notes += [warning("task-incomplete", tasks=[loss.name], runs=lacking)] if loss.name in names else []
         tasks = [task for task in asked if self.everywhere(task, "rc_acc")]
         notes += [warning("task-loss-incomplete", **facts) for facts in self._gaps(tasks, "rc_bpb")]
         losses = [set(run.lm_losses()) for run in self.rungs]

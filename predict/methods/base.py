@@ -131,6 +131,17 @@ class Fitted(ABC):
         return []
 
 
+class FittedNothing(Fitted):
+    """Of a ladder whose tasks have losses alone."""
+
+    @property
+    def tasks(self) -> list[Task]:
+        return []
+
+    def predict(self, target: Target) -> list[Prediction]:
+        return []
+
+
 class Method(ABC):
     """A way from the measurements of small models to the accuracies of a large one.
 

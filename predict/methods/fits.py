@@ -10,7 +10,8 @@ from ladder.rung import Target
 from predict.measured.ladder import FEW_RUNGS, Measured
 from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS
-from predict.methods.base import Fitted, Method, Prediction, beside_actuals
+from predict.methods.base import Fitted, FittedNothing, Method, Prediction, beside_actuals
+from predict.methods.losses import FittedLosses, LossPrediction, fit_losses, losses_beside_actuals
 from predict.methods.paper import PAPER, beside_paper
 from predict.notes import Note, note, warning
 
@@ -46,7 +47,8 @@ class Fits:
         self.measured, self.target = measured, target
         self.below = measured.below(target).narrowed(tasks)
         self._names = tuple(tasks)
-        self.tasks = self.below.tasks(tasks)
+        asked = self.below.asked(tasks)
+        self.tasks, self.losses = asked.tasks, asked.losses
         self._fitted: dict[tuple[str, tuple[str, ...]], Fitted] = {}
 
     @cached_property
@@ -57,6 +59,8 @@ class Fits:
     def fitted(self, method: str) -> Fitted:
         """The method fitted to all the tasks; where it can be fitted to some of them only, to those."""
         chosen = method_named(method)
+        if not self.tasks:
+            return FittedNothing()
         return self._fit(chosen, [task for task in self.tasks if chosen.can_fit(self.below, task)] or self.tasks)
 
     def _unfit(self, method: str) -> list[Note]:
@@ -78,11 +82,21 @@ class Fits:
         tasks = [task for task in self.tasks if PAPER.can_fit(self.below, task)]
         return beside_paper(predictions, self._fit(PAPER, tasks).predict(self.target))
 
+    @cached_property
+    def fitted_losses(self) -> FittedLosses:
+        """Step 1 of the losses that have no accuracy."""
+        return fit_losses(self.below, self.losses)
+
+    def predict_losses(self) -> list[LossPrediction]:
+        """A prediction for each loss that has no accuracy, beside what was measured on the target."""
+        return losses_beside_actuals(self.fitted_losses.predict(self.target), self.measured, self.target)
+
     def notes(self, method: str) -> list[Note]:
         """What the predictions of a method rest on, and what limits any fit on this ladder."""
         origin = note("fitted-on", runs=len(self.below.rungs), source=self.below.source, share=self.share)
         limits = [*self.below.warnings(self._names), *self._unfit(method)]
-        return [origin, *self.fitted(method).notes(self.target), *limits]
+        found = [origin, *self.fitted(method).notes(self.target), *self.fitted_losses.notes(self.target), *limits]
+        return [one for i, one in enumerate(found) if one not in found[:i]]
 
     def _fit(self, method: Method, tasks: Sequence[Task]) -> Fitted:
         key = (method.name, tuple(task.name for task in tasks))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ladder.rung import Target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
+from predict.methods.losses import LossPrediction
 from predict.notes import Note
 from predict.show.tables import Range, Table, fixed, flags, words
-from predict.show.verdicts import flag_texts, prediction_json, prediction_numbers
+from predict.show.verdicts import flag_texts, loss_numbers, prediction_json, prediction_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Answer:
     method: str
     predictions: list[Prediction]
     notes: list[Note]
+    losses: list[LossPrediction] = field(default_factory=list)  # of tasks that have no accuracy
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -32,7 +34,19 @@ class Answer:
             "method": self.method,
             "notes": [note.to_json() for note in self.notes],
             "predictions": [prediction_json(prediction) for prediction in self.predictions],
+            "losses": [loss_numbers(one) | {"unit": one.task.unit} for one in self.losses],
         }
+
+    def tables(self) -> list[Table]:
+        """Of what has an accuracy, and of losses alone; the notes stand below the last."""
+        title = f"{self.target.name} (N = {self.target.n:.4g}, D = {self.target.d:.4g}) by method {self.method}"
+        notes = [note.text for note in self.notes]
+        if not self.losses:
+            return [prediction_table(self.predictions, title, notes)]
+        alone = "Losses of tasks without an accuracy, by step 1"
+        if not self.predictions:
+            return [loss_table(self.losses, f"{title}: {alone[0].lower()}{alone[1:]}", notes)]
+        return [prediction_table(self.predictions, title), loss_table(self.losses, alone, notes)]
 
 
 def prediction_table(predictions: Sequence[Prediction], title: str, notes: Sequence[str] = ()) -> Table:
@@ -71,11 +85,44 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
     return Table(title=title, columns=columns, rows=rows, notes=(*summary, *notes)).without_empty_columns()
 
 
-def predictions_csv(predictions: Sequence[Prediction]) -> str:
+def loss_table(losses: Sequence[LossPrediction], title: str, notes: Sequence[str] = ()) -> Table:
+    """A row per loss, in its own unit."""
+    columns = (
+        words("task"),
+        fixed("loss", 4),
+        fixed("80% interval", 3),
+        fixed("95% interval", 3),
+        fixed("actual", 4),
+        fixed("error %", 2, "percent", signed=True),
+        words("unit"),
+    )
+    rows = tuple(
+        (
+            one.task.title,
+            one.loss.value,
+            _ends_of(one.loss.interval80),
+            _ends_of(one.loss.interval95),
+            one.actual,
+            one.error_percent,
+            one.task.short_unit,
+        )
+        for one in losses
+    )
+    errors = [abs(one.error_percent) for one in losses if one.error_percent is not None]
+    summary = (f"mean absolute error {sum(errors) / len(errors):.2f}%",) if errors else ()
+    return Table(title=title, columns=columns, rows=rows, notes=(*summary, *notes)).without_empty_columns()
+
+
+def _ends_of(interval: Interval | None) -> Range | None:
+    return Range(low=interval.low, high=interval.high) if interval else None
+
+
+def predictions_csv(predictions: Sequence[Prediction], losses: Sequence[LossPrediction] = ()) -> str:
     """The numbers of each prediction and its flags, a row per task: accuracies in [0, 1], numbers as they are."""
     buffer = io.StringIO()
     rows = [prediction_numbers(p) | {"flags": "; ".join(flag_texts(p))} for p in predictions]
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    rows += [loss_numbers(one) for one in losses]
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from predict.methods.base import Interval, Prediction, Verdict
+from predict.methods.losses import LossPrediction
 from predict.notes import Note
 
 
@@ -49,6 +50,17 @@ def prediction_numbers(p: Prediction) -> dict[str, Any]:
         **_ends("loss_", loss.interval80 if loss else None, loss.interval95 if loss else None),
         "actual_loss": p.actual_loss,
         "paper_accuracy": p.paper_accuracy,
+    }
+
+
+def loss_numbers(p: LossPrediction) -> dict[str, Any]:
+    """As `prediction_numbers`, of a task that has no accuracy."""
+    return {
+        "task": p.task.name,
+        "loss": p.loss.value,
+        **_ends("loss_", p.loss.interval80, p.loss.interval95),
+        "actual_loss": p.actual,
+        "loss_error_percent": p.error_percent,
     }
 
 

@@ -1,0 +1,96 @@
+"""The bench of losses that have no accuracy: how well step 1 predicts those of a finished ladder's larger runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ladder.rung import Target
+from predict.analyses.testbeds import CLASSES, Part, rung_class
+from predict.methods.base import Estimate
+from predict.methods.losses import fit_losses
+from predict.show.tables import Row, Table, fixed, share, whole, words
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossCell:
+    """What is said of one loss of one held-out run; `last` is the loss of the dearest rung, `line` that of a line
+    through ln loss and ln compute."""
+
+    family: str
+    rungs: int
+    actual: float
+    step1: Estimate
+    last: float
+    line: float
+
+
+def loss_cells(part: Part) -> list[LossCell]:
+    """Of each loss that every rung has, the runs beyond that have it too."""
+    measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
+    losses = measured.losses()
+    fitted = fit_losses(measured, losses)
+    compute = np.log([run.compute for run in part.rungs])
+    found = []
+    for run in part.targets:
+        predictions = fitted.predict(Target(name=run.name, n=run.n, d=run.d))
+        for loss, study, one in zip(losses, fitted.studies, predictions, strict=True):
+            if loss.measured(run):
+                slope, start = np.polyfit(compute, np.log(study.finals), 1) if np.ptp(compute) > 0 else (0.0, 0.0)
+                found.append(
+                    LossCell(
+                        family=part.bed.family,
+                        rungs=len(part.rungs),
+                        actual=loss.final(run, count),
+                        step1=one.loss,
+                        last=float(study.finals[int(compute.argmax())]),
+                        line=float(np.exp(start + slope * np.log(run.compute))),
+                    )
+                )
+    return found
+
+
+def loss_class_table(cells: Sequence[LossCell]) -> Table:
+    """A row per class of rungs; every family weighs the same in a class."""
+    rows: list[Row] = []
+    for rungs in CLASSES:
+        if here := [cell for cell in cells if rung_class(cell.rungs) == rungs]:
+            families = dict.fromkeys(cell.family for cell in here)
+            means = np.mean(
+                [np.mean([_values(cell) for cell in here if cell.family == name], axis=0) for name in families], axis=0
+            )
+            rows.append((f"{rungs} rungs", len(here), *map(float, means)))
+    return Table(
+        title="Losses without an accuracy, by number of rungs (percent of the loss)",
+        columns=(
+            words("fitted"),
+            whole("cells"),
+            fixed("step 1", 2, "percent"),
+            fixed("bias", 2, "percent", signed=True),
+            fixed("last rung", 2, "percent"),
+            fixed("line in logs", 2, "percent"),
+            share("in 80%"),
+            share("in 95%"),
+            fixed("half-width 80%", 1, "percent"),
+        ),
+        rows=tuple(rows),
+        notes=("cells: losses of held-out runs; error: mean absolute, bias: mean signed, means over families",),
+    )
+
+
+def _values(cell: LossCell) -> list[float]:
+    low, high = cell.step1.interval80, cell.step1.interval95
+    if low is None or high is None:
+        raise ValueError("step 1 of losses has intervals")
+    errors = [100 * (value / cell.actual - 1) for value in (cell.step1.value, cell.last, cell.line)]
+    return [
+        abs(errors[0]),
+        errors[0],
+        abs(errors[1]),
+        abs(errors[2]),
+        float(cell.actual in low),
+        float(cell.actual in high),
+        50 * low.width / cell.step1.value,
+    ]

@@ -1,0 +1,46 @@
+"""Back-tests of losses that have no accuracy: smaller ladders inside this one predict its larger runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from predict.measured.ladder import Measured
+from predict.methods.losses import FittedLosses, LossStudy, student
+from predict.show.tables import Row, Table, fixed, share, whole, words
+
+
+def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
+    """A row per loss: mean |error| and bias of step 1, the error of the last fitted rung, and coverage.
+
+    Coverage is that of intervals that these back-tests have not widened.
+    """
+    rows: list[Row] = [(study.task.title, len(study.errors), *_cells(study, fitted, data)) for study in fitted.studies]
+    if len(rows) > 1:
+        columns = np.array([row[2:] for row in rows], dtype=float)
+        rows.append(("mean", None, *columns.mean(axis=0).tolist()))
+    return Table(
+        title="Back-tests of losses without an accuracy (percent of the loss)",
+        columns=(
+            words("task"),
+            whole("held out"),
+            fixed("step 1", 2, "percent"),
+            fixed("bias", 2, "percent", signed=True),
+            fixed("last rung", 2, "percent"),
+            share("in 80%"),
+            share("in 95%"),
+        ),
+        rows=tuple(rows),
+        notes=("in 80%, in 95%: held-out losses inside the intervals as they are without these back-tests",),
+    )
+
+
+def _cells(study: LossStudy, fitted: FittedLosses, data: Measured) -> tuple[float, ...]:
+    compute = np.array([run.compute for run in data.rungs])
+    last = [max(split.train, key=lambda run: compute[run]) for split in fitted.splits]
+    actual = study.finals[study.cells[:, 1]]
+    stale = study.finals[[last[split] for split in study.cells[:, 0]]] / actual - 1
+    counts = [len(fitted.splits[split].train) for split in study.cells[:, 0]]
+    ratios = np.abs(study.errors) / study.sds
+    inside = [np.mean(ratios <= np.array([student(level, count) for count in counts])) for level in (0.8, 0.95)]
+    means = (np.abs(study.errors).mean(), study.errors.mean(), np.abs(stale).mean())
+    return (*(100 * float(mean) for mean in means), *map(float, inside))
