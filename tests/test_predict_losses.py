@@ -152,6 +152,8 @@ def test_a_ladder_of_losses_alone_is_predicted_everywhere(tmp_path: Path, capsys
     assert all(row["step 1"] < row["last rung"] for row in bench["rows"])
     with pytest.raises(UserError, match="holds no accuracy"):
         main(["compute", *words])
+    with pytest.raises(UserError, match="a forecast on record is of tasks with an accuracy"):
+        main(["register", *words, "--output", str(tmp_path / "forecast.json")])
 
 
 def test_losses_from_python() -> None:

@@ -45,6 +45,7 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
     Raises:
         UserError: a run without any task that is predicted; a forecast without intervals.
     """
+    fits.needs_tasks("a run's band")
     fitted, target = fits.fitted(DEFAULT), fits.target
     if not isinstance(fitted, FittedEnsemble):
         raise TypeError(f"method {DEFAULT} is no ensemble")

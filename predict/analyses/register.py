@@ -39,6 +39,7 @@ def forecast_of(fits: Fits, method: str, inputs_sha256: str = "") -> Forecast:
     Raises:
         UserError: as `predict_target`.
     """
+    fits.needs_tasks("a forecast on record")
     data, target = fits.below, fits.target
     predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
     chosen, flops = method_named(method), sum(run.compute for run in data.rungs)

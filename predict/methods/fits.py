@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from ladder.errors import unknown
+from ladder.errors import UserError, unknown
 from ladder.rung import Target
 from predict.measured.ladder import FEW_RUNGS, Measured
 from predict.measured.tasks import Task
@@ -50,6 +50,13 @@ class Fits:
         asked = self.below.asked(tasks)
         self.tasks, self.losses = asked.tasks, asked.losses
         self._fitted: dict[tuple[str, tuple[str, ...]], Fitted] = {}
+
+    def needs_tasks(self, what: str) -> None:
+        """Raises UserError where there are losses alone, of which `what` cannot be made."""
+        if not self.tasks:
+            raise UserError(
+                f"{self.below.source}: {what} is of tasks with an accuracy, and what was asked for has none"
+            )
 
     @cached_property
     def share(self) -> float:
