@@ -19,4 +19,4 @@ def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output.output_type == "stream"]  # nor any warning
     kinds = [kind for output in outputs if "data" in output for kind in output.data]
-    assert kinds.count("text/html") >= 6 and kinds.count("image/png") == 1
+    assert kinds.count("text/html") >= 7 and kinds.count("image/png") == 1

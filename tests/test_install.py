@@ -170,3 +170,24 @@ def test_results_name_the_commit_or_the_version_that_was_installed(site: Path, t
     (metadata,) = copy.glob("*.dist-info")
     (metadata / "direct_url.json").write_text('{"url": "x", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}}')
     assert revision() == "0123abc"
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        (None, "model-ladder[train]"),
+        ({"url": "file:///src", "dir_info": {}}, "model-ladder[train] @ file:///src"),
+        ({"url": "https://x/y", "vcs_info": {"vcs": "git"}}, "model-ladder[train] @ git+https://x/y"),
+    ],
+)
+def test_what_is_absent_is_asked_for_from_where_the_tool_came(
+    site: Path, tmp_path: Path, origin: dict | None, expected: str
+) -> None:
+    copy = shutil.copytree(site, tmp_path / "site")
+    (metadata,) = copy.glob("*.dist-info")
+    (metadata / "direct_url.json").unlink(missing_ok=True)
+    if origin:
+        (metadata / "direct_url.json").write_text(json.dumps(origin))
+    code = "from model_ladder._packages.ladder.provenance import requirement; print(requirement('train'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr
