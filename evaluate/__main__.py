@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluate.asked_suite import AskedSuite
-from evaluate.checkpoint import find_checkpoints
+from evaluate.checkpoint import CONFIG_FILE, find_checkpoints
 from evaluate.hub import fetch_model, is_hub_name
 from evaluate.listing import listing
-from ladder.arguments import split_overrides
+from ladder.arguments import names, split_overrides
 from ladder.config import load_config
 from ladder.cpu import importing, prepare_cpu
 from ladder.errors import Parser, UserError, run_command, shortened
@@ -37,15 +37,25 @@ def main(argv: Sequence[str]) -> int:
     suite = AskedSuite(words=overrides)
     config = load_config(suite.others)
     paths = _places(options)
-    for path in paths:
-        find_checkpoints(path, options.runs, waiting=options.watch)
-    if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
-        raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
+    _check(options, paths)
     with importing():  # torch among others, so only now that the command line is known to be right
         from evaluate.session import Session
 
     Session(options=options, paths=paths, config=config, suite=suite).run()
     return 0
+
+
+def _check(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Raises UserError for paths that hold nothing to measure, and for options that do not go together."""
+    for path in paths:
+        find_checkpoints(path, options.runs, waiting=options.watch)
+        if (options.runs or options.watch) and (path / CONFIG_FILE).exists():
+            option = "--watch follows" if options.watch else "--runs chooses"
+            raise UserError(f"{option} runs of a ladder, and {path} is one checkpoint; leave that option out")
+    if options.patience is not None and not options.watch:
+        raise UserError("--patience ends --watch; give both or none")
+    if options.limit is not None and options.output is None and (options.log_samples or options.results_json):
+        raise UserError("--limit measures a part only, which is not kept with the run; name a directory with --output")
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -57,25 +67,25 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint, a run, a ladder, a directory of checkpoints, or a name on the Hugging Face hub such as "
         "owner/name@revision",
     )
-    parser.add_argument("--runs", type=_words, default=[], help="of a ladder only these; --watch waits for all of them")
+    parser.add_argument("--runs", type=names, default=[], help="of a ladder only these; --watch waits for all of them")
     revisions = "of a name on the hub these, such as step1000,step2000"
-    parser.add_argument("--revisions", type=_words, default=[], help=revisions)
+    parser.add_argument("--revisions", type=names, default=[], help=revisions)
     parser.add_argument("--list-tasks", action="store_true", help="what there is beside your own tasks, and end")
     parser.add_argument(
         "--tasks",
-        type=_words,
+        type=names,
         default=[],
         help="only these, separated by commas: of the suite, or any of --list-tasks (arc_easy:val, arc_easy:0shot), "
         "also by lm-evaluation-harness's names",
     )
-    parser.add_argument("--formats", type=_words, default=[], help="only rc, mc or gold")
+    parser.add_argument("--formats", type=names, default=[], help="only rc, mc or gold")
     parser.add_argument("--limit", type=_count, help="the first K documents of each task, and of each subject of MMLU")
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     """Options that say how, and what is written."""
     parser.add_argument(
-        "--output", type=Path, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
+        "--output", type=_folder, help="directory for the metrics files (default: in each run, or RUNS_DIR/evaluated)"
     )
     parser.add_argument("--dtype", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on a GPU")
     parser.add_argument("--force", action="store_true", help="measure again what is measured already")
@@ -105,11 +115,11 @@ def _places(options: argparse.Namespace) -> list[Path]:
     return [options.path]
 
 
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be names separated by commas')
-    return words
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not text or "\0" in text or (path.exists() and not path.is_dir()):
+        raise argparse.ArgumentTypeError(f'"{shortened(text, 120)}" must name a directory for the metrics files')
+    return path
 
 
 def _count(text: str) -> int:

@@ -41,12 +41,10 @@ class AskedSuite:
             UserError: there is none of that name, a file that is none, a key or value that no suite has.
         """
         root = self._root(run_config)
-        where = f"suite={self._named}" if self._named else f"suite of {run_config or 'the default ladder'}"
-        base: Any = root.get("suite")
-        if self._named.endswith(".yaml"):
-            base = _suite_of_file(Path(self._named))
-        elif self._named:
-            base = group_node("suite", self._named)
+        where, base = f"suite of {run_config or 'the default ladder'}", root.get("suite")
+        if (named := self._named) is not None:
+            where = f"suite={named}"
+            base = _suite_of_file(Path(named)) if named.endswith(".yaml") else group_node("suite", named)
         changes = [word.lstrip("+").removeprefix("suite.") for word in self.words if word.lstrip("+")[:6] == "suite."]
         return _bound(root, base, changes, where)
 
@@ -62,8 +60,8 @@ class AskedSuite:
         return f"suite {own.name} has changed since these runs were made ({listed}); python -m ladder run takes it"
 
     @property
-    def _named(self) -> str:
-        return next((word.removeprefix("suite=") for word in self.words if word.startswith("suite=")), "")
+    def _named(self) -> str | None:
+        return next((word.removeprefix("suite=") for word in self.words if word.startswith("suite=")), None)
 
     def _root(self, run_config: Path | None) -> DictConfig:
         elsewhere = any(word.lstrip("+").startswith(("ladder=", "data=", "data.")) for word in self.others)

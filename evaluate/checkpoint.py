@@ -88,6 +88,8 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
     Raises:
         UserError: it is none of these; while `waiting`, an empty or absent directory may still become one.
     """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; give the directory of a checkpoint, a run or a ladder")
     if waiting and (not directory.exists() or not any(directory.iterdir())):
         return []
     refuse_other_formats(directory)

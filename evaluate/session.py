@@ -35,7 +35,7 @@ from ladder.hashing import sha256_of
 from ladder.metrics_file import MetricsFile, Provenance
 from ladder.rundir import RunDirectory, find_runs
 from ladder.settings import Config
-from ladder.writing import write_json
+from ladder.writing import leaving_no_folder, write_json
 
 POLL_SECONDS = 2.0
 
@@ -49,6 +49,11 @@ class Order:
     files: ResultFiles | None
     provenance: Provenance
     weight_files: WeightFiles
+
+
+def _folder_of(order: Order) -> contextlib.AbstractContextManager[None]:
+    """The folder for its results, which is left only where there are some."""
+    return leaving_no_folder(order.files.path.parent) if order.files else contextlib.nullcontext()
 
 
 class Session:
@@ -102,6 +107,8 @@ class Session:
     def _pending(self) -> list[Checkpoint]:
         found = (find_checkpoints(path, self.options.runs, waiting=self.options.watch) for path in self.paths)
         checkpoints = list(dict.fromkeys(itertools.chain.from_iterable(found)))
+        if not checkpoints and self.options.watch:
+            self.progress.say_once(f"waiting for checkpoints in {self.options.path}")
         if not checkpoints and not self.options.watch:
             raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
         return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
@@ -144,7 +151,7 @@ class Session:
                 order.files.remember_weights(order.weight_files)
             self._show(order, metrics)
             return
-        with self._claim(order) as mine:
+        with _folder_of(order), self._claim(order) as mine:
             if not self.processes.agree(lambda: mine):
                 return
             metrics = self._measured(order)  # another worker may have finished it just now

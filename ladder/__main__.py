@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.live import Live
 
-from ladder.arguments import parse_multiples, split_list, split_overrides
+from ladder.arguments import multiples, names, split_overrides
 from ladder.config import load_config
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.launch import Launch
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> int:
         epilog="Any configuration value can be given as key=value.",
     )
     parser.add_argument("command", help=", ".join(COMMANDS))
-    parser.add_argument("--sizes", help="only these sizes, such as 190M,370M")
-    parser.add_argument("--multiples", help="only these Chinchilla multiples, such as 1,2")
+    parser.add_argument("--sizes", type=names, default=[], help="only these sizes, such as 190M,370M")
+    parser.add_argument("--multiples", type=multiples, default=[], help="only these Chinchilla multiples, such as 1,2")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="plan: as JSON")
     form.add_argument("--csv", action="store_true", help="plan: as CSV, a row for each rung")
@@ -72,10 +72,7 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
     ladder = config.ladder.build()
     if config.rung and (options.sizes or options.multiples):
         raise UserError("rung= chooses one run; leave out --sizes and --multiples")
-    if config.rung:
-        rungs = [ladder.rung(config.rung)]
-    else:
-        rungs = ladder.select(split_list(options.sizes), parse_multiples(options.multiples))
+    rungs = [ladder.rung(config.rung)] if config.rung else ladder.select(options.sizes, options.multiples)
     return Launch(config=config, overrides=tuple(overrides), ladder=ladder, rungs=tuple(rungs))
 
 

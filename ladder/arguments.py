@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
-from ladder.errors import UserError
+from ladder.errors import UserError, shortened
 
 
 def split_overrides(words: Sequence[str]) -> list[str]:
     """Checks that every word a parser left over is a Hydra override `key=value`, or `~key`, which removes one."""
     for word in words:
-        if not word.startswith("~") and ("=" not in word or word.startswith("-")):
-            raise UserError(f'"{word}" is neither an option nor key=value; see --help')
+        key, equals, _ = word.partition("=")
+        if not key.lstrip("+~") or key.startswith("-") or not (equals or key.startswith("~")):
+            raise UserError(f'"{shortened(word)}" is neither an option nor key=value; see --help')
     return list(words)
 
 
-def split_list(words: str | None) -> list[str]:
-    """`190M,370M` -> ["190M", "370M"]; None -> []."""
-    return [word.strip() for word in (words or "").split(",") if word.strip()]
+def names(text: str) -> list[str]:
+    """The type of an option: `190M,370M` -> ["190M", "370M"]. Raises ArgumentTypeError where that is none."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be names separated by commas')
+    return found
 
 
-def parse_multiples(words: str | None) -> list[float]:
-    """`1,2,0.5` -> [1.0, 2.0, 0.5]. Raises UserError where one is not a number."""
+def multiples(text: str) -> list[float]:
+    """The type of an option: `1,2,0.5xC` -> [1.0, 2.0, 0.5]. Raises ArgumentTypeError where one is not a number."""
     try:
-        return [float(word.removesuffix("xC")) for word in split_list(words)]
+        return [float(word.removesuffix("xC")) for word in names(text)]
     except ValueError:
-        raise UserError(f"--multiples {words}: expected numbers separated by commas, such as 1,2,5") from None
+        raise argparse.ArgumentTypeError(
+            f"{shortened(text)} must be numbers separated by commas, such as 1,2"
+        ) from None

@@ -50,6 +50,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_path(path: str) -> str:
+    """Text that may name a file. Raises ValueError for any other."""
+    if "\0" in path:
+        raise ValueError("must be a path, without zero bytes")
+    return path
+
+
 def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
     checked = check(value)
     return value if type(value) is int else checked
@@ -63,6 +70,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # a part of 1, such as an accuracy of guessing
 Text = Annotated[str, Field(min_length=1)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(checked_path)]  # of a file or folder, with its folders
 Name = Annotated[str, AfterValidator(checked_name)]  # of a file or folder
 
 

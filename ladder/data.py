@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ladder.bind import Name, Positive, Text
+from ladder.bind import Name, Place, Positive
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.rung import Rung
@@ -20,7 +20,7 @@ from ladder.shards import MANIFEST, TokenShards
 class Part:
     """A prepared corpus of a mix."""
 
-    directory: Text
+    directory: Place
     weight: Positive
 
 
@@ -32,7 +32,7 @@ class DataSettings:
     """
 
     name: Name
-    directory: Text | None = None
+    directory: Place | None = None
     mix: Annotated[dict[str, Part], Field(min_length=1)] | None = None
     max_epochs: Positive = 1.0
     source: Any = None

@@ -29,7 +29,8 @@ class UserError(Exception):
     """Something the user can mend. Its message is one line and is all that is shown."""
 
     def __str__(self) -> str:
-        text = " ".join(super().__str__().split())
+        text = "".join(letter if letter.isprintable() else " " for letter in super().__str__())
+        text = " ".join(text.split())
         if len(text) > LONGEST:  # long paths give way first, which are known by their ends
             text = " ".join(_ending(word) if len(word) > LONGEST_WORD else word for word in text.split())
         return shortened(text, LONGEST)

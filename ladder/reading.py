@@ -33,8 +33,6 @@ def read(cls: type[T], path: Path) -> T:
 def read_text(path: Path) -> str:
     """Raises UserError where the file is absent, is none, may not be read, or is not UTF-8 text."""
     with readable(path):
-        if path.is_char_device() or path.is_block_device():  # which might never end
-            raise UserError(f"{path} is a device, expected a file")
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -54,6 +52,8 @@ def read_sha256(path: Path) -> str:
 def readable(path: Path) -> Iterator[None]:
     """An error of the system while the file is read becomes one that names it."""
     try:
+        if path.is_char_device() or path.is_block_device():  # which might never end
+            raise UserError(f"{path} is a device, expected a file")
         yield
     except FileNotFoundError:
         raise UserError(f"{shortened(str(path), 200)} does not exist") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ladder.bind import Count, Name, Positive, Share, Text, Whole
+from ladder.bind import Count, Name, Place, Positive, Share, Text, Whole
 from ladder.cluster import Cluster
 from ladder.data import DataSettings
 from ladder.errors import UserError, did_you_mean, unknown
@@ -118,7 +118,7 @@ class LadderSettings:
 class Config:
     """A whole configuration. `scripts/prepare_data.py` reads the rest of `data`."""
 
-    runs_dir: Text
+    runs_dir: Place
     rung: Text | None
     seed: Whole
     wandb: Literal["off", "offline", "online"]
@@ -130,6 +130,11 @@ class Config:
     cluster: Cluster
     target: TargetSettings
     ladder: LadderSettings
+
+    def __post_init__(self) -> None:
+        place = Path(self.runs_dir)
+        if odd := next((path for path in (place, *place.parents) if path.exists() and not path.is_dir()), None):
+            raise UserError(f"runs_dir={self.runs_dir}: {odd} is no directory; name another one")
 
     @property
     def directory(self) -> Path:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ladder.errors import UserError
-
 Width = Annotated[int, Field(ge=1, le=10**7)]
 
 
@@ -21,18 +19,18 @@ class Shape:
     n_heads: Width
     ffn_hidden: Width
 
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            raise ValueError(
+                f"must give an even, whole head size, d_model={self.d_model} over n_heads={self.n_heads} does not"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape(Shape):
     """An OLMo-2 transformer: SwiGLU of width `ffn_hidden`, QK-norm over the full width, no biases, untied head."""
 
     vocab_size: Width
-
-    def __post_init__(self) -> None:
-        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
-            raise UserError(
-                f"model shape: d_model={self.d_model} over n_heads={self.n_heads} must give an even, whole head size"
-            )
 
     @property
     def body_parameters(self) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ladder.bind import LARGEST, Count, Name, Text
+from ladder.bind import LARGEST, Count, Name, Place, Text
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.metrics_file import FORMATS, TaskFormat
@@ -34,9 +34,9 @@ class TaskSettings:
     olmes: Text | None = None
     formats: Annotated[tuple[TaskFormat, ...], Field(min_length=1)] | None = None
     limit: Count | None = None
-    rc: Text | None = None
-    mc: Text | None = None
-    gold: Text | None = None
+    rc: Place | None = None
+    mc: Place | None = None
+    gold: Place | None = None
     split: Text | None = None
     primary: Primary | None = None
 
@@ -71,9 +71,9 @@ class LmLossSettings:
     """The first `tokens` tokens of prepared `shards` or of a `text` file."""
 
     tokens: Annotated[int, Field(ge=2, le=LARGEST)]
-    shards: Text | None = None
+    shards: Place | None = None
     split: Text = "val"
-    text: Text | None = None
+    text: Place | None = None
 
     def content(self) -> list[Any] | None:
         """None where it cannot be read."""

@@ -143,6 +143,19 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def leaving_no_folder(directory: Path) -> Iterator[None]:
+    """Where the body fails, `directory` and its parents are taken away again, if they came with it and are empty."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):  # something lies there
+                path.rmdir()
+        raise
+
+
 def remove_directory(path: Path) -> None:
     """Removes it as a whole: a kill in between leaves a temporary name, not half of its content."""
     stale = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{path.name}")

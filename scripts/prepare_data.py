@@ -30,7 +30,7 @@ from ladder.config_files import options
 from ladder.errors import Parser, UserError, run_command, shortened
 from ladder.hashing import sha256_of
 from ladder.shards import MANIFEST, MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
-from ladder.writing import cannot_write, write_json
+from ladder.writing import cannot_write, leaving_no_folder, write_json
 
 
 def main(argv: list[str]) -> int:
@@ -68,19 +68,16 @@ def whole_or_stopped(directory: Path) -> Iterator[Path]:
         UserError: it cannot be written.
     """
     partial = directory.with_name(f"{directory.name}.partial")
-    created = [path for path in partial.parents if not path.exists()]
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.rename(directory)
-    except OSError as error:
-        raise cannot_write(Path(error.filename or partial), error) from None
-    finally:
-        if partial.exists() and not (partial / PROGRESS).exists():
-            shutil.rmtree(partial, ignore_errors=True)
-            for path in created:
-                with contextlib.suppress(OSError):  # something else has come to lie there
-                    path.rmdir()
+    with leaving_no_folder(partial.parent):
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.rename(directory)
+        except OSError as error:
+            raise cannot_write(Path(error.filename or partial), error) from None
+        finally:
+            if partial.exists() and not (partial / PROGRESS).exists():
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def prepare(data: DictConfig, directory: Path) -> dict[str, Any]:

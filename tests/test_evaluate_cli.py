@@ -513,6 +513,17 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert 'suite tiny: unknown key "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
     assert "is not a checkpoint" in error(run.path.parent.parent / "data")
     assert "unknown run of" in error(run.path.parent, "--runs", "n9-1xC")
+    assert "--runs chooses runs of a ladder" in error(path, "--runs", run.name)
+    assert "--watch follows runs of a ladder" in error(path, "--watch")
+    assert "--patience ends --watch" in error(path, "--patience", 1)
+    assert "is a file; give the directory" in error(run.run_file)
+    assert '"" must name a directory' in error(path, "--output", "")
+    assert 'run.json" must name a directory' in error(path, "--output", run.run_file)
+    assert 'unknown suite ""' in error(path, "suite=")
+    assert "gone.jsonl does not exist" in error(
+        path, "--output", run.path / "new" / "out", "suite.tasks.names.rc=gone.jsonl"
+    )
+    assert not (run.path / "new").exists()
     assert find_checkpoints(run.path.parent, [run.name, "n9-1xC"])  # a launcher names runs that may not have begun
     good = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(good[:-100])

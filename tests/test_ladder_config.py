@@ -93,6 +93,12 @@ def test_a_bad_ladder_file_is_named_with_its_key(own: Path, text: str, words: st
     assert words in str(error.value)
 
 
+def test_a_shape_that_no_model_has_is_named_with_its_file_and_size(own: Path) -> None:
+    (own / "ladder" / "mine.yaml").write_text(MINE.replace("n_heads: 1", "n_heads: 3"))
+    with pytest.raises(UserError, match=r"mine\.yaml: sizes\.s1 = a mapping: must give an even, whole head size"):
+        load_config(["ladder=mine"])
+
+
 def test_a_new_ladder_is_planned_as_it_is_and_never_written_over(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "mine"]) == 0
     out = capsys.readouterr().out

@@ -181,6 +181,19 @@ def test_a_changed_configuration_is_refused_with_the_difference(
         ("ladder.target=7B-4T", "on the command line it is target=NAME"),
         ("ladder.multiples=[1e300]", "would train on"),
         ("wandb=sometimes", 'unknown wandb "sometimes"'),
+        ("--sizes=", 'argument --sizes: "" must be names'),
+        ("--multiples=1,,2", "argument --multiples"),
+        ("--multiples=x", "argument --multiples: x must be numbers"),
+        ("=5", '"=5" is neither an option nor key=value'),
+        ("+=5", '"+=5" is neither'),
+        ("runs_dir=README.md", "runs_dir=README.md: README.md is no directory"),
+        ("runs_dir=README.md/there", "README.md is no directory"),
+        ("runs_dir='a\0b'", "runs_dir = "),
+        ("suite.tasks.word.rc='a\0b'", "suite.tasks.word.rc = "),
+        (
+            "ladder.sizes.n0={d_model: 9, n_layers: 1, n_heads: 2, ffn_hidden: 8}",
+            "ladder.sizes.n0 = a mapping: must give an even, whole head size, d_model=9 over n_heads=2 does not",
+        ),
     ],
 )
 def test_values_are_checked_before_anything_else(word: str, fragment: str) -> None:

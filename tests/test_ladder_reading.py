@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ladder.bind import Count, Name, Whole, as_given, bind, lenient
 from ladder.errors import UserError
-from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_text, read_yaml
+from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_sha256, read_text, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,3 +162,13 @@ def test_aliases_that_multiply_are_counted_not_written_out(tmp_path: Path) -> No
 def test_a_device_is_not_read_to_its_end() -> None:
     with pytest.raises(UserError, match="/dev/zero is a device"):
         read_text(Path("/dev/zero"))
+
+
+def test_a_device_is_no_file() -> None:
+    for reader in (read_text, read_sha256):
+        with pytest.raises(UserError, match="/dev/zero is a device, expected a file"):
+            reader(Path("/dev/zero"))  # which never ends
+
+
+def test_a_message_holds_nothing_that_a_terminal_would_obey() -> None:
+    assert str(UserError("a\0b\x1b[31m\nc")) == "a b [31m c"

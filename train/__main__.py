@@ -41,15 +41,16 @@ def main(argv: list[str]) -> int:
         print(OmegaConf.to_yaml(node), end="")
         return 0
     rung = config.chosen_rung(config.ladder.build())
-    if is_main_process():
-        print(describe(rung), flush=True)
     if options.dry_run:
+        print(describe(rung))
         return 0
     check_data(config.data, [rung])
     mix = open_data(config.data)
     run = RunDirectory(config.directory / rung.name, config.suite.entries())
     identity = run_identity(config, rung, mix)
     check_identity(run, identity)
+    if is_main_process():
+        print(describe(rung), flush=True)
     if finished(run, rung.hparams.total_steps):
         if is_main_process():
             if not run.run_file.exists():

