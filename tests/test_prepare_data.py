@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -240,6 +241,15 @@ def cached_wheel(cache: Path, package: str, files: dict[str, bytes]) -> dict[str
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content.getvalue())
     return {"package": package, "version": "1.0", "sha256": sha256}
+
+
+def test_a_token_that_the_tokenizer_lacks_is_refused(tmp_path: Path) -> None:
+    prepare(local_data(tmp_path, [{"text": text} for text in SENTENCES]), tmp_path)
+    file = str(tmp_path / "tokenizer" / "tokenizer.json")
+    for eos, pad, named in (("<|endoftext|>", "<|pad|>", "pad=<|pad|>"), ("</s>", "<|endoftext|>", "eos=</s>")):
+        tokenizer = {"file": file, "eos": eos, "pad": pad}
+        with pytest.raises(UserError, match=re.escape(f"data.tokenizer.{named} is no token of")):
+            prepare(local_data(tmp_path, [{"text": "x"}], tokenizer=tokenizer), tmp_path)
 
 
 def test_files_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

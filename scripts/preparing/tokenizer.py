@@ -34,9 +34,15 @@ def make_tokenizer(data: DictConfig, documents: list[Document] | None) -> PreTra
             content = archive.read(settings.member).decode("utf-8")
     try:
         backend = Tokenizer.from_str(content)
-        return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=settings.eos, pad_token=settings.pad)
+        made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=settings.eos, pad_token=settings.pad)
     except Exception as error:  # plain ones are what the library raises
         raise UserError(f"{shortened(where, 160)} is no tokenizer.json: {shortened(str(error), 80)}") from None
+    for key in ("eos", "pad"):  # the library would add it to the vocabulary
+        if backend.token_to_id(str(settings[key])) is None:
+            raise UserError(
+                f"data.tokenizer.{key}={shortened(str(settings[key]))} is no token of {shortened(where, 160)}"
+            )
+    return made
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
