@@ -113,3 +113,12 @@ def test_what_differs_from_the_paper_is_counted_by_its_value() -> None:
     assert differing([table, table]) == 2
     assert [row[1] for row in table.cells] == ["3.816 (3.8)", "3.816 (3.9)≠", ""]
     assert table.records()[1] == {"task": "b ≠", "error": 3.8161, "error printed": 3.9}
+
+
+def test_long_words_go_on_in_lines_below() -> None:
+    runs = ", ".join(f"{size}M-{m}xC" for size in (190, 370, 760) for m in (1, 2, 5, 10))
+    table = Table(title="", columns=(words("name"), words("rungs"), fixed("mean", 1)), rows=(("a", runs, 1.0),))
+    lines = as_text(table, 60).splitlines()
+    assert max(map(len, lines)) <= 60
+    shown = " ".join(line.strip().removeprefix("a ").strip() for line in lines if "xC" in line)
+    assert shown == runs

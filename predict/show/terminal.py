@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from itertools import zip_longest
 
 from predict.show.tables import Table
 
 UNKNOWN_WIDTH = 80  # of what is no terminal, such as a file or a pipe
 NOTE_WIDTH = 100  # longer lines are hard to read
+NARROWEST = 20  # of a column of words
 GAP = "  "
 
 
@@ -16,8 +18,8 @@ def as_text(table: Table, width: int | None = None) -> str:
     """Columns that do not fit into `width` (by default the terminal's) go on below, beside the names of the rows."""
     width = width or shutil.get_terminal_size((UNKNOWN_WIDTH, 24)).columns
     names = [column.name for column in table.shown_columns]
-    body = table.cells
-    sizes = [max((len(row[i]) for row in body), default=0) for i in range(len(names))]
+    body = [[_fitting(table, i, cell, width) for i, cell in enumerate(row)] for row in table.cells]
+    sizes = [max((len(line) for row in body for line in row[i]), default=0) for i in range(len(names))]
     headers, blocks = min(
         (_laid_out([[name] for name in names], sizes, width), _laid_out(_folded(names, sizes), sizes, width)),
         key=lambda layout: len(layout[1]),
@@ -27,11 +29,20 @@ def as_text(table: Table, width: int | None = None) -> str:
     rule = "─" * min(width, max(_total(sizes, block) for block in blocks))
     for block in blocks:
         numeric = [table.shown_columns[i].numeric for i in block]
-        rows = [*zip(*_top_padded([headers[i] for i in block]), strict=True)], [[row[i] for i in block] for row in body]
-        aligned = [[_line(cells, [sizes[i] for i in block], numeric) for cells in part] for part in rows]
+        head = zip(*_top_padded([headers[i] for i in block]), strict=True)
+        below = [cells for row in body for cells in zip_longest(*(row[i] for i in block), fillvalue="")]
+        aligned = [[_line(cells, [sizes[i] for i in block], numeric) for cells in part] for part in (head, below)]
         lines += [rule, *aligned[0], rule, *aligned[1]]
     notes = [line for note in (*table.footnotes, *table.notes) for line in _wrapped(note, min(width, NOTE_WIDTH))]
     return "\n".join([*lines, rule, *notes])
+
+
+def _fitting(table: Table, i: int, cell: str, width: int) -> list[str]:
+    """A cell in lines: words that would not fit beside the names of the rows are broken."""
+    if i == 0 or table.shown_columns[i].numeric:
+        return [cell]
+    beside = max(len(row[0]) for row in table.cells) + len(GAP)
+    return textwrap.wrap(cell, max(width - beside, NARROWEST), break_long_words=False) or [""]
 
 
 def _laid_out(headers: list[list[str]], sizes: list[int], width: int) -> tuple[list[list[str]], list[list[int]]]:
