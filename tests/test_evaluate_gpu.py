@@ -13,6 +13,7 @@ from evaluate_models import documents, tiny_model, tiny_tokenizer, write_jsonl
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
 from evaluate.loading import cast_parameters
 from evaluate.plan import make_plan
@@ -37,11 +38,6 @@ def scorer_of(dtype: str) -> Scorer:
             parameter.mul_(0.5 if parameter.ndim > 1 else 1)
     cast_parameters(model, dtype)
     return Scorer(model.cuda())
-
-
-@pytest.fixture(autouse=True)
-def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -93,7 +89,7 @@ def test_live_equals_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model.save_pretrained(run.checkpoint(10))
     tiny_tokenizer().save_pretrained(run.checkpoint(10))
     (run.checkpoint(10) / "rung.json").write_text(json.dumps(info))
-    make_hook(OmegaConf.load(run.config_file), model.cuda(), tiny_tokenizer())(info, run)
+    make_hook(own_suite(run.config_file), model.cuda(), tiny_tokenizer())(info, run)
     arrays = run.metrics_file(10).with_suffix(".npz")
     live = np.load(arrays)["pets.rc"]
     assert MetricsFile.load(run.metrics_file(10)).provenance.dtype == "bf16"
