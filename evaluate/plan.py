@@ -157,9 +157,15 @@ def _shared_prompt(contexts: Sequence[str]) -> str:
 
 def plan_of_requests(requests: Sequence[Request], tries: bool, row_nodes: int) -> Plan:
     """The plan of requests that begin with the same tokens and belong to no document, in rows of so many nodes."""
-    choices = ("x",) * (1 + max(request.index for request in requests))
+    return plan_of_sections([requests], tries, row_nodes)
+
+
+def plan_of_sections(sections: Sequence[Sequence[Request]], tries: bool, row_nodes: int) -> Plan:
+    """As `plan_of_requests`, of several lots of requests; an index is unique among all of them."""
+    choices = ("x",) * (1 + max(request.index for requests in sections for request in requests))
     document = Document(id="requests", contexts=("",) * len(choices), choices=choices, gold=0)
-    return _flatten([document], [_section(list(requests), tries, share=True, row_nodes=row_nodes)], 0, tries)
+    made = [_section(list(requests), tries, share=True, row_nodes=row_nodes) for requests in sections]
+    return _flatten([document], made, 0, tries)
 
 
 @dataclass(frozen=True, kw_only=True)

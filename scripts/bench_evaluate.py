@@ -6,6 +6,7 @@ Each way runs in a process of its own, one thread, fp32, task after task in turn
 which another process on the machine disturbs least. The padded way is that of AI2's in-loop evaluator: every (prompt,
 choice) on its own, in file order, padded to a multiple of 128 tokens, logits for every position. PYTHON is one of an
 environment that has lm-eval; without it that column is left out. Models are random: times count, accuracies do not.
+--shapes 190M,30-layer --no-padded compares models of real shape with lm-eval alone, in some minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -36,25 +37,39 @@ from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-VOCABULARY, CONTEXT, LAYERS = 100352, 4096, 8
+VOCABULARY, CONTEXT = 100352, 4096
 PADDED_BATCH, PADDED_MULTIPLE = 4, 128
-# (width, task, format, first documents); None: all of them
-SUBSETS: tuple[tuple[int, str, str, int | None], ...] = (
-    (256, "arc_challenge", "rc", 30),
-    (256, "hellaswag", "rc", 10),
-    (256, "piqa", "rc", 30),
-    (256, "csqa", "rc", 30),
-    (256, "socialiqa", "rc", 20),
-    (256, "mmlu", "rc", 24),
-    (256, "arc_challenge", "mc", 20),
-    (256, "hellaswag", "mc", 5),
-    (512, "arc_challenge", "rc", 12),
-    (512, "csqa", "rc", 12),
-    (512, "mmlu", "rc", 8),
-    (512, "hellaswag", "rc", 4),
-    (512, "arc_challenge", "mc", 6),
+# Of the ladder's model: shallow ones that are quick, and its smallest; and as deep and narrow as SmolLM2-135M.
+SHAPES: dict[str, dict[str, Any]] = {
+    "8x256": {"hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 1024},
+    "8x512": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 2048},
+    "190M": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    "30-layer": {
+        "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "intermediate_size": 1536, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+# (shape, task, format, first documents); None: all of them
+SUBSETS: tuple[tuple[str, str, str, int | None], ...] = (
+    ("8x256", "arc_challenge", "rc", 30),
+    ("8x256", "hellaswag", "rc", 10),
+    ("8x256", "piqa", "rc", 30),
+    ("8x256", "csqa", "rc", 30),
+    ("8x256", "socialiqa", "rc", 20),
+    ("8x256", "mmlu", "rc", 24),
+    ("8x256", "arc_challenge", "mc", 20),
+    ("8x256", "hellaswag", "mc", 5),
+    ("8x512", "arc_challenge", "rc", 12),
+    ("8x512", "csqa", "rc", 12),
+    ("8x512", "mmlu", "rc", 8),
+    ("8x512", "hellaswag", "rc", 4),
+    ("8x512", "arc_challenge", "mc", 6),
+    ("190M", "arc_challenge", "rc", 12),
+    ("190M", "arc_challenge", "mc", 12),
+    ("30-layer", "arc_challenge", "rc", 12),
+    ("30-layer", "arc_challenge", "mc", 12),
 )
-WHOLE_TASK = (256, "openbookqa", "rc", None)
+WHOLE_TASK = ("8x256", "openbookqa", "rc", None)
 
 
 def main() -> None:
@@ -62,16 +77,22 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the result")
     parser.add_argument("--peer", default=os.environ.get("MODEL_LADDER_PEER_PYTHON"), help="a Python with lm-eval")
     parser.add_argument("--quick", action="store_true", help="two small subsets, no whole task, no suite")
+    parser.add_argument("--shapes", default="8x256,8x512", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--no-padded", dest="padded", action="store_false", help="leave the padded way out")
     parser.add_argument("--worker", choices=("tries", "padded"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.worker)
         return
-    cases = [SUBSETS[3], SUBSETS[9]] if options.quick else [*SUBSETS, WHOLE_TASK]
-    suite = None if options.quick else bench_suite()
+    shapes = options.shapes.split(",")
+    cases = [case for case in (*SUBSETS, WHOLE_TASK) if case[0] in shapes]
+    if options.quick:
+        cases = [SUBSETS[3], SUBSETS[9]]
+    suite = bench_suite() if "8x256" in shapes and not options.quick else None
+    ways = ["tries", "padded"] if options.padded else ["tries"]
     with tempfile.TemporaryDirectory() as scratch:
-        rows = list(bench_cases(cases, Path(scratch), options.peer))
-    totals = [sums(rows, width) for width in (256, 512)]
+        rows = list(bench_cases(cases, Path(scratch), ways, options.peer))
+    totals = [sums(rows, shape, form) for shape in shapes for form in ("rc", "mc")]
     print(json.dumps(totals, indent=1))
     packages = ["torch", "transformers", "tokenizers", "numpy"]
     save(options.output, result(packages, threads_used=1, suite=suite, cases=rows, sums=totals))
@@ -103,20 +124,20 @@ def timed_plans(tasks: Any, job: Any) -> dict[str, Any]:
     return {"seconds": seconds, "counts": counts}
 
 
-def bench_cases(cases: Any, scratch: Path, peer: str | None) -> Iterator[dict[str, Any]]:
-    workers = {way: start([sys.executable, __file__, "--worker", way], ROOT) for way in ("tries", "padded")}
+def bench_cases(cases: Any, scratch: Path, ways: list[str], peer: str | None) -> Iterator[dict[str, Any]]:
+    workers = {way: start([sys.executable, __file__, "--worker", way], ROOT) for way in ways}
     if peer:
         workers["lm_eval"] = start([peer, str(ROOT / "scripts" / "peer_lm_eval.py")], scratch)
-    for width, task, form, count in cases:
-        checkpoint = scratch / str(width)
+    for shape, task, form, count in cases:
+        checkpoint = scratch / shape
         if not checkpoint.exists():
-            write_model(checkpoint, width)
+            write_model(checkpoint, shape)
         documents = read_documents(task, form, count)
         pairs = [pair for document in documents for pair in zip(document.contexts, document.choices, strict=True)]
         job = json.dumps({"checkpoint": str(checkpoint), "requests": pairs, "batch_size": PADDED_BATCH})
         answers = {way: ask(worker, job) for way, worker in workers.items()}
         scores = {way: np.array(answer.pop("loglikelihoods")) for way, answer in answers.items()}
-        case = {"width": width, "task": task, "format": form, "documents": len(documents), "requests": len(pairs)}
+        case = {"shape": shape, "task": task, "format": form, "documents": len(documents), "requests": len(pairs)}
         for way, answer in answers.items():
             case[way] = answer
             if way != "tries":
@@ -129,13 +150,13 @@ def bench_cases(cases: Any, scratch: Path, peer: str | None) -> Iterator[dict[st
         worker.wait()
 
 
-def sums(cases: list[dict[str, Any]], width: int) -> dict[str, Any]:
-    """CPU seconds over the subsets of one width, and the whole task beside them."""
-    mine = [case for case in cases if case["width"] == width and case["task"] != WHOLE_TASK[1]]
+def sums(cases: list[dict[str, Any]], shape: str, form: str) -> dict[str, Any]:
+    """CPU seconds over the subsets of one shape and format; the whole task stands for itself."""
+    mine = [c for c in cases if (c["shape"], c["format"]) == (shape, form) and c["task"] != WHOLE_TASK[1]]
     ways = [way for way in ("tries", "padded", "lm_eval") if mine and way in mine[0]]
     seconds = {way: sum(case[way]["cpu_seconds"] for case in mine) for way in ways}
     ratios = {f"{way}_times_slower": seconds[way] / seconds["tries"] for way in ways[1:]}
-    return {"width": width, "subsets": len(mine), "cpu_seconds": seconds} | ratios
+    return {"shape": shape, "format": form, "subsets": len(mine), "cpu_seconds": seconds} | ratios
 
 
 def read_documents(task: str, form: str, count: int | None) -> Sequence[AnyDocument]:
@@ -143,13 +164,12 @@ def read_documents(task: str, form: str, count: int | None) -> Sequence[AnyDocum
     return suite.tasks[0].documents()
 
 
-def write_model(path: Path, width: int) -> None:
+def write_model(path: Path, shape: str) -> None:
     """A random OLMo 2 with dolma2's tokenizer; weights are doubled, so that logits are not nearly flat."""
     torch.manual_seed(0)
-    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
     config = Olmo2Config(
-        vocab_size=VOCABULARY, num_hidden_layers=LAYERS, max_position_embeddings=CONTEXT, rope_theta=500000.0,
-        pad_token_id=100277, bos_token_id=None, eos_token_id=100257, **shape,
+        vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, rope_theta=500000.0,
+        pad_token_id=100277, bos_token_id=None, eos_token_id=100257, **SHAPES[shape],
     )  # fmt: skip
     model = Olmo2ForCausalLM(config)
     with torch.no_grad():
