@@ -59,7 +59,8 @@ def rows(tiny: bool, words: Sequence[str]) -> Iterator[dict[str, Any]]:
     for size in SIZES[:1] if tiny else SIZES:
         shape = ModelShape(vocab_size=512, d_model=32, n_layers=2, n_heads=2, ffn_hidden=64) if tiny else None
         model, vocabulary = model_of(size, shape)
-        plans = [plan_of(replace(task, documents=2, sections=min(task.sections, 2)) if tiny else task, vocabulary) for task in TASKS.values()]
+        sizes = {"documents": 2, "sections": 1} if tiny else {}
+        plans = [plan_of(replace(task, **sizes), vocabulary) for task in TASKS.values()]
         yield from ways(size, model, plans, tiny)
         del model
         torch._dynamo.reset()
