@@ -8,7 +8,6 @@ or, of accuracies alone, -ln Q. How well each carries on is found out by back-te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -71,6 +70,18 @@ def _irreducible(chain: Chain) -> float:
     return chain.step1.E if isinstance(chain.step1, PowerLaw) else 0.0
 
 
+def _weighing(rows: np.ndarray, others: np.ndarray | None = None) -> Weighing:
+    """From back-tests; those of `others` weigh as much in all as `rows` do."""
+    if len(rows) < FEW_CELLS:
+        return BORROWED
+    weights = np.full(len(rows), 1 / len(rows))
+    if others is not None:
+        rows, weights = np.concatenate([rows, others]), np.append(weights, np.full(len(others), 1 / len(others)))
+    errors, lengths, before, places = rows.T
+    slack = fit_slack(errors, lengths, LEAST, weights).widened(len(set(places)))
+    return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before), cells=len(rows))
+
+
 class Companion:
     """The shapes of a ladder's curves, for runs of `target`; `measured` is what was fitted."""
 
@@ -80,7 +91,8 @@ class Companion:
         self.knee = schedule_knee(measured)
         self._texts = common_lm_losses(measured.rungs)
         self._losses: dict[str, Course] = {}
-        self._loose: dict[str, Weighing] = {}
+        self._weighings: dict[str, Weighing] = {}
+        self._tested: dict[str, np.ndarray] = {}
 
     @cached_property
     def lm_course(self) -> Course | None:
@@ -193,34 +205,40 @@ class Companion:
     @cached_property
     def weighing(self) -> Weighing:
         """How far off carried accuracies were in the ladder's back-tests, over the tasks that follow scale."""
-        clear = [way for way in self.ways.values() if way.study.verdict.standing == "follows"]
-        return self._weighing(clear or list(self.ways.values()), LEAST)
+        return _weighing(self._clear)
 
-    def _weighing(self, ways: Sequence[TaskWay], least: Slack) -> Weighing:
-        rows = [row for way in ways for row in self._back_tests(way)]
-        if len(rows) < FEW_CELLS:
-            return BORROWED
-        errors, lengths, before = np.array(rows).T
-        slack = fit_slack(errors, lengths, least).widened(len({run for way in ways for run in way.study.cells[:, 1]}))
-        return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before), cells=len(rows))
+    @cached_property
+    def _clear(self) -> np.ndarray:
+        """The back-tests of the tasks that follow scale; of all where none does."""
+        clear = [way for way in self.ways.values() if way.study.verdict.standing == "follows"]
+        return np.concatenate([self._rows(way) for way in clear or self.ways.values()])
 
     def weighing_of(self, task: str) -> Weighing:
-        """As `weighing`; of a task that follows scale loosely or not at all no less than its own back-tests say."""
-        way = self.ways[task]
-        if way.study.verdict.standing == "follows":
-            return self.weighing
-        if task not in self._loose:
-            self._loose[task] = self._weighing([way], self.weighing.slack)
-        return self._loose[task]
+        """By the task's own back-tests, and as much by those of all tasks that follow scale if it does too.
 
-    def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float]]:
-        """(error of the carried accuracy, way, error of the prediction) of each cell and share."""
+        Tests differ in their noise (by how many questions they have), and the back-tests of one are few.
+        """
+        if task not in self._weighings:
+            way = self.ways[task]
+            pooled = way.study.verdict.standing == "follows"
+            self._weighings[task] = _weighing(self._rows(way), self._clear if pooled else None)
+        return self._weighings[task]
+
+    def _rows(self, way: TaskWay) -> np.ndarray:
+        """(cells, 4): as `_back_tests`, with the place of the run."""
+        name = way.study.task.name
+        if name not in self._tested:
+            self._tested[name] = np.array(self._back_tests(way), dtype=float).reshape(-1, 4)
+        return self._tested[name]
+
+    def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float, int]]:
+        """(error of the carried accuracy, way, error of the prediction, place of the run) of each cell and share."""
         found = []
         before = way.study.errors(self._fitted.study.members)
         for (split, place), truth, error in zip(way.study.cells, way.study.actual, before, strict=True):
             for share in SHARES:
                 if one := self.carried(way, place, share, split):
-                    found.append((one.accuracy - truth, one.way, error))
+                    found.append((one.accuracy - truth, one.way, error, int(place)))
         return found
 
     def updated(self, task: str, prior: Estimate, share: float) -> Estimate:

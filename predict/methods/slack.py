@@ -9,6 +9,8 @@ import numpy as np
 from predict.methods.base import Estimate, Interval
 
 Z80 = 1.2816  # standard deviations
+MOST_NOISE = 16.0  # times the least
+MOST_MISFIT = 0.4  # a way that is worth less is noise
 LEAST_TAIL = 1.53  # the 95% half-width over the 80% one, of a normal distribution
 CORRELATIONS = (0.0, 0.9)
 
@@ -32,12 +34,12 @@ class Slack:
         return Slack(noise=factor * self.noise, misfit=factor * self.misfit)
 
 
-def fit_slack(errors: np.ndarray, ways: np.ndarray, least: Slack) -> Slack:
+def fit_slack(errors: np.ndarray, ways: np.ndarray, least: Slack, weights: np.ndarray | None = None) -> Slack:
     """The likeliest for normal errors, on a grid, and no less than `least`: back-tests are few and err together."""
-    noises = least.noise * np.geomspace(1, 8, 13)
-    misfits = least.misfit * np.geomspace(1, 16, 17)
+    noises = least.noise * np.geomspace(1, MOST_NOISE, 25)
+    misfits = np.geomspace(least.misfit, max(MOST_MISFIT, least.misfit), 17)
     variance = noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2
-    score = (np.log(variance) + errors**2 / variance).sum(axis=-1)
+    score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
     i, j = np.unravel_index(score.argmin(), score.shape)
     return Slack(noise=float(noises[i]), misfit=float(misfits[j]))
 
