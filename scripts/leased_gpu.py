@@ -1,13 +1,13 @@
 """A ladder on a leased machine: one without a network or this project's packages, which may go away at any time.
 
-    python scripts/leased_gpu.py pack ladder=micro               # here: leased/bundle.tar.xz
+    python scripts/leased_gpu.py pack --python 3.12 ladder=micro # here: leased/bundle.tar.xz
     python scripts/leased_gpu.py run --seconds 540 ladder=micro  # there, as often as it takes: leased/results.tar.xz
     python scripts/leased_gpu.py unpack leased/results.tar.xz    # here: runs/micro/…, without weights
 
-`pack` takes the prepared data, the suite's plans (so that no benchmark file is needed there), the pure Python packages
-that PyTorch's images lack, and what is known of finished runs. `run` is `python -m ladder run` within a time limit:
-trainings save and go on with the next call while the machine stays; on another machine finished runs are not repeated.
-Words after the options are the configuration's, the same for `pack` and `run`.
+`pack` takes the prepared data, the suite's plans (so that no benchmark file is needed there), the packages that
+PyTorch's images lack (`pack --packages`: those alone), and what is known of finished runs. `run` is `python -m ladder
+run` within a time limit: trainings save and go on with the next call while the machine stays; on another machine
+finished runs are not repeated. Words after the options are the configuration's, the same for `pack` and `run`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ladder.errors import Parser, UserError, run_command
-from ladder.history import finished
-from ladder.rundir import find_runs
 from ladder.wheels import cache_directory
 from ladder.writing import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE, RESULTS = ROOT / "leased" / "bundle.tar.xz", ROOT / "leased" / "results.tar.xz"
 SITE, CACHE = ROOT / "leased" / "site", ROOT / "leased" / "cache"
-PACKAGES = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "submitit")
+PACKAGES = (
+    *("hydra-core", "omegaconf", "antlr4-python3-runtime", "submitit"),
+    *("pydantic", "annotated-types", "typing-inspection", "typing-extensions"),
+)
+COMPILED = "pydantic-core"  # the one that is of one Python alone
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 WEIGHTS = ("checkpoints", "resume", "branches")  # parts of a run that stay where they are
 SAVING_SECONDS = 60  # of the time limit, for trainings to save and results to be packed
 
@@ -46,7 +49,9 @@ def main(argv: list[str]) -> int:
         prog="python scripts/leased_gpu.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     stages = parser.add_subparsers(dest="stage", required=True)
-    stages.add_parser("pack", help="here: write the bundle")
+    bundle = stages.add_parser("pack", help="here: write the bundle")
+    bundle.add_argument("--python", default=HERE, help=f"the Python that is there (default: {HERE}, as here)")
+    bundle.add_argument("--packages", action="store_true", help="only packages: no data, plans or runs")
     there = stages.add_parser("run", help="there: train and measure within the time limit")
     there.add_argument(
         "--seconds", type=float, default=540, help=f"time limit of this call, {SAVING_SECONDS} of them to save"
@@ -66,11 +71,41 @@ def main(argv: list[str]) -> int:
 
     words = split_overrides(words)
     if options.stage == "pack":
-        return pack(words)
+        return pack(words, options.python, options.packages)
     return run(words, started + options.seconds - SAVING_SECONDS, options.output)
 
 
-def pack(words: Sequence[str]) -> int:
+def pack(words: Sequence[str], python: str, packages_alone: bool) -> int:
+    with atomic_file(BUNDLE) as temporary, tarfile.open(temporary, "w:xz") as archive:
+        if not packages_alone:
+            add_ladder(archive, words)
+        add_packages(archive, python)
+    print(f"{BUNDLE}: {BUNDLE.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def add_packages(archive: tarfile.TarFile, python: str) -> None:
+    """Those of this environment. Raises UserError where the compiled one cannot be had for that Python."""
+    for package in (*PACKAGES, *([COMPILED] if python == HERE else [])):
+        for file in importlib.metadata.files(package) or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                archive.add(str(file.locate()), _inside(SITE / file))
+    if python == HERE:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = f"{COMPILED}=={importlib.metadata.version(COMPILED)}"
+        kind = ["--only-binary=:all:", f"--python-version={python}", "--platform=manylinux2014_x86_64"]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *kind, f"--target={scratch}", wanted]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
+            raise UserError(f"cannot get {wanted} for Python {python}: {reason}; connect to a package index")
+        for path in sorted(Path(scratch).iterdir()):
+            archive.add(path, _inside(SITE / path.name))
+
+
+def add_ladder(archive: tarfile.TarFile, words: Sequence[str]) -> None:
+    """Prepared data, plans, and what is known of finished runs."""
     from evaluate.evaluator import Evaluator, make_job
     from evaluate.suite import make_suite
     from evaluate.tokenizer import Encoder, load_tokenizer
@@ -87,19 +122,12 @@ def pack(words: Sequence[str]) -> int:
     )
     for task in job.suite.tasks:
         Evaluator().plan(task, job, tries=True)
-    with atomic_file(BUNDLE) as temporary, tarfile.open(temporary, "w:xz") as archive:
-        for shards in mix.sources:
-            archive.add(shards.directory, _inside(shards.directory))
-        for task in job.suite.tasks:
-            name = f"plans/{job.plans[task.key]}-tries.npz"
-            archive.add(cache_directory() / name, _inside(CACHE / name))
-        for package in PACKAGES:
-            for file in importlib.metadata.files(package) or ():
-                if file.suffix != ".pyc" and ".." not in file.parts:
-                    archive.add(str(file.locate()), _inside(SITE / file))
-        add_runs(archive, config.directory)
-    print(f"{BUNDLE}: {BUNDLE.stat().st_size / 2**20:.1f} MiB")
-    return 0
+    for shards in mix.sources:
+        archive.add(shards.directory, _inside(shards.directory))
+    for task in job.suite.tasks:
+        name = f"plans/{job.plans[task.key]}-tries.npz"
+        archive.add(cache_directory() / name, _inside(CACHE / name))
+    add_runs(archive, config.directory)
 
 
 def _inside(path: Path) -> str:
@@ -147,6 +175,9 @@ def run(words: Sequence[str], deadline: float, output: Path) -> int:
 
 def add_runs(archive: tarfile.TarFile, directory: Path) -> list[str]:
     """Everything but weights and single likelihoods of the finished runs; their names."""
+    from ladder.history import finished
+    from ladder.rundir import find_runs
+
     names = []
     for run in find_runs(directory) if directory.is_dir() else []:
         if finished(run, run.record().total_steps):

@@ -1,0 +1,97 @@
+"""The one call on a GPU, rehearsed without one: on a machine that lacks the packages which PyTorch's images lack."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, assert_user_error
+from held import HANG_SECONDS
+from test_leased_gpu import WORDS, carry, leased, machine
+
+sys.path.append(str(ROOT / "scripts"))
+from gpu_evidence import ended_within
+
+LACKING = {
+    *("hydra", "omegaconf", "antlr4", "submitit", "wandb", "datasets"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_inspection"),
+}
+# Hides packages of this environment, but not where they came with the bundle.
+HIDING = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Rest(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in {LACKING!r}:
+            path = [entry for entry in sys.path if entry.endswith("leased/site")]
+        return PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Rest if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+
+def evidence(place: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/gpu_evidence.py", "--tiny", "--output", "out", *words]
+    return subprocess.run(
+        command, cwd=place, env=os.environ | environment, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
+
+
+def test_the_whole_call(tmp_path: Path, corpus: Path) -> None:
+    here, there = (machine(tmp_path / name) for name in ("here", "there"))
+    shutil.copytree(corpus, here / "data" / "tiny")
+    packed = leased(here, "pack", *WORDS)
+    assert packed.returncode == 0, packed.stderr
+    carry("bundle.tar.xz", here, there)
+    shutil.copytree(ROOT / "tests", there / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", there)
+    (tmp_path / "hiding").mkdir()
+    (tmp_path / "hiding" / "sitecustomize.py").write_text(HIDING)
+    hiding = str(tmp_path / "hiding")
+    lacking = subprocess.run(
+        [sys.executable, "-c", "import hydra"], env=os.environ | {"PYTHONPATH": hiding}, capture_output=True
+    )
+    assert b"No module named 'hydra'" in lacking.stderr
+
+    done = evidence(there, "--deadline", str(HANG_SECONDS), *WORDS, "rung=n0-1xC", PYTHONPATH=hiding)
+    log = (there / "out" / "log.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log
+    files = sorted(path.name for path in (there / "out").iterdir())
+    assert files == ["log.txt", "machine.json", "runs.json", "summary.json", "tests.json", "training.json"]
+    rows = {name: json.loads((there / "out" / name).read_text())["rows"] for name in files if name[0] in "mrt"}
+    assert {row["what"] for row in rows["training.json"]} == {"attention", "loss", "training"}
+    assert not [row for row in rows["training.json"] if "error" in row]
+    assert rows["tests.json"] and {row["state"] for row in rows["tests.json"]} <= {"skipped", "passed"}
+    (run,) = [row for row in rows["runs.json"] if row["what"] == "run"]
+    assert run["last"]["step"] == run["total_steps"] and run["measured"] and run["end"]["error"] is None
+
+
+def test_what_no_time_is_left_for_is_skipped(tmp_path: Path) -> None:
+    done = evidence(ROOT, "--output", str(tmp_path), "--deadline", "8")
+    assert done.returncode == 1, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary) == ["machine", "tests", "training", "runs"]
+    assert summary["machine"] == {"state": "skipped", "reason": "4 s left, it needs 10"}
+    assert_user_error(evidence(ROOT, "--stages", "trainings"), 'unknown stage "trainings"; did you mean "training"?')
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("", "done"),
+        ("raise SystemExit(3)", "failed"),
+        ("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(10**6)", "cut short"),
+    ],
+)
+def test_a_stage_ends_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, state: str) -> None:
+    monkeypatch.setattr("gpu_evidence.ENDING_SECONDS", 0.1)
+    limit = 1 if state == "cut short" else HANG_SECONDS
+    with (tmp_path / "log").open("wb") as log:
+        assert ended_within(limit, [sys.executable, "-c", code], log)["state"] == state
