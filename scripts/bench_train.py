@@ -1,13 +1,14 @@
 """Our training step beside the Hugging Face `Trainer`'s, on the same model, tokens and hardware, in one run.
 
-    python scripts/bench_train.py [--sizes n1,n3,slice] [--output benchmarks/train-cpu.json]
+    python scripts/bench_train.py [--sizes n1,n3,slice] [--engines ours] [--output benchmarks/train-cpu.json]
 
 Each engine runs in a process of its own, so that peak memory is its own, and is timed from one step's end to another's,
 after as many steps to warm up; engines take turns, so that a busy machine is unfair to neither. On a CPU the figure is
 tokens per CPU second; on a GPU tokens per second and MFU. `slice` is four layers of the 190M shape with its full
 vocabulary of 100,352, on one sequence of 4,096 tokens (`slice-2`: on two; the published runs put 16 into a
 micro-batch), compiled by block here and eager in the Trainer, which gets slower when compiled on a CPU. `matmul` is the
-machine's own peak for matrix products in the same precision.
+machine's own peak for matrix products in the same precision. On a GPU ours takes the micro-batch that it would find in
+a run, and the Trainer the largest that it can run, each accumulated to the same batch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,13 @@ from harness import best, peak_bytes, processor, result, save, timed
 from ladder.config import ladder_from_config, load_config
 from ladder.cpu import prepare_cpu
 from ladder.errors import Parser, run_command, unknown
+from ladder.memory import divisors
 from ladder.recipe import Recipe
 from ladder.rung import Rung
 from ladder.shape import ModelShape
 from train.log import peak_flops
-from train.model import LossModel, build_model, build_optimizer, model_config
+from train.micro_batch import what_fits
+from train.model import LossModel, build_model, build_optimizer, compile_blocks, model_config
 from train.parallel import parallelise
 
 ENGINES = ("ours", "trainer")
@@ -110,23 +114,23 @@ def ours(work: Work, watch: Stopwatch) -> None:
     accelerator = Accelerator(mixed_precision="bf16" if work.bf16 else "no", cpu=not GPU)
     model = build_model(model_config(work.shape, work.recipe), seed=0).to(accelerator.device)
     if GPU or work.length == 4096:  # train.compile=true, which pays where a step takes seconds
-        for block in model.model.layers:
-            block.compile()
+        compile_blocks(model)
+    wrapped = LossModel(model, work.recipe.z_loss, static=GPU)
+    micro_batch = work.sequences
+    if GPU:
+        micro_batch = what_fits(wrapped, work.shape, accelerator, work.sequences, work.length, copied=False)
     parallel = parallelise(
-        "ddp",
-        accelerator,
-        LossModel(model, work.recipe.z_loss),
-        lambda plain: build_optimizer(plain, work.recipe, work.rung.hparams),
+        "ddp", accelerator, wrapped, lambda plain: build_optimizer(plain, work.recipe, work.rung.hparams)
     )
     parallel.module.train()
     for number, batch in enumerate(tokens_of(work).split(work.sequences), start=1):
-        loss, _ = parallel.module(batch.to(accelerator.device, non_blocking=True), 1.0 / batch.numel())
-        loss.backward()
+        for part in batch.to(accelerator.device, non_blocking=True).split(micro_batch):
+            parallel.module(part, 1.0 / batch.numel())[0].backward()
         parallel.step(torch.isfinite(parallel.clip(work.recipe.gradient_clip)))
         watch.step_ended(number)
 
 
-def trainer(work: Work, watch: Stopwatch) -> None:
+def trainer(work: Work, watch: Stopwatch, micro_batch: int) -> None:
     """`transformers.Trainer` as its documentation has it: AdamW fused, bf16 on a GPU, compiled there."""
     import tempfile
 
@@ -140,7 +144,8 @@ def trainer(work: Work, watch: Stopwatch) -> None:
     rows = [{"input_ids": row, "labels": row} for row in tokens_of(work)]
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=work.sequences,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=work.sequences // micro_batch,
         max_steps=2 * work.steps,
         learning_rate=1e-3,
         weight_decay=0.1,
@@ -157,10 +162,10 @@ def trainer(work: Work, watch: Stopwatch) -> None:
     Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Ended()]).train()
 
 
-def measure(engine: str, size: str) -> dict[str, Any]:
+def measure(engine: str, size: str, micro_batch: int) -> dict[str, Any]:
     work = work_for(size)
     watch = Stopwatch(work)
-    {"ours": ours, "trainer": trainer}[engine](work, watch)
+    ours(work, watch) if engine == "ours" else trainer(work, watch, micro_batch)
     seconds = {"cpu_seconds": watch.cpu, "wall_seconds": watch.wall}
     peak = torch.cuda.max_memory_allocated() if GPU else peak_bytes()
     used = seconds["wall_seconds" if GPU else "cpu_seconds"]
@@ -187,54 +192,77 @@ def matmul_peak(bf16: bool = GPU) -> float:
     return 2 * size**3 / (seconds.wall if GPU else seconds.cpu)
 
 
-def child(engine: str, size: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", engine, "--sizes", size]
+def child(engine: str, size: str, micro_batch: int) -> dict[str, Any]:
+    """`measure` in a process of its own; its last line where that failed."""
+    words = ["--child", engine, "--sizes", size, "--micro-batch", str(micro_batch)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} if not GPU else dict(os.environ)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=environment)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
-def compare(size: str, rounds: int) -> dict[str, Any]:
-    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+def compare(size: str, engines: Sequence[str], rounds: int) -> dict[str, Any]:
+    """The fastest of some rounds of each engine; each is printed when it is there."""
+    sequences = work_for(size).sequences
+    # The Trainer's logits alone are 26 GB for 16 sequences: fewer at a time, until it can run them.
+    micro_batch = {engine: divisors(sequences) if engine == "trainer" and GPU else [sequences] for engine in engines}
+    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
     for _ in range(min(2, rounds) if size in SLICES else rounds):
-        for engine in ENGINES:
-            results[engine].append(child(engine, size))
+        for engine in engines:
+            run = child(engine, size, micro_batch[engine][0])
+            while "error" in run and len(micro_batch[engine]) > 1:
+                micro_batch[engine].pop(0)
+                run = child(engine, size, micro_batch[engine][0])
+            results[engine].append(run | {"micro_batch": micro_batch[engine][0]} if engine == "trainer" else run)
+            print(f"{size:>6}: {engine} {told(run)}", flush=True)
     fastest = {}
     for engine, runs in results.items():
         whole = [run for run in runs if "error" not in run]
         fastest[engine] = max(whole, key=lambda run: run["tokens_per_second"]) if whole else runs[0]
     row: dict[str, Any] = {"size": size, **fastest}
-    if all("error" not in fastest[engine] for engine in ENGINES):
+    row["matmul_flops_per_second"] = matmul_peak(work_for(size).bf16)
+    if "error" not in fastest.get("ours", {"error": ""}):
+        row["share_of_matmul_peak"] = fastest["ours"]["flops_per_second"] / row["matmul_flops_per_second"]
+        print(f"{size:>6}: ours reaches {row['share_of_matmul_peak']:.0%} of the matrix-product peak", flush=True)
+    if len(engines) == 2 and all("error" not in fastest[engine] for engine in engines):
         row["speed_ratio"] = fastest["ours"]["tokens_per_second"] / fastest["trainer"]["tokens_per_second"]
         row["memory_ratio"] = fastest["ours"]["peak_memory_bytes"] / fastest["trainer"]["peak_memory_bytes"]
-        row["matmul_flops_per_second"] = matmul_peak(work_for(size).bf16)
-        row["share_of_matmul_peak"] = fastest["ours"]["flops_per_second"] / row["matmul_flops_per_second"]
         print(
-            f"{size:>6}: ours {fastest['ours']['tokens_per_second']:>9,.0f} tokens/s, {row['speed_ratio']:.2f} times "
-            f"the Trainer's; peak memory {fastest['ours']['peak_memory_bytes'] / 2**20:,.0f} MiB, "
-            f"{row['memory_ratio']:.2f} of its; {row['share_of_matmul_peak']:.0%} of the matrix-product peak",
-            flush=True,
+            f"{size:>6}: {row['speed_ratio']:.2f} times the Trainer's tokens, {row['memory_ratio']:.2f} of its memory"
         )
     return row
+
+
+def told(run: dict[str, Any]) -> str:
+    if "error" in run:
+        return f"failed: {run['error']}"
+    return f"{run['tokens_per_second']:,.0f} tokens/s, peak memory {run['peak_memory_bytes'] / 2**20:,.0f} MiB"
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="python scripts/bench_train.py", description=__doc__)
     parser.add_argument("--sizes", default=",".join(OLMO2) if GPU else ",".join(["n0", "n1", "n3", "n5", *SLICES]))
+    parser.add_argument("--engines", default=",".join(ENGINES), help="only these")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--child", choices=ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--micro-batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.child:
-        print(json.dumps(measure(options.child, options.sizes)))
+        print(json.dumps(measure(options.child, options.sizes, options.micro_batch)))
         return 0
+    engines = options.engines.split(",")
+    for engine in engines:
+        if engine not in ENGINES:
+            raise unknown("engine", engine, ENGINES)
     torch.set_num_threads(1)
-    rows = [compare(size, options.rounds) for size in options.sizes.split(",")]
     unit, peak = ("wall seconds", peak_flops(processor())) if GPU else ("CPU seconds, one thread", None)
-    save(options.output, result(["torch", "transformers", "accelerate"], unit=unit, peak=peak, results=rows))
+    rows: list[dict[str, Any]] = []
+    for size in options.sizes.split(","):
+        rows.append(compare(size, engines, options.rounds))
+        save(options.output, result(["torch", "transformers", "accelerate"], unit=unit, peak=peak, results=rows))
     return 0
 
 
