@@ -20,7 +20,7 @@ from typing import Any
 from ladder.processes import process_lives, process_start
 from ladder.provenance import git_diff, git_revision, versions
 from ladder.rundir import RunDirectory
-from ladder.writing import write_text
+from ladder.writing import cannot_write, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def read_history(run: RunDirectory) -> History:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(row, dict):
             continue
@@ -119,8 +119,11 @@ def _code(run: RunDirectory) -> dict[str, Any]:
 
 def _append(run: RunDirectory, row: dict[str, Any]) -> None:
     """One write in append mode, so that rows of two processes do not mix."""
-    with run.events_file.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    try:
+        with run.events_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise cannot_write(run.events_file, error) from None
 
 
 def _now() -> str:

@@ -6,12 +6,15 @@ import contextlib
 import fcntl
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ladder.errors import UserError
 from ladder.processes import process_lives, process_start
 from ladder.writing import cannot_write
+
+_HOLDER = re.compile(r"process (\d{1,18}) on (\S+) since (\d{1,18})\s*")
 
 
 @contextlib.contextmanager
@@ -23,7 +26,7 @@ def exclusive(directory: Path, what: str) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("a+")
+        lock = (directory / ".lock").open("a+", errors="replace")
     except OSError as error:
         raise cannot_write(directory, error) from None
     with lock as file:
@@ -50,12 +53,12 @@ def lock_holder(directory: Path) -> tuple[int, str] | None:
     Of another host's process it is only known that it did not let go in order.
     """
     try:
-        words = (directory / ".lock").read_text().split()
+        text = (directory / ".lock").read_bytes().decode("utf-8", "replace")
     except OSError:
         return None
-    if len(words) != 6:
+    if (match := _HOLDER.fullmatch(text)) is None:  # nobody's, or damaged
         return None
-    process, host, started = int(words[1]), words[3], int(words[5])
+    process, host, started = int(match[1]), match[2], int(match[3])
     if host == platform.node() and not process_lives(process, started or None):
         return None
     return process, host

@@ -125,7 +125,7 @@ def last_row(path: Path) -> dict[str, Any]:
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except ValueError:  # a line being written, or cut by the seek
+        except (ValueError, RecursionError):  # a line being written, or cut by the seek; or a damaged one
             continue
         if isinstance(row, dict):
             return row

@@ -15,6 +15,7 @@ import pytest
 
 from ladder.config import ladder_from_config, load_config
 from ladder.history import read_history, recorded
+from ladder.locks import exclusive, lock_holder
 from ladder.processes import process_start
 from ladder.queue import JobKind, QueuedJob
 from ladder.rundir import LadderDirectory, RunDirectory
@@ -65,6 +66,14 @@ def test_damaged_files_do_not_stop_status(tmp_path: Path) -> None:
     run.log_file.write_text('{"step": "x", "loss": []}\n')
     status = run_status(RUNG, run)
     assert (status.state, status.step, status.loss, status.checkpoints) == ("missing", 0, None, 0)
+
+
+@pytest.mark.parametrize("content", [b"process a on b since c\n", b"\xff\xfe", b"process 1 on here since -1", b""])
+def test_a_damaged_lock_is_nobodys(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".lock").write_bytes(content)
+    assert lock_holder(tmp_path) is None
+    with exclusive(tmp_path, "a test"):
+        assert lock_holder(tmp_path) == (os.getpid(), socket.gethostname())
 
 
 def test_missing_and_half_written(tmp_path: Path) -> None:

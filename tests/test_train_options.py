@@ -27,7 +27,7 @@ from ladder.rundir import RunDirectory
 from ladder.writing import write_json
 from predict.measured.own_runs import read_runs
 from train.checkpoint import HostCopy, Writer, check_disk, save_resume
-from train.log import peak_flops
+from train.log import Log, peak_flops
 from train.model import LossModel, build_model, model_config
 
 SMALL = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
@@ -328,3 +328,20 @@ def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> N
 )
 def test_mfu_is_of_the_device_that_is_meant(device: str, tera: float | None) -> None:
     assert peak_flops(device) == (None if tera is None else tera * 1e12)
+
+
+@pytest.mark.parametrize("end", [b'{"step": 3', b"\xff\xfe\n", b"[]\n", b'{"step": "3"}\n', b"[" * 100_000])
+def test_a_log_goes_on_after_its_last_whole_row(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    rows = b'{"step": 1}\n{"step": 2}\n'
+    path.write_bytes(rows + end)
+    Log(path, name="a", total_steps=9, resumed_step=5).close()
+    assert path.read_bytes() == rows
+
+
+def test_a_log_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl", name="a", total_steps=9, resumed_step=0)
+    log._file = Path("/dev/full").open("a", buffering=1)  # noqa: SIM115 (the log closes it)
+    with pytest.raises(UserError, match=r"cannot write .*log\.jsonl: No space left on device"):
+        log.write({"step": 1})
+    log.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ladder.writing import write_text
+from ladder.writing import cannot_write, write_text
 
 _SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
 # Dense bf16 peak, TFLOP/s, by words of what CUDA calls the device; the most specific names first. Unknown: no MFU.
@@ -44,9 +45,9 @@ class Log:
 
     def __init__(self, path: Path, *, name: str, total_steps: int, resumed_step: int, wandb_run: Any = None) -> None:
         kept = "".join(json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= resumed_step)
-        if path.exists() and path.read_text(encoding="utf-8") != kept:
+        if path.exists() and path.read_bytes() != kept.encode():
             write_text(path, kept)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._path, self._file = path, path.open("a", encoding="utf-8", buffering=1)
         self._wandb = wandb_run
         self._bar = tqdm(
             total=total_steps, initial=resumed_step, desc=name, unit="step", disable=not sys.stderr.isatty(), leave=True
@@ -54,8 +55,11 @@ class Log:
         self._name, self._total, self._next_line = name, total_steps, 0.0
 
     def write(self, row: dict[str, Any]) -> None:
-        """One row: `step` and any numbers."""
-        self._file.write(json.dumps(row) + "\n")
+        """One row: `step` and any numbers. Raises UserError where the disk is full."""
+        try:
+            self._file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_write(self._path, error) from None
         if self._wandb is not None:
             self._wandb.log(row, step=row["step"])
         shown = {key: row[key] for key in ("loss", "lr", "grad_norm") if row[key] is not None}
@@ -67,19 +71,23 @@ class Log:
 
     def close(self) -> None:
         self._bar.close()
-        self._file.close()
+        with contextlib.suppress(OSError):  # what `write` could not write
+            self._file.close()
         if self._wandb is not None:
             self._wandb.finish()
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log, without a last line that a kill cut short."""
+    """The rows of a log, up to a line that is none: one that a kill cut short, or that is damaged."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            break
+        rows.append(row)
     return rows
 
 
