@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluate.sections import Section, branching_section, branching_sections, plain_section
 from evaluate.tasks import AnyDocument, Document, Task
 from evaluate.tokenizer import EncodedPair, Encoder
-from evaluate.trie import Ints, Request, Row, chain_rows, common_prefix, sort_requests, trie_rows
+from evaluate.trie import Ints, Request, distinct_prefixes, sort_requests
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.wheels import cache_directory
@@ -24,7 +25,6 @@ from ladder.writing import atomic_file
 
 BLANK_LINE = "\n\n"
 PLAN_VERSION = 1  # raise it when the same inputs give another plan
-SHORT_ROW, LONG_ROW = 128, 1024  # nodes; see `row_tokens`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +134,16 @@ def make_plan(documents: Sequence[AnyDocument], encoder: Encoder, max_length: in
         inputs = np.concatenate([context, continuation[:-1]])
         request = Request(index=index, inputs=inputs[-max_length:], targets=continuation)
         (cut if len(inputs) > max_length else whole.setdefault(owners[index].group, [])).append(request)
-    sections = [_section(requests, tries, share=True) for requests in whole.values()]
+    sections, limit = [], 0
+    for requests in whole.values():
+        ordered, shared = sort_requests(requests)
+        sections += branching_sections(ordered, shared) if tries else [plain_section(ordered, shared)]
+        limit += distinct_prefixes(ordered, shared)
     if cut:  # cut at different places, they begin differently and share no prompt
-        sections.append(_section(cut, tries, share=False))
-    return _flatten(documents, sections, len(cut), tries, otherwise)
+        ordered, shared = sort_requests(cut)
+        sections.append(branching_section(ordered, shared, share=False) if tries else plain_section(ordered, shared))
+        limit += distinct_prefixes(ordered, shared)
+    return _flatten(documents, sections, limit, len(cut), tries, otherwise)
 
 
 def _encode(documents: Sequence[AnyDocument], encoder: Encoder) -> Iterator[EncodedPair]:
@@ -164,43 +170,19 @@ def plan_of_sections(sections: Sequence[Sequence[Request]], tries: bool, row_nod
     """As `plan_of_requests`, of several lots of requests; an index is unique among all of them."""
     choices = ("x",) * (1 + max(request.index for requests in sections for request in requests))
     document = Document(id="requests", contexts=("",) * len(choices), choices=choices, gold=0)
-    made = [_section(list(requests), tries, share=True, row_nodes=row_nodes) for requests in sections]
-    return _flatten([document], made, 0, tries)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Section:
-    prefix: Ints
-    rows: list[Row]
-    limit: int
-
-
-def _section(requests: list[Request], tries: bool, share: bool, row_nodes: int | None = None) -> _Section:
-    """Requests that begin with the same tokens; the prefix ends before the first token that predicts a choice."""
-    ordered, shared = sort_requests(requests)
-    limit = sum(len(request.inputs) for request in ordered) - int(shared.sum())
-    if not tries:
-        return _Section(prefix=np.empty(0, dtype=np.int32), rows=chain_rows(ordered, shared), limit=limit)
-    prefix = common_prefix(ordered[0].inputs, ordered[-1].inputs) if share else 0  # sorted: first and last differ most
-    prefix = min(prefix, min(len(request.inputs) - len(request.targets) for request in ordered))
-    behind = [
-        Request(index=request.index, inputs=request.inputs[prefix:], targets=request.targets) for request in ordered
-    ]
-    row_nodes = row_nodes or row_tokens(prefix, max(len(request.inputs) for request in behind))
-    return _Section(
-        prefix=ordered[0].inputs[:prefix],
-        rows=trie_rows(behind, np.maximum(shared - prefix, 0), row_nodes),
-        limit=limit,
-    )
-
-
-def row_tokens(prefix: int, longest: int) -> int:
-    """Nodes per row: as long as the prefix, so that attention within the row costs no more than attention to it."""
-    return max(longest, min(LONG_ROW, max(SHORT_ROW, prefix)))
+    lots = [sort_requests(requests) for requests in sections]
+    limit = sum(distinct_prefixes(*lot) for lot in lots)
+    made = [branching_section(*lot, row_nodes=row_nodes) if tries else plain_section(*lot) for lot in lots]
+    return _flatten([document], made, limit, 0, tries)
 
 
 def _flatten(
-    documents: Sequence[AnyDocument], sections: list[_Section], truncated: int, tries: bool, otherwise: int = 0
+    documents: Sequence[AnyDocument],
+    sections: list[Section],
+    limit: int,
+    truncated: int,
+    tries: bool,
+    otherwise: int = 0,
 ) -> Plan:
     rows = [
         (number, row)
@@ -230,7 +212,7 @@ def _flatten(
         pair_head=pair_head[by_head].astype(np.int32),
         pair_token=_concatenate([row.pair_token for _, row in rows])[by_head],
         pair_request=_concatenate([row.pair_request for _, row in rows])[by_head],
-        limit=_ints([sum(section.limit for section in sections)]),
+        limit=_ints([limit]),
         truncated=_ints([truncated]),
         otherwise=_ints([otherwise]),
         tries=_ints([tries]),

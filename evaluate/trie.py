@@ -62,24 +62,35 @@ def sort_requests(requests: Sequence[Request]) -> tuple[list[Request], Ints]:
     return ordered, shared
 
 
+def distinct_prefixes(ordered: Sequence[Request], shared: Ints) -> int:
+    """The number of nodes of the whole trie of sorted requests: the least number of tokens that can be processed."""
+    return sum(len(request.inputs) for request in ordered) - int(shared.sum())
+
+
 def trie_rows(ordered: Sequence[Request], shared: Ints, row_tokens: int) -> list[Row]:
-    """Sorted requests packed into tries of at most `row_tokens` nodes (one longer request makes a longer row).
+    """Sorted requests packed into tries of at most `row_tokens` nodes (one longer request makes a longer row)."""
+    lengths = np.array([len(request.inputs) for request in ordered], dtype=np.int64)
+    spans = pack(lengths, shared, row_tokens)
+    return [_lay_out(ordered[start:stop], shared[start:stop]) for start, stop in spans]
+
+
+def pack(lengths: npt.NDArray[np.int64], shared: Ints, row_tokens: int) -> list[tuple[int, int]]:
+    """Which of the sorted requests each row holds, as (start, stop).
 
     A full row is cut in its second half, where the fewest nodes must be computed again in the next row.
     """
-    lengths = np.array([len(request.inputs) for request in ordered], dtype=np.int64)
     grown = np.cumsum(lengths - shared)
-    rows, start = [], 0
-    while start < len(ordered):
+    spans, start = [], 0
+    while start < len(lengths):
         base = grown[start] - lengths[start]  # a row from `start` to request i has grown[i] - base nodes
         stop = max(int(np.searchsorted(grown, base + row_tokens, side="right")), start + 1)
-        if stop < len(ordered):
+        if stop < len(lengths):
             low = max(int(np.searchsorted(grown, base + row_tokens // 2)), start) + 1
             cuts = shared[min(low, stop) : stop + 1]
             stop -= int(np.argmin(cuts[::-1]))
-        rows.append(_lay_out(ordered[start:stop], shared[start:stop]))
+        spans.append((start, stop))
         start = stop
-    return rows
+    return spans
 
 
 def chain_rows(ordered: Sequence[Request], shared: Ints) -> list[Row]:
