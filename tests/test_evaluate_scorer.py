@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from evaluate_models import ARCHITECTURES, documents, one_by_one, tiny_model, tiny_tokenizer
+from evaluate_models import ARCHITECTURES, TEXT, documents, one_by_one, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -285,3 +285,31 @@ def test_bad_models() -> None:
     scorer = Scorer(broken)
     broken.lm_head.weight.data[5] = float("nan")
     assert not np.isfinite(scorer.loglikelihoods(plan)).any()
+
+
+def documents_of_two_prompts(count: int) -> list[Document]:
+    """Documents behind one of two long prompts in turn, and one behind a prompt that nobody else has."""
+    prompts = [f"{start} {TEXT * 2}\n\n" for start in ("The cat sat.", "Sarah was.", "Which of these?")]
+    made = [
+        Document(id=str(n), contexts=(f"{prompts[n % 2]}{n} dogs\nAnswer:",) * 2, choices=(" cat", " the moon"), gold=0)
+        for n in range(count)
+    ]
+    return [*made, Document(id="alone", contexts=(f"{prompts[2]}Answer:",) * 2, choices=(" cat", " cow"), gold=1)]
+
+
+def test_prompts_that_several_documents_share_are_computed_once_each() -> None:
+    model, encoder, made = tiny_model(context=512), Encoder(tiny_tokenizer()), documents_of_two_prompts(40)
+    plan = make_plan(made, encoder, 512, True)
+    assert (np.diff(plan.prefix_offsets) > 60).tolist() == [True] * 3  # one a prompt
+    assert plan.processed_tokens <= 1.03 * plan.limit[0]
+    requests = [
+        (*encoder.encode([context])[0].tolist(), *encoder.encode([choice])[0][:-1].tolist())
+        for document in made
+        for context, choice in zip(document.contexts, document.choices, strict=True)
+    ]
+    assert plan.limit[0] == len({request[:end] for request in requests for end in range(1, len(request) + 1)})
+    assert np.abs(Scorer(model).loglikelihoods(plan) - one_by_one(model, encoder, made, 512)).max() < 1e-3
+
+
+def test_one_prompt_is_one_section() -> None:
+    assert len(make_plan(documents("rc"), Encoder(tiny_tokenizer()), 256, True).prefix_offsets) == 2
