@@ -97,7 +97,7 @@ def test_parquet_files_of_any_program(ladder: Path, tmp_path: Path) -> None:
         (["report", *TARGET, "--output", "{}/mine.csv"], "mine.csv is a file; give the name of a directory"),
         (["report", *TARGET, "--output", " "], "argument --output: is empty"),
         (["report", *TARGET, "--output", "{}/new", "--tasks", "quizz"], "quizz"),
-        (["report", *TARGET, "--output", "{}/new", "--method", "paper-flops", "--tasks", "text"], "text"),
+        (["report", *TARGET, "--output", "{}/new", "--method", "paper-flops", "--tasks", "texts"], "texts"),
         (["variance", "--corpus", "c4"], "mine.csv holds one ladder, which has no name"),
         (["variance", "--corpus", ""], "argument --corpus: is empty"),
         (["--target", "3B-0xC"], r"target 3B-0xC: multiple 0 .*must be above 0"),
