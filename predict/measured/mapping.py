@@ -1,28 +1,30 @@
-"""How the columns of someone else's table become measurements: a small YAML file given with `--mapping`.
+"""How the columns of a table become measurements: a YAML file for `--mapping`.
 
-    columns:              # our column: theirs; those of the same name need no line
+    columns:            # our column: theirs; the same name needs no line
       run: model_name
       n: num_params
       tokens: tokens_seen
-      ladder: corpus      # several data mixes in one file: each is a ladder of its own
-    measurements:         # for tables with a column per measurement: their column: what it holds
-      arc_easy_acc: {task: arc_easy, metric: rc_acc, split: test, chance: 0.25, items: 2376}
+      ladder: corpus    # several data mixes in one file: each is a ladder
+    measurements:       # a column per measurement: theirs: what it holds
+      arc_easy_acc: {task: arc_easy, metric: rc_acc, split: test, chance: 0.25}
       c4_loss: {task: c4_en, metric: lm_loss}
-    metrics:              # for long tables: their name of a metric: ours; of several that mean the same, the first
-      acc_norm: rc_acc    # that a task has; what is not listed is left out
-      acc: rc_acc
-    units:                # what one of theirs is in ours: parameters and tokens, and values by our metric
-      n: 1e9
+    metrics:            # long tables, their name of a metric: ours; of several
+      acc_norm: rc_acc  # that mean the same the first that a task has, and
+      acc: rc_acc       # what is not listed is left out
+    units:              # what one of theirs is in ours: parameters and tokens,
+      n: 1e9            # and values by our metric
       tokens: 1e9
       rc_acc: 0.01
-    tasks:                # what the measurements do not say of a task: the accuracy of guessing, how many questions
-      sciq: {chance: 0.25, items: 1000}
+    tasks:              # what is not measured: the accuracy of guessing, how
+      sciq: {chance: 0.25, items: 1000}     # many questions
 
-Required in the end: run, n, and d or tokens; and task, metric, value unless `measurements` says where they are. The
-rest has defaults: d is the run's largest tokens, tokens is d (final checkpoints only), step counts a run's rows by
-tokens, size is N in words, split is val, items and chance are those of the task where it is a known one. A
-measurement whose cell is empty was not made. Numbers of parameters and tokens may be written as 7B. What a file lacks
-of the columns named here is left out with a note, so that one mapping serves several files.
+Required in the end: run, n, and d or tokens; and task, metric, value unless
+`measurements` says where they are. The rest has defaults: d is the run's
+largest tokens, tokens is d (final checkpoints only), step counts a run's rows
+by tokens, size is N in words, split is val, items and chance are those of the
+task where it is a known one. A measurement whose cell is empty was not made.
+Numbers of parameters and tokens may be written as 7B. What a file lacks of the
+columns named here is left out with a note, so that one mapping serves several.
 """
 
 from __future__ import annotations
