@@ -170,6 +170,11 @@ def test_a_registered_forecast_and_a_run_elsewhere(tmp_path: Path, capsys: pytes
     assert final["rows"][0]["forecast"] == pytest.approx(100 * registered)
     with pytest.raises(UserError, match=r"paper\.json has no intervals.*--method default"):
         tracked(capsys, ladder, "--measured", str(run), "--forecast", str(paper))
+    node = json.loads(record.read_text())
+    node["tasks"]["quiz"]["loss"]["interval80"] = None
+    (tmp_path / "half.json").write_text(json.dumps(node))
+    with pytest.raises(UserError, match=r"half\.json has no intervals"):
+        tracked(capsys, ladder, "--measured", str(run), "--forecast", str(tmp_path / "half.json"))
     with pytest.raises(UserError, match=r'unknown run of .*run\.csv "7B"; known: 7B-20xC'):
         main(["track", "--ladder", str(ladder), "--measured", str(run), "--run", "7B"])
     with pytest.raises(UserError, match=r"--since 7: must be a share"):

@@ -55,7 +55,7 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
     if record is not None:
         forecast = load(record)
         predictions, lm_loss = forecast.predictions(), _lm_loss(forecast)
-        _check_intervals(predictions, record)
+        _check_intervals(predictions, lm_loss, record)
     followed = {p.task: p for p in predictions if p.task in companion.ways}
     if not followed:
         raise UserError(f"run {run.name} was measured on none of the tasks that are predicted")
@@ -67,8 +67,9 @@ def _lm_loss(forecast: Forecast) -> Estimate | None:
     return forecast.lm_loss.loss.estimate if forecast.lm_loss else None
 
 
-def _check_intervals(predictions: Sequence[Prediction], record: Path) -> None:
-    if any(p.accuracy.interval80 is None or p.accuracy.interval95 is None for p in predictions):
+def _check_intervals(predictions: Sequence[Prediction], lm_loss: Estimate | None, record: Path) -> None:
+    estimates = [one for p in predictions for one in (p.accuracy, p.loss)] + [lm_loss]
+    if any(one and (one.interval80 is None or one.interval95 is None) for one in estimates):
         raise UserError(f"{record} has no intervals, so nothing can leave them; register it with --method {DEFAULT}")
 
 

@@ -23,16 +23,7 @@ from predict.measured.progress import Trace, trace
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.base import Estimate
-from predict.methods.course import (
-    FIRST,
-    SHARES,
-    Course,
-    CurveOf,
-    beyond,
-    course_of,
-    latest,
-    wiggle,
-)
+from predict.methods.course import FIRST, SHARES, Course, CurveOf, beyond, course_of, latest, wiggle
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.intervals import Calibration, loss_sd
 from predict.methods.lm_forecast import LM_LOSS, lm_calibration
@@ -43,9 +34,8 @@ from predict.methods.task_way import DIRECT, TASK_LOSS, Seen, TaskWay
 
 LEAST = Slack(noise=0.004, misfit=0.05)  # of an accuracy: a rerun changes it by 0.4 points
 FEW_CELLS = 20
-BORROWED = Weighing(
-    slack=Slack(noise=0.008, misfit=0.15), correlation=0.5, cells=0
-)  # of AI2's ladder, for too few back-tests
+# Of AI2's ladder, where back-tests are too few.
+BORROWED = Weighing(slack=Slack(noise=0.008, misfit=0.15), correlation=0.5, cells=0)
 CLIP = (0.01, 0.99)  # of the part of the questions beyond chance that is answered
 
 
@@ -57,8 +47,9 @@ def schedule_knee(measured: Measured) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """What a run's own checkpoints say of its final accuracy, and how far the `way` there is: the
-    gain that was added to them, times one more than the decades from what was fitted.
+    """What a run's own checkpoints say of its final accuracy, and how far the `way` there is.
+
+    That is the gain that was added to them, times one more than the decades of N·D from what was fitted.
     """
 
     accuracy: float

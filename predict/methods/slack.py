@@ -12,6 +12,7 @@ Z80 = 1.2816  # standard deviations
 MOST_NOISE = 16.0  # times the least
 MOST_MISFIT = 0.4  # a way that is worth less is noise
 LEAST_TAIL = 1.53  # the 95% half-width over the 80% one, of a normal distribution
+MOST_TAIL = 10.0
 CORRELATIONS = (0.0, 0.9)
 
 
@@ -82,7 +83,8 @@ def tail_of(one: Estimate) -> float:
     """The 95% half-width over the 80% one."""
     if one.interval80 is None or one.interval95 is None:
         raise ValueError("an estimate without intervals")
-    return max(half(one.interval95, one.value) / max(half(one.interval80, one.value), 1e-12), LEAST_TAIL)
+    ratio = half(one.interval95, one.value) / max(half(one.interval80, one.value), 1e-12)
+    return min(max(ratio, LEAST_TAIL), MOST_TAIL)
 
 
 def estimate(value: float, sd: float, tail: float, low: float = -np.inf, high: float = np.inf) -> Estimate:
