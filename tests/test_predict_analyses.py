@@ -97,7 +97,9 @@ def test_a_budget_that_buys_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_subcommands_print_tables_and_write_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(write(tmp_path / "mine.csv", simulated(noise=0.003)))
-    split, task = shown(capsys, "backtest", "--ladder", path, *RUNGS, "--plot", str(tmp_path / "backtest.png"))
+    words = ["--ladder", path, *RUNGS, "--plot", str(tmp_path / "backtest.png")]
+    split, task, losses = shown(capsys, "backtest", *words)
+    assert losses["rows"][0]["task"] == "text" and losses["rows"][0]["step 1"] < losses["rows"][0]["last rung"]
     assert len(split["rows"]) == 8 and task["rows"][0]["default"] < 2
     assert type(split["rows"][0]["runs"]) is int and 0 < split["rows"][0]["in 80%"] <= 1
     (noise,) = shown(capsys, "variance", "--ladder", path, "--plot", str(tmp_path / "variance.png"))
