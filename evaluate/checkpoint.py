@@ -88,13 +88,13 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
     Raises:
         UserError: it is none of these; while `waiting`, an empty or absent directory may still become one.
     """
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; give the directory of a checkpoint, a run or a ladder")
-    if waiting and (not directory.exists() or not any(directory.iterdir())):
+    if waiting and (not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))):
         return []
     refuse_other_formats(directory)
     if not directory.exists():
         raise UserError(f"{directory} does not exist; give a checkpoint, a run or a ladder directory")
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; give the directory of a checkpoint, a run or a ladder")
     if (directory / CONFIG_FILE).exists():
         return [Checkpoint(directory)]
     runs = find_runs(directory)
