@@ -43,9 +43,10 @@ class Stage:
 
 
 STAGES = (
-    Stage(name="machine", least=10, most=40),
-    Stage(name="tests", least=30, most=110),
-    Stage(name="training", least=45, most=230),
+    Stage(name="machine", least=10, most=30),
+    Stage(name="tests", least=30, most=90),
+    Stage(name="training", least=45, most=215),
+    Stage(name="evaluation", least=40, most=110),
     Stage(name="runs", least=60, most=1e9),
 )
 RUNS = ("ladder=micro", "cluster.parallel=4", "--multiples", "1,2")

@@ -113,3 +113,12 @@ def test_a_missing_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("CC", "mycc")
     monkeypatch.setattr(train.setup.sysconfig, "get_path", lambda _: str(tmp_path))
     assert "headers of Python" in train.setup.missing_compiler(cuda=True)
+
+
+def test_a_network_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch.distributed.DistNetworkError("failed to connect to node-2:29500")
+
+    monkeypatch.setattr(train.setup, "Accelerator", fail)
+    with pytest.raises(UserError, match=r"do not reach each other \(failed to connect.*NCCL_SOCKET_IFNAME=ib0"):
+        train.setup._accelerator(load_config(["ladder=nano"]))
