@@ -54,7 +54,14 @@ TEXTS = {
     "members": "members: {names} (mean error on {splits} back-tests {error:.2f} points; alone: {alone})",
     "members-untested": "members: {names} (no back-tests: too few rungs)",
     "members-apart": "members: {names} (their features are not measured for all tasks)",
-    "intervals-learned": "intervals: accuracy's are as wide as errors on {families} other model families were",
+    "intervals-learned": (
+        "intervals: accuracy's rest on the errors on {families} other model families, not on this ladder's back-tests; "
+        "{unseen:.0%} wider, as families that were left out needed"
+    ),
+    "unvaried": (
+        "the rungs have one {what} alone and the target lies {decades:.1f} decades beyond it: "
+        "how accuracy changes with it is known from other families only"
+    ),
     "ladder-unlike": (
         "the largest rung (N = {largest:.3g}) is smaller than all models of the families that intervals were learned "
         "from (N >= {smallest:.3g}): intervals made {factor:g} times as wide"

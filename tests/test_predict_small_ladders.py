@@ -15,8 +15,9 @@ from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
 from predict.measured.table import table_of
 from predict.methods.base import Prediction
-from predict.methods.ensemble import Ensemble, curve_share
-from predict.methods.intervals import WIDTHS, Calibration
+from predict.methods.constants import CONSTANTS, Shares
+from predict.methods.ensemble import Ensemble
+from predict.methods.intervals import UNLIKE, Calibration, Reach
 
 Law = Callable[[Any, Any], Any]
 
@@ -30,7 +31,9 @@ LADDERS = {
     "6 rungs": [(n, 20 * n * m) for n in SIZES[1:] for m in (1, 5)],
     "12 rungs": [(n, 20 * n * m) for n in SIZES for m in (1, 2, 5)],
     "20 rungs": [(n, 20 * n * m) for n in SIZES for m in (0.5, 1, 2, 5, 10)],
+    "one N": [(1e9, d) for d in np.geomspace(2e9, 1.2e11, 9)],
 }
+MOST_OFF = {"one N": (0.07, 0.13)}  # mean error and half-width, where they are larger than for the others
 
 
 def law(random: np.random.Generator) -> Law:
@@ -90,8 +93,9 @@ def test_intervals_hold_the_truth_from_three_rungs_up(name: str) -> None:
     in80 = np.mean([truth in i for truth, (i, _) in zip(truths, intervals, strict=True) if i])
     in95 = np.mean([truth in i for truth, (_, i) in zip(truths, intervals, strict=True) if i])
     assert in80 >= 0.75 and in95 >= 0.9
-    assert np.mean([abs(p.accuracy.value - truth) for p, truth in zip(found, truths, strict=True)]) < 0.045
-    assert np.mean([i.width for i, _ in intervals if i]) / 2 < 0.09
+    error, half = MOST_OFF.get(name, (0.045, 0.09))
+    assert np.mean([abs(p.accuracy.value - truth) for p, truth in zip(found, truths, strict=True)]) < error
+    assert np.mean([i.width for i, _ in intervals if i]) / 2 < half
 
 
 @pytest.mark.parametrize("name", LADDERS)
@@ -117,25 +121,48 @@ def test_one_number_of_tokens_is_warned_about() -> None:
     assert not [note for note in two.warnings() if note.code == "one-value"]
 
 
+def reaching(largest_n: float, one_n: bool = False) -> Calibration:
+    reach = Reach(top=1e18, largest_n=largest_n, largest_d=1e10, one_n=one_n, one_d=False)
+    return Calibration(reach=reach, loss80=3.0, loss95=6.0, decades=0.0, cells=0)
+
+
 def test_a_ladder_of_tiny_models_has_wider_intervals_and_says_so() -> None:
-    known = {"loss80": 3.0, "loss95": 6.0, "decades": 0.0, "cells": 0}
-    usual = Calibration(top=1e18, largest_n=WIDTHS.smallest_n, **known)  # type: ignore[arg-type]
-    tiny = Calibration(top=1e18, largest_n=0.9 * WIDTHS.smallest_n, **known)  # type: ignore[arg-type]
+    smallest = CONSTANTS.origin.smallest_n
+    usual, tiny = reaching(smallest), reaching(0.9 * smallest)
     wide, narrow = (one.accuracy(0.5, 0.02, 0.01, 1e9, 1e11, 1000).interval80 for one in (tiny, usual))
-    assert wide and narrow and wide.width == pytest.approx(WIDTHS.unlike * narrow.width)
+    assert wide and narrow and wide.width == pytest.approx(UNLIKE * narrow.width)
     codes = [[note.code for note in one.notes(1e9, 1e11, losses=False)] for one in (tiny, usual)]
     assert codes == [["intervals-learned", "ladder-unlike"], ["intervals-learned"]]
 
 
+def test_what_a_ladder_does_not_vary_widens_its_intervals_and_is_said() -> None:
+    several, one = reaching(1e8), reaching(1e8, one_n=True)
+    near, far, known = (
+        which.accuracy(0.5, 0.02, 0.01, n, 1e12, 1000).interval80
+        for which, n in ((one, 1e8), (one, 1e10), (several, 1e10))
+    )
+    assert near and far and known and far.width > 1.2 * known.width > 1.2 * near.width
+    assert [note.code for note in one.notes(1e10, 1e12, losses=False)] == ["intervals-learned", "unvaried"]
+    assert [note.code for note in one.notes(1e8, 1e12, losses=False)] == ["intervals-learned"]
+
+
+def test_runs_that_are_nominally_one_size_are_one() -> None:
+    reach = Reach.of(np.array([1e9, 1.004e9]), np.array([1e10, 2e10]))
+    assert reach.one_n and not reach.one_d
+    assert reach.unvaried(1e10, 1e12) == pytest.approx(np.log10(1e10 / 1.004e9))
+    assert Reach.of(np.array([1e9, 2e9]), np.array([1e10, 1e10])).unvaried(1e12, 1e10) == 0
+
+
 def test_curves_have_most_of_the_say_where_rungs_are_few_and_all_of_it_without_a_trend() -> None:
-    shares = [curve_share(*case) for case in ((3, 1.0), (5, 0.9), (16, 0.99), (16, 0.7))]
-    assert shares == pytest.approx([0.8, 0.6, 0.4, 1.0])
+    shares = Shares(few=0.8, many=0.4, short=7, long=15, trusted=0.8)
+    found = [float(shares.of(*case)) for case in ((3, 1.0), (7, 0.9), (11, 0.9), (16, 0.99), (16, 0.7))]
+    assert found == pytest.approx([0.8, 0.8, 0.6, 0.4, 1.0])
 
 
 def test_curves_recover_one_of_their_own() -> None:
     n, d = np.array(LADDERS["12 rungs"]).T
     truth = 0.25 + 0.75 * np.exp(-1.0 * (0.4 * (n / 1e9) ** -0.35 + 0.6 * (d / 1e11) ** -0.35))
-    (found,) = fit_curves(n, d, truth[None], np.array([0.25]), np.array([0]))
+    (found,) = fit_curves(n, d, truth[None], np.array([0.25]), np.array([0]), CONSTANTS.prior)
     mean, spread = found(TARGET.n, TARGET.d)
     expected = 0.25 + 0.75 * np.exp(-1.0 * (0.4 * 7**-0.35 + 0.6 * 1.4**-0.35))
     assert abs(mean - expected) < 0.02 < 2 * spread + 0.02

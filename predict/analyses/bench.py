@@ -1,7 +1,8 @@
 """`python -m predict bench PATH…`: how well every method predicts the larger runs of finished ladders.
 
 A path is a ladder that holds its own targets, or a folder of tables (`table….csv` beside `mapping….yaml`). Each ladder
-is cut at every size: what is smaller is fitted, the larger runs are predicted. Or the cuts are named in a file:
+is cut at every size, with all of its runs' lengths and with the first of them: what is smaller is fitted, the larger
+runs are predicted. Or the cuts are named in a file:
 
     - {ladder: mine, rungs: [run-1, run-2, run-3], targets: [run-9]}
 """
@@ -23,7 +24,7 @@ from ladder.reading import read_yaml
 from ladder.rung import Target
 from ladder.writing import files_into, write_json, write_text
 from predict.analyses.bench_losses import loss_cells, loss_class_table
-from predict.analyses.testbeds import CLASSES, Bed, Part, parts_by_size, read_testbeds, rung_class
+from predict.analyses.testbeds import CLASSES, ONE_SIZE, Bed, Part, parts_by_size, read_testbeds
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run
 from predict.measured.tasks import Task
@@ -44,6 +45,7 @@ class Cell:
     family: str
     ladder: str
     rungs: int
+    group: str  # class of rungs, or that they are all of one size
     decades: float  # of N·D from the largest rung to the run
     method: str
     task: str
@@ -104,6 +106,7 @@ def cells_of(part: Part) -> list[Cell]:
                 family=part.bed.family,
                 ladder=part.bed.name,
                 rungs=len(part.rungs),
+                group=part.group,
                 decades=float(np.log10(run.n * run.d / top)),
                 method=method,
                 task=task.name,
@@ -165,11 +168,11 @@ def _run(bed: Bed, name: str, path: Path) -> Run:
 def class_table(cells: Sequence[Cell]) -> Table:
     """A row per class of rungs and method; every family weighs the same in a class."""
     rows: list[Row] = []
-    for rungs in CLASSES:
-        here = [cell for cell in cells if rung_class(cell.rungs) == rungs]
+    for group in (*CLASSES, ONE_SIZE):
+        here = [cell for cell in cells if cell.group == group]
         for method in (*METHODS, *BASELINES):
             if ours := [cell for cell in here if cell.method == method]:
-                rows.append((f"{rungs} rungs, {method}", len(ours), *_means(ours)))
+                rows.append((f"{group}{' rungs' if group in CLASSES else ''}, {method}", len(ours), *_means(ours)))
     return Table(
         title="Error by number of rungs",
         columns=(words("fitted"), whole("cells"), *_COLUMNS),
@@ -177,6 +180,7 @@ def class_table(cells: Sequence[Cell]) -> Table:
         notes=(
             "cells: tasks of held-out runs that the method can predict; error: mean absolute, bias: mean signed; "
             "in 80%, in 95%, half-width: of the intervals, where a method has them; means over families; "
+            "one size: rungs of one N, in no other row; "
             "the paper's variants are fitted from the published start alone",
         ),
     ).without_empty_columns()
@@ -242,7 +246,7 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
     for name in reversed(methods):
         ours = [cell for cell in cells if cell.method == name]
         marker, colour = looks[name]
-        classes = [(i, [c for c in ours if rung_class(c.rungs) == rungs]) for i, rungs in enumerate(CLASSES)]
+        classes = [(i, [c for c in ours if c.group == rungs]) for i, rungs in enumerate(CLASSES)]
         bins = [((low + high) / 2, [c for c in ours if low <= c.decades <= high]) for low, high in pairwise(edges)]
         for axis, groups in ((by_rungs, classes), (by_distance, bins)):
             points = [(x, _means(group)[0]) for x, group in groups if group]

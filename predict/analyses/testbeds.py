@@ -15,10 +15,12 @@ from ladder.errors import UserError
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
 from predict.measured.runs import Run
-from predict.measured.same import levels, same
+from predict.measured.same import level_of, levels, same
 
 T = TypeVar("T")
 
+LENGTHS = (4, 1)  # numbers of lengths, besides all of them
+WINDOW = 8  # sizes of a smaller ladder, at most
 BEYOND = 1.2  # a run is held out where it takes at least this times the compute of every rung
 
 
@@ -46,6 +48,11 @@ class Part:
     bed: Bed
     rungs: tuple[Run, ...]
     targets: tuple[Run, ...]
+
+    @property
+    def group(self) -> str:
+        """The class of its number of rungs, or that they are all of one size."""
+        return rung_class(len(self.rungs)) if len(levels(run.n for run in self.rungs)) > 1 else ONE_SIZE
 
     @property
     def measured(self) -> Measured:
@@ -93,18 +100,32 @@ def _mapping_beside(path: Path) -> Path | None:
 
 
 def parts_by_size(bed: Bed) -> list[Part]:
-    """Up to each size but the largest, with all larger runs beyond: at least three rungs."""
-    runs, found = bed.runs, []
-    sizes = levels(run.n for run in runs)
+    """Up to each size but the largest, with the first one, the first four and all of the lengths that runs of a size
+    have: at least three rungs, and all runs that take more beyond."""
+    runs = bed.runs
+    sizes, by_length = levels(run.n for run in runs), _lengths(runs)
+    lengths = levels(by_length)
+    found: dict[tuple[int, ...], Part] = {}
     for size in sizes[:-1]:
-        rungs = tuple(run for run in runs if run.n < size or same(run.n, size))
-        if len(rungs) < MINIMUM_RUNGS:
-            continue
-        top = max(run.n * run.d for run in rungs)
-        targets = tuple(run for run in runs if run not in rungs and run.n * run.d > BEYOND * top)
-        if targets:
-            found.append(Part(name=f"{bed.name} up to {_size_name(size)}", bed=bed, rungs=rungs, targets=targets))
-    return found
+        for count in (len(lengths), *LENGTHS):
+            longest = lengths[min(count, len(lengths)) - 1]
+            rungs = tuple(i for i, run in enumerate(runs) if _up_to(run.n, size) and _up_to(by_length[i], longest))
+            if len(rungs) >= MINIMUM_RUNGS and rungs not in found:
+                name = f"{bed.name} up to {_size_name(size)}"
+                found[rungs] = _part(bed, name if count >= len(lengths) else f"{name}, {len(rungs)} rungs", rungs)
+    return [part for part in found.values() if part.targets]
+
+
+def _up_to(value: float, most: float) -> bool:
+    return value < most or same(value, most)
+
+
+def _part(bed: Bed, name: str, places: Sequence[int]) -> Part:
+    """The runs at these places of the testbed, and what takes more."""
+    runs = bed.runs
+    top = max(runs[i].n * runs[i].d for i in places)
+    targets = tuple(run for i, run in enumerate(runs) if i not in places and run.n * run.d > BEYOND * top)
+    return Part(name=name, bed=bed, rungs=tuple(runs[i] for i in places), targets=targets)
 
 
 def _size_name(n: float) -> str:
@@ -114,28 +135,29 @@ def _size_name(n: float) -> str:
 def random_parts(bed: Bed, random: np.random.Generator, most: int, longest: int = 24) -> list[Part]:
     """Up to `most` smaller ladders of each class of rungs: neighbouring sizes, each with some of the lengths."""
     runs = bed.runs
-    sizes, by_length = levels(run.n for run in runs), _lengths(runs)
-    lengths = levels(by_length)
+    size, length = _places([run.n for run in runs]), _places(_lengths(runs))
+    sizes, lengths = size.max() + 1, length.max() + 1
     chosen: set[tuple[int, ...]] = set()
     for _ in range(4000):
-        first = random.integers(0, len(sizes))
-        window = sizes[first : first + random.integers(1, 6)]
-        some = random.choice(lengths, random.integers(1, min(6, len(lengths)) + 1), replace=False)
-        rungs = tuple(
-            i
-            for i, run in enumerate(runs)
-            if any(same(run.n, size) for size in window) and any(same(by_length[i], one) for one in some)
-        )
+        first = random.integers(0, sizes)
+        beyond = first + random.integers(1, WINDOW + 1)
+        some = random.choice(lengths, random.integers(1, min(6, lengths) + 1), replace=False)
+        rungs = np.flatnonzero((size >= first) & (size < beyond) & np.isin(length, some))
         if MINIMUM_RUNGS <= len(rungs) <= longest:
-            chosen.add(rungs)
+            chosen.add(tuple(rungs.tolist()))
     by_class: dict[str, list[Part]] = {}
-    for rungs in sorted(chosen):
-        top = max(runs[i].n * runs[i].d for i in rungs)
-        targets = [run for run in runs if run.n * run.d > BEYOND * top]
-        if targets:
-            part = Part(name=bed.name, bed=bed, rungs=tuple(runs[i] for i in rungs), targets=_some(targets, random, 4))
-            by_class.setdefault(rung_class(len(rungs)), []).append(part)
+    for places in sorted(chosen):
+        part = _part(bed, bed.name, places)
+        if part.targets:
+            part = replace(part, targets=_some(part.targets, random, 4))
+            by_class.setdefault(rung_class(len(places)), []).append(part)
     return [part for parts in by_class.values() for part in _some(parts, random, most)]
+
+
+def _places(values: Sequence[float]) -> np.ndarray:
+    """Which of the distinct values each is, in ascending order."""
+    known = levels(values)
+    return np.array([known.index(level_of(value, known)) for value in values])
 
 
 def _lengths(runs: Sequence[Run]) -> list[float]:
@@ -151,6 +173,7 @@ def _some(values: Sequence[T], random: np.random.Generator, most: int) -> tuple[
 
 
 CLASSES = {"3": 3, "4-5": 5, "6-7": 7, "8-14": 14, "15+": 10**9}  # name -> the most rungs
+ONE_SIZE = "one size"
 
 
 def rung_class(rungs: int) -> str:

@@ -18,21 +18,12 @@ from predict.fitting.curve_grid import CurveLaw
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
+from predict.methods.constants import CONSTANTS
 from predict.methods.intervals import Calibration
 from predict.methods.members import MEMBERS, Member
 from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
 from predict.notes import Note, note
-
-# The curves' share at 3 rungs and from 7 on. Other families, whose chains know no losses, ask for 0.8 throughout;
-# where losses are measured, as on the paper's ladder, the chains are worth more.
-MOST_OF_CURVES, LEAST_OF_CURVES = 0.8, 0.4
-TRUSTED = 0.80  # rank correlation of accuracy with scale below which chains are no help
-
-
-def curve_share(runs: int, correlation: float) -> float:
-    """The share of the curves in a prediction from that many rungs."""
-    return float(np.clip(1.1 - runs / 10, LEAST_OF_CURVES, MOST_OF_CURVES)) if correlation >= TRUSTED else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +146,11 @@ def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:
 
 def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
     kept = [name for name in study.fits if name in members] or list(study.fits)
+    shares = CONSTANTS.shares if study.points.loss is None else CONSTANTS.shares_with_losses
     return EnsembleLaw(
         task=study.task,
         curve=study.curve,
-        share=curve_share(len(study.points.n), study.verdict.correlation),
+        share=float(shares.of(len(study.points.n), study.verdict.correlation)),
         members={name: study.fits[name].chain(0) for name in kept},
         verdict=study.verdict,
     )

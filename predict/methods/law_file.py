@@ -25,7 +25,7 @@ from predict.methods.intervals import Calibration
 from predict.methods.paper import PaperLaws, TaskLaw, beside_paper
 from predict.notes import Note, note
 
-SCHEMA = 3
+SCHEMA = 4
 SHIPPED = Path(__file__).parent.parent / "laws" / "olmo2.json"
 AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
 _ROW = re.compile(r"\[[^][\"]*\]")  # an array of numbers
@@ -84,7 +84,7 @@ class StoredActual:
 class LawFile:
     """Laws by task; `actuals` is what was measured: target -> task."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     provenance: Provenance
     calibration: Calibration
     tasks: Annotated[dict[str, StoredTask], Field(min_length=1)]
@@ -101,7 +101,7 @@ class LawFile:
         """Of every task of `default`; `paper` may lack some, whose loss was not measured."""
         published = {law.task.name: law for law in paper.laws}
         tasks = {law.task.name: _stored(law, published.get(law.task.name)) for law in default.laws}
-        return cls(schema=3, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
+        return cls(schema=4, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
 
     def predict(self, target: Target, method: str, names: Sequence[str] = ()) -> list[Prediction]:
         """Predictions at the target, for the tasks `names` or all but those that the method leaves out.

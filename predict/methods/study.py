@@ -13,8 +13,9 @@ from predict.measured.ladder import Measured
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.tasks import Task
 from predict.methods.base import Verdict
+from predict.methods.constants import CONSTANTS
 from predict.methods.gate import judge
-from predict.methods.intervals import Calibration, calibrate, loss_sd
+from predict.methods.intervals import Calibration, Reach, calibrate, loss_sd
 from predict.methods.members import Member, MemberFits
 from predict.methods.splits import Split, decades, splits
 
@@ -87,6 +88,7 @@ def _curves(points: Sequence[TaskPoints]) -> list[CurveLaw]:
         np.array([one.accuracy for one in points]),
         np.array([one.task.chance for one in points]),
         np.array([one.task.items for one in points]),
+        CONSTANTS.prior,
     )
 
 
@@ -162,7 +164,7 @@ def _calibration(measured: Measured, studies: Sequence[TaskStudy], back_tests: S
         reached = float(max(far, default=0.0))
         if len(study.loss_errors):
             ratios.append(np.abs(study.loss_errors) / loss_sd(far))
-    return calibrate(np.concatenate(ratios), reached, float((n * d).max()), float(n.max()))
+    return calibrate(np.concatenate(ratios), reached, Reach.of(n, d))
 
 
 def _mean_over_splits(study: TaskStudy, members: Sequence[str]) -> float:
