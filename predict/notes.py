@@ -55,7 +55,7 @@ TEXTS = {
     "members-untested": "members: {names} (no back-tests: too few rungs)",
     "members-apart": "members: {names} (their features are not measured for all tasks)",
     "intervals-learned": (
-        "intervals: accuracy's rest on the errors on {families} other model families, not on this ladder's back-tests; "
+        "intervals: accuracy's rest on the errors on {families} model families, not on this ladder's back-tests; "
         "{unseen:.0%} wider, as families that were left out needed"
     ),
     "unvaried": (

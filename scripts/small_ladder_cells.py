@@ -59,6 +59,7 @@ def cells_of(part: Part, priors: Sequence[CurvePrior]) -> list[dict[str, object]
                     "rungs": len(n),
                     "smallest_n": float(n.min()),
                     "actual": run.curve(task, "rc_acc").final(count),
+                    "task": task.name,
                     "items": task.items,
                     "decades": reach.beyond(run.n, run.d),
                     "unvaried": reach.unvaried(run.n, run.d),

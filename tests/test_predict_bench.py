@@ -32,9 +32,14 @@ def test_a_ladder_is_cut_at_every_size_and_predicts_what_is_beyond(folder: Path)
     bed = bed_of(folder)
     assert (bed.name, bed.family, len(bed.runs)) == ("grid", "made", 17)
     parts = parts_by_size(bed)
-    assert [(len(part.rungs), len(part.targets)) for part in parts] == [(4, 11), (8, 6), (12, 3), (16, 1)]
+    whole = [part for part in parts if "rungs" not in part.name]
+    assert [(len(part.rungs), len(part.targets)) for part in whole] == [(4, 11), (8, 6), (12, 3), (16, 1)]
+    assert [part.group for part in whole] == ["one size", "8-14", "8-14", "15+"]
+    short = [part for part in parts if part not in whole]
+    assert [(len(part.rungs), len({run.multiple for run in part.rungs})) for part in short] == [(3, 1), (4, 1)]
     for part in parts:
-        assert max(run.n for run in part.rungs) < min(run.n for run in part.targets)
+        top = max(run.n * run.d for run in part.rungs)
+        assert all(run.n * run.d > 1.1 * top and run not in part.rungs for run in part.targets)
         assert part.measured.runs == part.rungs  # nothing of the targets can enter a fit
 
 
