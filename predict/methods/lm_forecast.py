@@ -9,7 +9,7 @@ from predict.measured.ladder import Measured
 from predict.measured.points import common_lm_losses
 from predict.methods.base import Estimate
 from predict.methods.ensemble import FittedEnsemble
-from predict.methods.intervals import Calibration, calibrate, loss_sd
+from predict.methods.intervals import Calibration, Reach, calibrate, loss_sd
 from predict.methods.splits import decades
 from predict.methods.study import TaskStudy
 
@@ -33,10 +33,10 @@ def lm_calibration(measured: Measured, fitted: FittedEnsemble, one: TaskStudy) -
     """As the calibration of task losses, from the back-test errors of this loss; it is the same for every task."""
     runs, splits = measured.rungs, fitted.study.splits
     n, d = one.points.n, one.points.d
-    top, largest = float((n * d).max()), float(n.max())
+    reach = Reach.of(n, d)
     if not splits or one.points.lm is None:
-        return calibrate(np.zeros(0), 0.0, top, largest)
+        return calibrate(np.zeros(0), 0.0, reach)
     split, run = np.array([(i, run) for i, split in enumerate(splits) for run in split.test]).T
     errors = one.fits[LM_LOSS].feature(n, d)[split + 1, run] / one.points.lm[run] - 1
     far = np.array([decades(n, d, [runs[i] for i in one.train]) for one in splits])[split, run]
-    return calibrate(np.abs(errors) / loss_sd(far), float(far.max()), top, largest)
+    return calibrate(np.abs(errors) / loss_sd(far), float(far.max()), reach)

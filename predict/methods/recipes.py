@@ -24,6 +24,7 @@ from ladder.rung import Target
 from predict.fitting.curve_grid import CurveLaw, fit_curves
 from predict.measured.tasks import Task
 from predict.methods.base import Interval
+from predict.methods.constants import CONSTANTS
 from predict.methods.noise import item_variance
 
 NORMAL80, NORMAL95 = 1.2815515655446004, 1.959963984540054  # half of an interval in standard deviations
@@ -92,7 +93,7 @@ def shared_scales(
     n, d = np.array(points, dtype=float).T
     chance, items = np.array([task.chance for task in tasks]), np.array([task.items for task in tasks])
     means = shared_means(values)
-    laws = fit_curves(n, d, means.T, chance, items)
+    laws = fit_curves(n, d, means.T, chance, items, CONSTANTS.prior)
     return Scales(
         tasks=tuple(tasks),
         slopes=np.array([[_slope(law, *point) for law in laws] for point in points]),
