@@ -70,6 +70,8 @@ def test_the_whole_call(tmp_path: Path, corpus: Path) -> None:
     rows = {f"{stage}.json": json.loads((there / "out" / f"{stage}.json").read_text())["rows"] for stage in stages}
     assert {row["what"] for row in rows["training.json"]} == {"attention", "loss", "training"}
     assert not [row for stage in stages for row in rows[f"{stage}.json"] if "error" in row]
+    ways = [row for row in rows["evaluation.json"] if row["what"] == "evaluation"]
+    assert [row["way"] for row in ways][:2] == ["flex", "masked"] and ways[1]["largest_difference"] < 1e-4
     assert rows["tests.json"] and {row["state"] for row in rows["tests.json"]} <= {"skipped", "passed"}
     (run,) = [row for row in rows["runs.json"] if row["what"] == "run"]
     assert run["last"]["step"] == run["total_steps"] and run["measured"] and run["end"]["error"] is None
