@@ -16,7 +16,7 @@ from ladder.config import compose, group_node
 from ladder.config_files import options
 from ladder.errors import UserError, shortened
 from ladder.reading import read_yaml
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from evaluate.tokenizer import Encoder
 from ladder.bind import bind
 from ladder.metrics_file import Origin
 from ladder.rundir import RunDirectory
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 
 Hook = Callable[[dict[str, Any], RunDirectory], None]
 

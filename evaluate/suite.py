@@ -11,7 +11,7 @@ from evaluate.names import known_names, words_of
 from evaluate.tasks import GoldJsonlSource, GoldTask, JsonlSource, RankedTask, Task
 from ladder.errors import UserError, unknown
 from ladder.metrics_file import FORMATS, Group
-from ladder.suite import SPLIT, GroupSettings, LmLossSettings, SuiteSettings, TaskSettings
+from ladder.suite_settings import SPLIT, GroupSettings, LmLossSettings, SuiteSettings, TaskSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Suite:
     lm_losses: tuple[LmLoss, ...]
     max_length: int | None  # input tokens; None: the model's context
     groups: tuple[Group, ...] = ()
-    entries: Mapping[str, str] = field(default_factory=dict)  # what each is by its hash (ladder/suite.py)
+    entries: Mapping[str, str] = field(default_factory=dict)  # what each is by its hash (ladder/suite_settings.py)
 
     def select(self, names: list[str], formats: list[str], limit: int | None) -> Suite:
         """The named tasks in the named formats, cut to `limit` documents; an empty list means all.

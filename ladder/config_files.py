@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ladder.errors import UserError, unknown
 from ladder.reading import read
-from ladder.rung import Ladder, Target
-from ladder.settings import TargetSettings, run_as_target
+from ladder.rung import Ladder, Target, run_as_target
+from ladder.settings import TargetSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has

@@ -23,7 +23,7 @@ from ladder.supervise import last_line
 FORECAST_SCHEMA: Literal[1] = 1  # of the files that `python -m predict register` writes
 
 
-class Forecast:
+class LadderForecast:
     """What the `rungs` in `directory` say of `target` by a method of `python -m predict`."""
 
     def __init__(

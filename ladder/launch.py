@@ -12,7 +12,7 @@ from ladder.cancel import cancel_here, cancel_queued
 from ladder.cluster import Cluster
 from ladder.data import check_data, missing_data, open_data
 from ladder.errors import UserError
-from ladder.forecast import Forecast
+from ladder.forecast import LadderForecast
 from ladder.gpus import visible_gpus
 from ladder.jobs import Job, measuring_jobs, patience_hours, prediction_job, training_job
 from ladder.local import LocalRun
@@ -71,8 +71,8 @@ class Launch:
         return self.config.chosen_target(self.ladder)
 
     @functools.cached_property
-    def forecast(self) -> Forecast:
-        return Forecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
+    def forecast(self) -> LadderForecast:
+        return LadderForecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
 
     def snapshot(self) -> Snapshot:
         """The ladder as it stands. Raises UserError where the cluster is SLURM and its queue does not answer."""

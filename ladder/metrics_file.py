@@ -104,7 +104,7 @@ class Provenance:
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
     definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" or "group NAME" -> hash of how derived
     texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
-    entries: Mapping[str, str] | None = None  # of the suite (ladder/suite.py), by hash; version 0.1.0 did not say
+    entries: Mapping[str, str] | None = None  # of the suite, by hash; version 0.1.0 did not say
 
     def same_model(self, other: Provenance) -> bool:
         names = ("weights", "tokenizer", "dtype", "dtype_version")

@@ -18,7 +18,7 @@ from ladder.rung import Rung, Target
 from ladder.settings import Config
 from ladder.shards import MANIFEST, Manifest
 from ladder.show import size
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:

@@ -43,7 +43,7 @@ def _step(name: str) -> int | None:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """`entries` are a suite's (ladder/suite.py): a checkpoint that was measured on others counts as not measured."""
+    """`entries` are a suite's, by hash: a checkpoint that was measured on others counts as not measured."""
 
     path: Path
     entries: Mapping[str, str] = field(default_factory=dict, compare=False)

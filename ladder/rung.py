@@ -11,6 +11,7 @@ from ladder.recipe import HParams, Recipe
 from ladder.shape import ModelShape
 
 _RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
+TEN_TIMES = "10x-"
 _RERUN = re.compile(r"(?:rerun\d*)?")
 
 
@@ -129,3 +130,27 @@ class Ladder:
             for rung in self.rungs
             if (not sizes or rung.size in sizes) and (not multiples or rung.multiple in multiples)
         ]
+
+
+def ten_times(one: Target) -> Target:
+    """At ten times the compute: N and D by the same factor."""
+    return Target(name=f"{TEN_TIMES}{one.name}", n=10**0.5 * one.n, d=10**0.5 * one.d)
+
+
+def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
+    """A run of the ladder, such as `3B-10xC`, or ten times one, `10x-1.3B-10xC`, as a target.
+
+    Raises:
+        UserError: the ladder has none of that name.
+    """
+    base = name.removeprefix(TEN_TIMES)
+    parsed = parse_run_name(base)
+    if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
+        names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
+        raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
+    try:
+        rung = ladder.rung(base)
+    except UserError as error:
+        raise UserError(f"target {name}: {error}") from None
+    one = Target(name=base, n=float(rung.n), d=float(rung.d))
+    return one if base == name else ten_times(one)

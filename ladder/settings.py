@@ -11,13 +11,11 @@ from pydantic import Field
 from ladder.bind import Count, Name, Place, Positive, Share, Text, Whole
 from ladder.cluster import Cluster
 from ladder.data import DataSettings
-from ladder.errors import UserError, did_you_mean, unknown
+from ladder.errors import UserError, unknown
 from ladder.recipe import Recipe
-from ladder.rung import Ladder, Rung, Target, parse_run_name
+from ladder.rung import Ladder, Rung, Target, run_as_target, ten_times
 from ladder.shape import ModelShape, Shape, Width
-from ladder.suite import SuiteSettings
-
-TEN_TIMES = "10x-"
+from ladder.suite_settings import SuiteSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +49,10 @@ class TargetSettings:
         """
         if self.name is None:
             largest = max(ladder.rungs, key=lambda rung: rung.flops_6nd)
-            return _ten_times(Target(name=largest.name, n=float(largest.n), d=float(largest.d)))
+            return ten_times(Target(name=largest.name, n=float(largest.n), d=float(largest.d)))
         if self.n is not None and self.d is not None:
             return Target(name=self.name, n=self.n, d=self.d)
         return run_as_target(self.name, ladder)
-
-
-def _ten_times(one: Target) -> Target:
-    """At ten times the compute: N and D by the same factor."""
-    return Target(name=f"{TEN_TIMES}{one.name}", n=10**0.5 * one.n, d=10**0.5 * one.d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,25 +147,6 @@ class Config:
             UserError: a name without N and D that is no run of the ladder.
         """
         return self.target.of(ladder)
-
-
-def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
-    """A run of the ladder, such as `3B-10xC`, or ten times one, `10x-1.3B-10xC`, as a target.
-
-    Raises:
-        UserError: the ladder has none of that name.
-    """
-    base = name.removeprefix(TEN_TIMES)
-    parsed = parse_run_name(base)
-    if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
-        names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
-        raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
-    try:
-        rung = ladder.rung(base)
-    except UserError as error:
-        raise UserError(f"target {name}: {error}") from None
-    one = Target(name=base, n=float(rung.n), d=float(rung.d))
-    return one if base == name else _ten_times(one)
 
 
 def check_sizes(config: Config, others: set[str]) -> None:

@@ -36,7 +36,7 @@ from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile
 from ladder.rundir import RunDirectory
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 from predict.measured.own_runs import read_runs
 
 INFO = {"run": "n1-2xC", "ladder": "test", "size": "n1", "n": 28_000, "d": 1_000_000, "step": 10, "tokens": 10}

@@ -21,7 +21,7 @@ from evaluate.tasks import Document, JsonlSource, RankedTask
 from evaluate.tokenizer import Encoder, load_tokenizer
 from ladder.bind import bind
 from ladder.errors import UserError
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 
 TOKENIZER = tiny_tokenizer()
 ENCODER = Encoder(TOKENIZER)

@@ -19,7 +19,7 @@ from held import wait_until
 from ladder import local, slurm
 from ladder.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.forecast import FORECAST_SCHEMA, Forecast
+from ladder.forecast import FORECAST_SCHEMA, LadderForecast
 from ladder.jobs import Job
 from ladder.launch import Launch
 from ladder.local import LocalRun
@@ -232,9 +232,9 @@ def test_a_prediction_of_other_inputs_is_not_current(tmp_path: Path) -> None:
         for step in rung.hparams.checkpoint_steps:
             run.metrics_file(step).write_text("{}")
 
-    def forecast(rungs: Sequence[Any] = one.rungs, method: str = "paper", n: float = one.target.n) -> Forecast:
+    def forecast(rungs: Sequence[Any] = one.rungs, method: str = "paper", n: float = one.target.n) -> LadderForecast:
         target = Target(name=one.target.name, n=n, d=one.target.d)
-        return Forecast(one.directory, one.ladder, rungs, target, method)
+        return LadderForecast(one.directory, one.ladder, rungs, target, method)
 
     made = forecast()
     assert not made.made()

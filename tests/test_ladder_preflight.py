@@ -9,7 +9,7 @@ import pytest
 from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.preflight import check_suite
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 from ladder.writing import write_json
 
 

@@ -19,7 +19,7 @@ from ladder.errors import UserError
 from ladder.metrics_file import MetricsFile
 from ladder.reading import read_yaml
 from ladder.rundir import RunDirectory
-from ladder.suite import SuiteSettings
+from ladder.suite_settings import SuiteSettings
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "rung=n0-1xC"]
 

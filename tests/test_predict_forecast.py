@@ -14,7 +14,7 @@ from test_predict_runs import write_run
 
 from ladder.config import compose, load_config
 from ladder.errors import UserError
-from ladder.forecast import Forecast as LadderForecast
+from ladder.forecast import LadderForecast
 from ladder.rundir import LadderDirectory
 from ladder.rung import Target
 from predict.__main__ import main

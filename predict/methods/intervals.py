@@ -22,8 +22,6 @@ from predict.notes import Note, note, warning
 ENOUGH_CELLS = 20
 LOSS_DRIFT = 0.01  # relative, per decade
 BORROWED_LOSS = (3.5, 6.6)  # factors of the paper's 16 runs, for ladders too small to be back-tested: 80% and 95%
-
-
 UNLIKE = 1.5  # times as wide for a ladder of smaller models than those of every family: a precaution, not learned
 
 
