@@ -90,8 +90,9 @@ def show_plan(launch: Launch, options: argparse.Namespace) -> None:
 
 def run(launch: Launch, dry_run: bool) -> None:
     if dry_run:
-        warn(launch.check_prepared())
-        print(launch.dry_run())
+        unprepared, lines = launch.check_prepared(), launch.dry_run()
+        warn(unprepared)
+        print(lines)
         return
     launch.check_prepared()
     if not launch.directory.path.exists():

@@ -140,7 +140,7 @@ def test_a_disk_that_is_too_small(corpus: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_directory_that_cannot_be_written(command: Callable, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path / 'file'}", "rung=n0-1xC"]
-    assert_user_error(command("-m", "ladder", "run", *words), "cannot write", "file/nano")
+    assert_user_error(command("-m", "ladder", "run", *words), "runs_dir=", "file is no directory")
 
 
 def test_a_changed_configuration_is_refused_with_the_difference(
