@@ -14,16 +14,15 @@ from evaluate.results import ResultFiles
 from evaluate.scorer import Scorer, context_length
 from evaluate.suite import make_suite
 from evaluate.tokenizer import Encoder
-from ladder.bind import bind
 from ladder.metrics_file import Origin
 from ladder.rundir import RunDirectory
 from ladder.suite_settings import SuiteSettings
 
-Hook = Callable[[dict[str, Any], RunDirectory], None]
+Hook = Callable[[Origin, RunDirectory], None]
 
 
 def make_hook(settings: SuiteSettings, model: Any, tokenizer: Any) -> Hook:
-    """A function (rung info, run) that measures the live `model` under a suite.
+    """A function (origin, run) that measures the live `model` under a suite.
 
     Every process of a training makes one and calls it at the same steps: they share the work. The model is scored as
     it would be from disk, in fp32 on a CPU and in bf16 on a GPU; where it is not there so already, as a whole copy on
@@ -39,11 +38,10 @@ def make_hook(settings: SuiteSettings, model: Any, tokenizer: Any) -> Hook:
     job = make_job(make_suite(settings), Encoder(tokenizer), context_length(model.config), scorer.vocabulary)
     evaluator = Evaluator(processes=processes)
 
-    def hook(rung_info: dict[str, Any], run: RunDirectory) -> None:
+    def hook(origin: Origin, run: RunDirectory) -> None:
         if scored is not model:
             update(scored, model)
         provenance = job.provenance(live_weights_sha256(whole_tensors(model)), dtype)
-        origin = bind(Origin, rung_info, str(run.path))
         evaluator.evaluate(scorer, job, provenance, origin, ResultFiles(run.metrics_file(origin.step)))
 
     return hook

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ladder.data import Mix
 from ladder.errors import UserError
-from ladder.reading import read
-from ladder.records import Hashed, Identity
+from ladder.records import CheckpointRecord, Identity
 from ladder.rundir import RUN_FILE, RUNG_FILE, RunDirectory
 from ladder.rung import Rung
 from ladder.settings import Config
@@ -65,7 +64,7 @@ def _check_checkpoints(run: RunDirectory, config_hash: str) -> None:
         )
     for step in steps:
         file = run.checkpoint(step) / RUNG_FILE
-        if read(Hashed, file).config_hash != config_hash:
+        if CheckpointRecord.load(file).config_hash != config_hash:
             raise UserError(
                 f"{run.path} has no {RUN_FILE}, and {file} is of another configuration; "
                 "use that one, another runs_dir, or remove that directory"

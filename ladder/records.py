@@ -12,6 +12,7 @@ from typing import Literal
 
 from ladder.bind import Count, Name, Number, Text, Whole, lenient
 from ladder.hashing import json_sha256
+from ladder.metrics_file import Origin
 from ladder.reading import read
 from ladder.writing import write_json
 
@@ -64,13 +65,47 @@ class RunRecord(Identity):
     def dump(self, path: Path) -> None:
         write_json(path, dataclasses.asdict(self))
 
+    def checkpoint(self, step: int, tokens: int, lr: float) -> CheckpointRecord:
+        """What is written beside the weights of `step`, trained on `tokens`, its last update at learning rate `lr`."""
+        return CheckpointRecord(
+            run=self.run,
+            ladder=self.ladder,
+            size=self.size,
+            multiple=self.multiple,
+            n=self.n,
+            d=self.d,
+            step=step,
+            tokens=tokens,
+            lr=lr,
+            config_hash=self.config_hash,
+            data_fingerprint=self.data_fingerprint,
+            git_revision=self.git_revision,
+        )
+
 
 @lenient
 @dataclass(frozen=True, kw_only=True)
-class Hashed:
-    """What a checkpoint's rung.json says of the configuration that it is of."""
+class CheckpointRecord(Origin):
+    """rung.json, beside a checkpoint's weights: which run and step they are of. Measuring needs its `Origin`."""
 
+    schema: Literal[1] = 1
+    ladder: Name
+    multiple: Number
+    lr: Number
     config_hash: Text
+    data_fingerprint: Text | None = None
+    git_revision: Text
+
+    def origin(self) -> Origin:
+        return Origin(run=self.run, size=self.size, n=self.n, d=self.d, step=self.step, tokens=self.tokens)
+
+    @classmethod
+    def load(cls, path: Path) -> CheckpointRecord:
+        """Raises UserError that names file and key."""
+        return read(cls, path)
+
+    def dump(self, path: Path) -> None:
+        write_json(path, dataclasses.asdict(self))
 
 
 @lenient

@@ -27,10 +27,11 @@ from evaluate.plan import make_plan
 from evaluate.report import Progressing
 from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
+from ladder.bind import bind
 from ladder.config import load_config
 from ladder.errors import UserError
 from ladder.hashing import sha256_of
-from ladder.metrics_file import MetricsFile
+from ladder.metrics_file import MetricsFile, Origin
 from ladder.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
@@ -189,12 +190,12 @@ def test_the_hook_measures_the_same_as_the_checkpoint(
 ) -> None:
     model = tiny_model(seed=10).train()
     hook = make_hook(own_suite(run.config_file), model, tiny_tokenizer())
-    hook(rung_info(10), run)
+    hook(bind(Origin, rung_info(10), ""), run)
     live = json.loads(run.metrics_file(10).read_text())
     with torch.no_grad():
         for mine, other in zip(model.parameters(), tiny_model(seed=20).parameters(), strict=True):
             mine.copy_(other)  # the same live object, trained on
-    hook(rung_info(20), run)
+    hook(bind(Origin, rung_info(20), ""), run)
     assert model.training
     calls = scored(monkeypatch)
     assert [m["results"] for m in evaluate(capsys, run.path)] == [

@@ -34,7 +34,7 @@ from evaluate.tasks import GoldDocument, GoldJsonlSource, GoldTask
 from evaluate.tokenizer import Encoder
 from ladder.bind import bind
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile
+from ladder.metrics_file import MetricsFile, Origin
 from ladder.rundir import RunDirectory
 from ladder.suite_settings import SuiteSettings
 from predict.measured.own_runs import read_runs
@@ -152,7 +152,7 @@ def test_the_hook_measures_the_same_as_the_checkpoint(run: RunDirectory, capsys:
     from_disk = evaluate(capsys, run.path)
     run.metrics_file(10).unlink()
     run.metrics_file(10).with_suffix(".npz").unlink()
-    make_hook(own_suite(run.config_file), tiny_model(), tiny_tokenizer())(INFO, run)
+    make_hook(own_suite(run.config_file), tiny_model(), tiny_tokenizer())(bind(Origin, INFO, ""), run)
     live = MetricsFile.load(run.metrics_file(10))
     assert [vars(row) for row in live.gold] == from_disk["gold"]
     assert [group.value for group in live.groups] == [group["value"] for group in from_disk["groups"]]

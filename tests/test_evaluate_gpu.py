@@ -19,7 +19,8 @@ from evaluate.loading import cast_parameters
 from evaluate.plan import make_plan
 from evaluate.scorer import Scorer
 from evaluate.tokenizer import Encoder
-from ladder.metrics_file import MetricsFile
+from ladder.bind import bind
+from ladder.metrics_file import MetricsFile, Origin
 from ladder.rundir import RunDirectory
 
 pytestmark = [
@@ -89,7 +90,7 @@ def test_live_equals_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model.save_pretrained(run.checkpoint(10))
     tiny_tokenizer().save_pretrained(run.checkpoint(10))
     (run.checkpoint(10) / "rung.json").write_text(json.dumps(info))
-    make_hook(own_suite(run.config_file), model.cuda(), tiny_tokenizer())(info, run)
+    make_hook(own_suite(run.config_file), model.cuda(), tiny_tokenizer())(bind(Origin, info, ""), run)
     arrays = run.metrics_file(10).with_suffix(".npz")
     live = np.load(arrays)["pets.rc"]
     assert MetricsFile.load(run.metrics_file(10)).provenance.dtype == "bf16"

@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
 from ladder.memory import ADAM_BYTES
+from ladder.records import CheckpointRecord
 from ladder.rundir import RUNG_FILE, RunDirectory, step_name
 from ladder.rung import Rung
 from ladder.writing import atomic_directory, remove_directory
@@ -36,7 +37,7 @@ def save_weights(
     model: Olmo2ForCausalLM,
     weights: dict[str, torch.Tensor],
     tokenizer: PreTrainedTokenizerBase,
-    rung_info: dict[str, Any],
+    record: CheckpointRecord,
 ) -> None:
     """A directory that `from_pretrained` of model and tokenizer, vLLM and lm-eval load as it lies.
 
@@ -48,7 +49,7 @@ def save_weights(
         config["dtype"] = str(next(iter(weights.values())).dtype).removeprefix("torch.")
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tokenizer.save_pretrained(temporary)
-        (temporary / RUNG_FILE).write_text(json.dumps(rung_info, indent=1) + "\n")
+        record.dump(temporary / RUNG_FILE)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -32,8 +32,6 @@ from train.model import LossModel, build_model, compile_blocks, model_config
 from train.order import BatchOrder
 from train.trainer import Settings, Trainer
 
-RUNG_KEYS = ("run", "ladder", "size", "multiple", "n", "d", "config_hash", "data_fingerprint", "git_revision")
-
 
 def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Trainer:
     """Raises UserError for a disk that is too full, a sequence too large for the GPU, or no network between nodes."""
@@ -63,7 +61,7 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
         tokenizer=tokenizer,
         order=BatchOrder(mix, recipe.sequence_length, rung.hparams.batch_sequences, int(config.seed)),
         accelerator=accelerator,
-        rung_info={key: getattr(record, key) for key in RUNG_KEYS},
+        record=record,
         settings=_settings(config, accelerator, micro_batch),
         branch_steps=branches,
         start_from=find_branch(rung, run, record),

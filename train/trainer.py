@@ -20,7 +20,9 @@ from torch import Tensor
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 
 from ladder.errors import UserError
+from ladder.metrics_file import Origin
 from ladder.recipe import Recipe
+from ladder.records import RunRecord
 from ladder.rundir import RunDirectory
 from ladder.rung import Rung
 from ladder.writing import remove_leftovers
@@ -42,7 +44,7 @@ from train.parallel import from_main, parallelise
 from train.profile import Profile
 from train.repeats import repetitive
 
-CheckpointHook = Callable[[dict[str, Any], RunDirectory], None]
+CheckpointHook = Callable[[Origin, RunDirectory], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class Trainer:
     tokenizer: PreTrainedTokenizerBase
     order: BatchOrder
     accelerator: Accelerator
-    rung_info: dict[str, Any]
+    record: RunRecord
     settings: Settings
     branch_steps: tuple[int, ...] = ()
     start_from: Path | None = None
@@ -235,18 +237,15 @@ class Trainer:
         step = self._step
         if not self.run.run_file.exists():
             raise UserError(f"{self.run.path} has vanished; what it held is lost, start the run again")
-        info = self.rung_info | {
-            "step": step,
-            "tokens": step * self.rung.hparams.batch_tokens,
-            "lr": self.rung.hparams.lr_at(step),
-        }
+        hparams = self.rung.hparams
+        record = self.record.checkpoint(step, step * hparams.batch_tokens, hparams.lr_at(step))
         if self.on_checkpoint is not None:  # the processes share the work
             with self._clock_stopped():
-                self.on_checkpoint(info, self.run)
+                self.on_checkpoint(record.origin(), self.run)
 
         def save(state: dict[str, Any]) -> None:
             weights = {name: value.to(self.settings.weights_dtype) for name, value in state["model"].items()}
-            save_weights(self.run.checkpoint(step), self.model, weights, self.tokenizer, info)
+            save_weights(self.run.checkpoint(step), self.model, weights, self.tokenizer, record)
             save_resume(self.run.resume, step, state)
             if self.settings.keep_checkpoints:
                 thin_out(self.run, self.settings.keep_checkpoints)
