@@ -120,7 +120,9 @@ def test_losses_stand_beside_accuracies_in_every_form(tmp_path: Path, capsys: py
     main([*words, "--csv"])
     rows = {row["task"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert rows["gold"]["accuracy"] == "" and float(rows["gold"]["loss"]) == pytest.approx(gold["loss"])
-    assert float(rows["quiz"]["accuracy"]) > 0.5
+    quiz = {name: float(rows["quiz"][name]) for name in ("accuracy", "loss", "actual_loss", "loss_error_percent")}
+    assert quiz["accuracy"] > 0.5
+    assert quiz["loss_error_percent"] == pytest.approx(100 * (quiz["loss"] / quiz["actual_loss"] - 1))
     main(words)
     text = capsys.readouterr().out
     assert "Losses of tasks without an accuracy" in text and "nats" in text

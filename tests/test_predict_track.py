@@ -17,7 +17,7 @@ from ladder.errors import UserError
 from ladder.rung import Target
 from ladder.settings import Smoothing
 from predict.__main__ import main
-from predict.analyses.following import follow
+from predict.analyses.following import follow, run_of
 from predict.analyses.track import EXIT_OUTSIDE
 from predict.fitting.drops import DropLaw, fit_drops, interpolated, nodes
 from predict.measured.ladder import Measured
@@ -143,7 +143,7 @@ def test_a_run_that_drifts_off_leaves_the_band(tmp_path: Path, capsys: pytest.Ca
     for step in range(8, 21):
         frame = changed(frame, "7B-20xC", step, step, 1 + 0.012 * (step - 7))
     code, (now, _, off) = tracked(capsys, write(tmp_path / "drift.csv", frame))
-    assert code == EXIT_OUTSIDE and now["rows"][0]["now"] == "OUTSIDE"
+    assert code == EXIT_OUTSIDE and now["rows"][0]["now"] == "OUTSIDE" and off["title"] == "Outside the band"
     assert {row["what"] for row in off["rows"] if row["quantity"] == "LM loss"} >= {"outside the band"}
 
 
@@ -214,6 +214,24 @@ def test_the_better_of_two_values_weighs_more_and_the_mean_is_no_worse(rho: floa
     near, far = weighing.combined(prior, 0.6, 0.0), weighing.combined(prior, 0.6, 0.2)
     assert abs(near.value - 0.6) < 0.01 and abs(far.value - 0.5) < 0.03
     assert sd_of(near) <= 0.01 + 1e-9 and sd_of(far) <= 0.04 + 1e-9
+
+
+def test_accuracies_stay_below_100_percent_inside_their_intervals() -> None:
+    weighing = Weighing(slack=Slack(noise=0.01, misfit=0.5), correlation=0.0, cells=100)
+    found = weighing.combined(estimate(0.97, 0.04, 1.6, 0.0, 1.0), 1.05, 0.0)
+    assert found.value == 1 and found.interval80 and found.interval95
+    for interval in (found.interval80, found.interval95):
+        assert found.value in interval and 0 < interval.low < interval.high == 1
+    assert sd_of(found) == pytest.approx(0.01, rel=0.05)  # as wide as before on the side that is left
+
+
+def test_an_anneal_with_its_end_alone_is_followed_by_the_run_before_it() -> None:
+    rows = simulated().to_dict("records")
+    target = Target(name="7B-annealed", n=7e9, d=2.85e12)
+    for checkpoints, expected in ((1, "7B-20xC"), (5, "annealed")):
+        anneal = rows_of("annealed", "7B", target.n, target.d, checkpoints=checkpoints)
+        found = run_of(target, ladder_of(table_of([*rows, *anneal], "simulated")))
+        assert found and found.name == expected
 
 
 def test_the_sharpening_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

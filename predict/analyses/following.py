@@ -10,7 +10,7 @@ from pathlib import Path
 from ladder.errors import UserError, unknown
 from ladder.rung import Target
 from predict.measured.finished import runs_at
-from predict.measured.ladder import Measured
+from predict.measured.ladder import Measured, is_variant
 from predict.measured.runs import Run
 from predict.methods import DEFAULT
 from predict.methods.base import Estimate, Prediction
@@ -80,6 +80,20 @@ def run_named(name: str, measured: Measured, elsewhere: Path | None) -> Run:
         if run.name == name:
             return run
     raise unknown(f"run of {where.source}", name, [run.name for run in reversed(where.runs)])
+
+
+def run_of(target: Target, measured: Measured) -> Run | None:
+    """The finished run that is the target; where that has its end alone, as an anneal has, the variant of it that has
+    the most checkpoints."""
+    own = measured.at(target)
+    if own is None or _checkpoints(own) > 1:
+        return own
+    variants = [run for run in measured.runs if is_variant(run, target) and run.finished and not run.tag]
+    return max([own, *variants], key=_checkpoints)
+
+
+def _checkpoints(run: Run) -> int:
+    return max(len(curve.steps) for curve in run.curves.values())
 
 
 def target_of(options: argparse.Namespace, measured: Measured, run: Run | None, record: Path | None = None) -> Target:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rung import Target
-from predict.analyses.following import Followed, add_run, follow, run_named, target_of
+from predict.analyses.following import Followed, add_run, follow, run_named, run_of, target_of
 from predict.measured.ladder import Measured
 from predict.methods.base import Estimate
 from predict.methods.fits import Fits
@@ -132,7 +132,7 @@ def main(argv: list[str]) -> None:
     else:
         run = run_named(known.run, data, known.measured) if known.run else None
         target = target_of(known, data, run)
-        run = run or data.at(target)
+        run = run or run_of(target, data)
         if run is None:
             raise UserError(f"{data.source} holds no finished run of {target.name}; name the run with --run NAME")
         followed = follow(Fits(data, target, known.tasks), run)

@@ -23,7 +23,7 @@ from predict.show.predictions import percent, percent_range
 from predict.show.tables import Range, Row, Table, fixed, flags, share, significant, words
 
 EXIT_OUTSIDE = 3
-MOST_LISTED = 12  # checkpoints off course
+MOST_LISTED = 12  # checkpoints outside
 
 
 def track_tables(followed: Followed, found: Sequence[Quantity], since: float = 0.0) -> list[Table]:
@@ -125,7 +125,7 @@ def excursions(found: Sequence[Quantity], since: float) -> list[Excursion]:
 def outside_table(cells: Sequence[Excursion]) -> Table:
     more = (f"and {len(cells) - MOST_LISTED} earlier ones",) if len(cells) > MOST_LISTED else ()
     return Table(
-        title="Off course",
+        title="Outside the band",
         columns=(
             words("quantity"),
             share("run seen", 1),

@@ -157,14 +157,14 @@ class Measured:
 
     def below(self, target: Target, at_least: int = MINIMUM_RUNGS) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
-        others = [run for run in self.rungs if not _is_variant(run, target)]
+        others = [run for run in self.rungs if not is_variant(run, target)]
         keep = [run for run in others if self.ladder is not None or run.compute < target.flops_6nd]
         notes = list(self.notes)
         if dear := [run.name for run in others if run not in keep]:
             notes.append(note("dearer-runs", runs=dear, target=target.name))
         if self.ladder is not None:
             names = {run.name for run in self.rungs}
-            left = [run for run in self.runs if run.name not in names and not _is_variant(run, target)]
+            left = [run for run in self.runs if run.name not in names and not is_variant(run, target)]
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
         found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
@@ -246,5 +246,6 @@ class Measured:
         return [{"tasks": names, "runs": list(runs)} for runs, names in found.items()]
 
 
-def _is_variant(run: Run, target: Target) -> bool:
+def is_variant(run: Run, target: Target) -> bool:
+    """Whether it is the target's own run, or one that differs from it by little, such as an anneal."""
     return same(run.n, target.n) and abs(run.d / target.d - 1) < TWIN

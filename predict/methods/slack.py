@@ -57,14 +57,15 @@ class Weighing:
     cells: int
 
     def combined(self, prior: Estimate, value: float, way: float) -> Estimate:
-        """The prediction, updated by `value`, which the run's own curve says after `way` is added.
+        """The predicted accuracy, updated by `value`, which the run's own curve says after `way` is added.
 
         The mean of least variance of two correlated values, neither with a negative weight.
         """
         s, t, rho = sd_of(prior), float(self.slack.sd(way)), self.correlation
         weight = float(np.clip((s**2 - rho * s * t) / max(s**2 + t**2 - 2 * rho * s * t, 1e-12), 0, 1))
         variance = (weight * t) ** 2 + ((1 - weight) * s) ** 2 + 2 * weight * (1 - weight) * rho * s * t
-        return estimate(weight * value + (1 - weight) * prior.value, float(np.sqrt(variance)), tail_of(prior))
+        mean = weight * value + (1 - weight) * prior.value
+        return estimate(mean, float(np.sqrt(variance)), tail_of(prior), 0.0, 1.0)
 
 
 def half(interval: Interval, value: float) -> float:
@@ -88,7 +89,8 @@ def tail_of(one: Estimate) -> float:
 
 
 def estimate(value: float, sd: float, tail: float, low: float = -np.inf, high: float = np.inf) -> Estimate:
-    """With intervals `tail` as wide at 95% as at 80%, inside [low, high]."""
+    """With intervals `tail` as wide at 95% as at 80%, the value and both intervals inside [low, high]."""
+    value = min(max(value, low), high)
     half80 = Z80 * sd
     ends = [(max(value - width, low), min(value + width, high)) for width in (half80, tail * half80)]
     first, second = (Interval(low=float(a), high=float(b)) for a, b in ends)

@@ -49,6 +49,7 @@ def prediction_numbers(p: Prediction) -> dict[str, Any]:
         "error_points": p.error_points,
         **_ends("loss_", loss.interval80 if loss else None, loss.interval95 if loss else None),
         "actual_loss": p.actual_loss,
+        "loss_error_percent": p.loss_error_percent,
         "paper_accuracy": p.paper_accuracy,
     }
 
