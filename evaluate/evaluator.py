@@ -151,6 +151,11 @@ class Evaluator:
         if others := [f"{key} ({plan.otherwise[0]:,})" for key, plan in plans.items() if plan.otherwise[0]]:
             why = "a context ends in a space, or a token spans context and choice"
             self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
+        if joined := [key for key, plan in plans.items() if 2 * plan.unspaced[0] > len(plan.choices)]:
+            self.warn(
+                f"{', '.join(joined)}: most choices follow a letter or digit of their context without a space, and "
+                'texts are scored as they stand; begin each choice with a space, as in " meows."'
+            )
 
     def _try(self, scorer: Scorer, job: Job) -> None:
         """Finds out how the model takes rows as long and as wide as the suite's."""

@@ -55,6 +55,7 @@ class Plan:
     limit: Ints  # (1,) distinct token prefixes of the requests: the least number of tokens that can be processed
     truncated: Ints  # (1,) requests that were cut from the left
     otherwise: Ints  # (1,) requests that lm-evaluation-harness would split into other tokens
+    unspaced: Ints  # (1,) documents where a context ends in a letter or digit and its choice begins with one
     tries: Ints  # (1,) 1: rows branch and need a mask; 0: rows are plain sequences
 
     @property
@@ -215,8 +216,19 @@ def _flatten(
         limit=_ints([limit]),
         truncated=_ints([truncated]),
         otherwise=_ints([otherwise]),
+        unspaced=_ints([sum(map(_is_unspaced, documents))]),
         tries=_ints([tries]),
     )
+
+
+def _is_unspaced(document: AnyDocument) -> bool:
+    pairs = zip(document.contexts, document.choices, strict=True)
+    return any(_in_spaced_word(context[-1:]) and _in_spaced_word(choice[0]) for context, choice in pairs)
+
+
+def _in_spaced_word(character: str) -> bool:
+    """A digit or a letter of a script with capitals; of the others many, such as Chinese, part no words by spaces."""
+    return character.isdigit() or character.lower() != character.upper()
 
 
 def _ints(values: Iterable[int]) -> Ints:

@@ -57,7 +57,9 @@ tokenizer:
 """
 
 SUITE = """\
-# What is measured on every checkpoint. A line of a task's file: {{"context": "…", "choices": ["…", "…"], "gold": 0}}
+# What is measured on every checkpoint. A line of a task's file:
+#   {{"context": "The cat sees us and it", "choices": [" meows.", " barks."], "gold": 0}}
+# Texts are scored as they stand: a choice begins with the space that parts it from its context.
 name: {name}
 tasks:
   quiz: {{rc: tasks/{name}.jsonl, split: test, primary: acc_per_byte}} # rc: ranked by the text; mc: by its letter

@@ -443,6 +443,20 @@ def test_other_tokens_than_the_harness_takes_are_warned_of(
     assert len(warnings) == 1 and "takes other tokens for choices of names.rc (2): a context ends in" in warnings[0]
 
 
+@pytest.mark.parametrize(("glued", "said"), [(2, 1), (1, 0)])
+def test_choices_without_the_space_before_them_are_warned_of(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str], glued: int, said: int
+) -> None:
+    lines = [
+        '{"context": "The cat sees us and it", "choices": ["meows.", "barks."], "gold": 0}\n',
+        '{"context": "The cat sees us and it", "choices": [" meows.", " barks."], "gold": 0}\n',
+    ]
+    (tmp_path / "data" / "names.jsonl").write_text(lines[0] * glued + lines[1])
+    main([str(run.checkpoint(10))])
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "without a space" in line]
+    assert len(warnings) == said and all(line.startswith("names.rc: most choices") for line in warnings)
+
+
 def test_a_long_task_is_heard_of_off_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

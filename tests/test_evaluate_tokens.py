@@ -110,6 +110,23 @@ def test_what_the_harness_would_split_otherwise_is_counted() -> None:
     assert make_plan(documents("rc"), ENCODER, 256, True).otherwise.tolist() == [0]
 
 
+@pytest.mark.parametrize(
+    ("context", "choice", "count"),
+    [
+        ("it", "meows.", 1),
+        ("it", " meows.", 0),
+        ("it ", "meows.", 0),
+        ("Answer:", "cat", 0),
+        ("", "cat", 0),
+        ("in", "1999", 1),
+        ("\u732b", "\u732b", 0),
+    ],
+)
+def test_choices_that_grow_together_with_their_contexts_are_counted(context: str, choice: str, count: int) -> None:
+    made = [Document(id="0", contexts=(context,) * 2, choices=(choice, "!"), gold=0)]
+    assert make_plan(made, ENCODER, 99, True).unspaced.tolist() == [count]
+
+
 @dataclass(frozen=True)
 class Subjects:
     """Documents of two subjects, as MMLU has them."""
