@@ -63,10 +63,14 @@ def config_of(node: DictConfig) -> Config:
 
 
 def sizes_of_all_ladders() -> set[str]:
-    """A cluster's file may have numbers for the sizes of several ladders."""
-    nodes = [node for path in config_files("ladder").values() if isinstance(node := read_yaml(path), dict)]
-    groups = [node.get(key) for node in nodes for key in ("sizes", "larger_sizes")]
-    return {str(size) for group in groups if isinstance(group, dict) for size in group}
+    """A cluster's file may have numbers for the sizes of several ladders; files that cannot be read are passed over."""
+    sizes: set[str] = set()
+    for path in config_files("ladder").values():
+        with contextlib.suppress(UserError):
+            node = read_yaml(path)
+            groups = [node.get(key) for key in ("sizes", "larger_sizes")] if isinstance(node, dict) else []
+            sizes |= {str(size) for group in groups if isinstance(group, dict) for size in group}
+    return sizes
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -42,6 +42,18 @@ def test_files_of_the_users_own_join_those_of_the_project(own: Path) -> None:
         load_config(["ladder=mime"])
 
 
+def test_a_broken_file_of_another_ladder_is_passed_over(own: Path) -> None:
+    (own / "ladder" / "mine.yaml").write_text(MINE.replace("data: mine", "data: sotu"))
+    (own / "ladder" / "theirs.yaml").write_text("sizes: {t1: [")
+    (own / "ladder" / "empty.yaml").write_text("")
+    (own / "ladder" / "gone.yaml").symlink_to("nowhere")
+    assert load_config(["ladder=mine", "cluster=slurm", "cluster.gpus={s1: 2, n0: 8}"]).cluster.gpus
+    with pytest.raises(UserError, match=r'unknown size in cluster\.gpus "t1"'):
+        load_config(["ladder=mine", "cluster=slurm", "cluster.gpus={s1: 2, t1: 8}"])
+    with pytest.raises(UserError, match=r"theirs\.yaml is not valid YAML"):
+        load_config(["ladder=theirs"])
+
+
 def test_the_users_own_file_is_taken_before_one_of_that_name(own: Path) -> None:
     (own / "target").mkdir()
     (own / "target" / "13B-5T.yaml").write_text("name: 13B-5T\nn: 1.0e+9\nd: 2.0e+9\n")
