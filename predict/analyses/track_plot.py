@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predict.analyses.quantities import Quantity
+from predict.methods.base import Estimate
 from predict.show.plots import BLUE, INK, TARGET_COLOURS, Plot, dot, label, legend, number_axis
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 200
 OUT = TARGET_COLOURS[0]
+MARGIN = 0.05  # of the height, above and below
 
 
 def track_plot(title: str, found: Sequence[Quantity], d: float) -> Plot:
@@ -46,5 +48,18 @@ def _panel(axis: Axes, one: Quantity, d: float) -> None:
     axis.plot(seen.shares[::skip] * d, scale * seen.values[::skip], ".", color=BLUE, markersize=4)
     out = np.array([each.place for each in one.excursions], dtype=int)
     axis.plot(one.own.shares[out] * d, scale * one.own.values[out], "D", color=OUT, markersize=4)
+    shown = [seen.values, one.own.values[out], [band.value for band in bands], _ends(bands[-1:])]
+    _limit(axis, scale * np.concatenate([np.asarray(values, dtype=float) for values in shown]))
     number_axis(axis)
     label(axis, one.name, "", "tokens", one.unit)
+
+
+def _ends(bands: Sequence[Estimate]) -> list[float]:
+    return [end for band in bands if band.interval95 for end in (band.interval95.low, band.interval95.high)]
+
+
+def _limit(axis: Axes, values: np.ndarray) -> None:
+    """To the run and the line it should follow: a band that is very wide early on would leave no room for them."""
+    if len(values) and np.ptp(values) > 0:
+        margin = MARGIN * np.ptp(values)
+        axis.set_ylim(values.min() - margin, values.max() + margin)
