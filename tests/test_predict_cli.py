@@ -50,6 +50,12 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
     assert answer["predictions"][1]["task"] == "boolq"
 
 
+def test_n_and_d_may_be_written_as_7b(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--n", "30B", "--d", "1.5t", "--tasks", "mmlu", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["n"], answer["d"]) == (30e9, 1.5e12)
+
+
 def test_free_targets_and_other_formats(capsys: pytest.CaptureFixture[str]) -> None:
     free = ["--n", "70e9", "--d", "15e12"]
     main([*free, "--json"])
@@ -119,6 +125,8 @@ def test_the_report_is_one_file_with_names_escaped(tmp_path: Path) -> None:
         (["--target", "13B-5T", "--sizes", "190M"], "--ladder"),
         (["--n", "7e9"], "--d"),
         (["--n=-7e9", "--d", "1"], '--n: "-7e9" must be a number from 1'),
+        (["--n", "0B", "--d", "1T"], '--n: "0B" must be a number from 1'),
+        (["--n", "7X", "--d", "1T"], '--n: "7X" must be a number from 1'),
         (["--n", "--d", "1"], "expected one argument"),
         ([], "which target"),
         (["repotr"], 'did you mean "report"'),

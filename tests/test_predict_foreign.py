@@ -115,6 +115,15 @@ def test_numbers_may_be_written_as_7b(tmp_path: Path) -> None:
     pd.DataFrame([row]).to_csv(tmp_path / "a.csv", index=False)
     (one,) = read_measurements(tmp_path / "a.csv").table.itertuples()
     assert (one.n, one.d, one.size) == (1.4e9, 3e11, "1.4B")
+    harness = tmp_path / "harness"
+    results(harness / "a", {"piqa": {"acc,none": 0.7}}, "pretrained=me/a")
+    results(harness / "b", {"piqa": {"acc,none": 0.8}}, "pretrained=me/b")
+    runs_csv(harness, "me/a,a,1.4B,0.3T,1,300B", "me/b,b,7e9,1e12,1,1e12")
+    rows = read_measurements(harness).table.itertuples()
+    assert [(row.n, row.d, row.tokens) for row in rows if row.metric == "rc_acc"] == [
+        (1.4e9, 3e11, 3e11),
+        (7e9, 1e12, 1e12),
+    ]
 
 
 def test_one_mapping_serves_files_of_which_one_lacks_a_column(

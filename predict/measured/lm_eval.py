@@ -33,6 +33,7 @@ from predict.measured import mapping as mappings
 from predict.measured.flat_files import read_frame
 from predict.measured.mmlu_subjects import Subjects
 from predict.measured.reader import About, Reader, Reading
+from predict.measured.table import COUNTS, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import note
 
@@ -127,6 +128,9 @@ def _models(path: Path) -> dict[str, dict[str, Any]]:
     missing = [name for name in ("model", "run", "n", "d") if name not in frame.columns]
     if missing:
         raise UserError(f"{path}: missing column {', '.join(missing)}; expected model,run,n,d[,step,tokens]")
+    for name in COUNTS:
+        if name in frame.columns:
+            frame[name] = numbers(frame[name], name, str(path))
     found: dict[str, dict[str, Any]] = {}
     for row, record in zip(frame.index, frame.to_dict("records"), strict=True):
         values = {str(key): value for key, value in record.items() if not pd.isna(value)}

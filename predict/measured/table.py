@@ -8,7 +8,6 @@ rc_bpb, rc_acc, rc_acc_per_byte, rc_acc_raw, rc_task_ce, rc_prob_correct, mc_acc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ladder.errors import UserError, shortened, unknown
+from predict.measured.counts import counted
 from predict.measured.same import SAME
 
 ROW = ["run", "size", "n", "d", "step", "tokens", "task", "split", "metric", "value", "items", "chance"]
@@ -25,8 +25,6 @@ KEY = ["ladder", "run", "task", "split", "metric", "step"]
 NAMES = ["ladder", "run", "size", "task", "split", "metric"]
 NUMBERS = ["n", "d", "step", "tokens", "value", "items", "chance"]
 COUNTS = ("n", "d", "tokens")  # numbers that may be written as 7B
-COUNT_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-_COUNTED = re.compile(r"\s*(\d+(?:\.\d+)?)([KMBTkmbt])\s*")
 Metric = Literal[
     "rc_bpb", "rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_task_ce", "rc_prob_correct", "mc_acc", "lm_loss"
 ]
@@ -107,8 +105,8 @@ def _number(value: Any) -> float:
 
 def _counted(value: Any) -> float:
     """As `_number`, and 7B."""
-    counted = _COUNTED.fullmatch(value) if isinstance(value, str) else None
-    return float(counted[1]) * COUNT_UNITS[counted[2].upper()] if counted else _number(value)
+    found = counted(value) if isinstance(value, str) else None
+    return _number(value) if found is None else found
 
 
 def _empty(value: Any) -> bool:

@@ -14,6 +14,7 @@ from ladder.config_files import options as config_options
 from ladder.errors import Parser, UserError, shortened
 from ladder.rung import Target
 from ladder.writing import directory_to_write, file_to_write
+from predict.measured.counts import counted
 from predict.show.numbers import short_number
 from predict.show.tables import Table
 from predict.show.terminal import as_text
@@ -58,8 +59,8 @@ def add_target(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--target", type=name, metavar="NAME", help="a target of configs/target, or a rung such as 3B-10xC"
     )
-    options.add_argument("--n", type=positive, help="parameters of the target, instead of --target")
-    options.add_argument("--d", type=positive, help="training tokens of the target")
+    options.add_argument("--n", type=count, help="parameters of the target, such as 7B or 7e9, instead of --target")
+    options.add_argument("--d", type=count, help="training tokens of the target, such as 1.5T")
 
 
 def add_format(options: argparse.ArgumentParser) -> None:
@@ -185,12 +186,21 @@ def _numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{shortened(text)}: expected numbers such as 1,2,5") from None
 
 
+def count(text: str) -> float:
+    """A number of parameters or tokens, as `positive` or as 7B. Raises as `words`."""
+    value = counted(text)
+    return positive(text) if value is None else _in_range(value, text)
+
+
 def positive(text: str) -> float:
     """A number of parameters, tokens or FLOPs. Raises as `words`."""
     try:
-        value = float(text)
+        return _in_range(float(text), text)
     except ValueError:
-        value = float("nan")
+        return _in_range(float("nan"), text)
+
+
+def _in_range(value: float, text: str) -> float:
     if not 1 <= value <= LARGEST:
         raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be a number from 1 to {LARGEST:g}, such as 7e9')
     return value
