@@ -28,6 +28,19 @@ SHARED = ROOT.parent / "shared"
 settings.register_profile("any speed", deadline=None)
 settings.load_profile("any speed")
 
+FIRST = ("test_train_", "test_ladder_", "test_end_to_end", "test_predict_analyses")  # files of minutes
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests that start processes also wait for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files go first, so that no core is idle while the last one runs."""
+    items.sort(key=lambda item: not item.path.name.startswith(FIRST))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -64,7 +64,7 @@ def test_live_in_bf16_is_what_the_disk_gives(run: RunDirectory, monkeypatch: pyt
     assert 0 < np.abs(scores(run) - live).max() < 5  # it did run in bf16, and near
 
 
-@pytest.mark.parametrize(("dtype", "again"), [("bf16", True), ("fp32", False)])
+@pytest.mark.parametrize(("dtype", "again"), [pytest.param("bf16", True, marks=pytest.mark.slow), ("fp32", False)])
 def test_what_the_loop_measured_with_cast_buffers_is_measured_again(run: RunDirectory, dtype: str, again: bool) -> None:
     words = [str(run.checkpoint(10)), "--dtype", dtype]
     main(words)

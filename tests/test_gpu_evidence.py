@@ -44,7 +44,7 @@ def evidence(place: Path, *words: str, **environment: str) -> subprocess.Complet
     )
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_the_whole_call(tmp_path: Path, corpus: Path) -> None:
     here, there = (machine(tmp_path / name) for name in ("here", "there"))
     shutil.copytree(corpus, here / "data" / "tiny")

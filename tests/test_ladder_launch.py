@@ -49,6 +49,7 @@ def test_a_failed_rung_is_named_with_its_reason(command: Callable, corpus: Path,
     assert_user_error(done, "n0-1xC", "n0-2xC", "output.txt ends with", "cannot write", "checkpoints")
 
 
+@pytest.mark.slow
 def test_two_at_once_on_one_directory(command: Callable, corpus: Path, tmp_path: Path) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     with exclusive(tmp_path / "nano", "python -m ladder run"):

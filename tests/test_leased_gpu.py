@@ -47,7 +47,7 @@ held.hold_trainings(held.Hold(Path({str(hold.directory)!r})))
 """)
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_ladder_on_a_leased_machine(tmp_path: Path, corpus: Path, hold: Hold) -> None:
     here, there, later = (machine(tmp_path / name) for name in ("here", "there", "later"))
     hold_trainings(there, hold)

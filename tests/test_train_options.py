@@ -236,6 +236,7 @@ def test_disk_guard(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         check_disk(rung, run, keep=70, branches=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_weights_are_thinned_out_only_once_measured(corpus: Path, tmp_path: Path) -> None:
     done = run_module(*words(corpus, tmp_path, "train.keep_checkpoints=1"))
     assert done.returncode == 0, done.stderr

@@ -136,7 +136,7 @@ def test_stopped_and_restarted_it_ends_the_same(
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path, kind: str) -> None:
     more = ("train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}", "train.evaluate=true")
     done, other = run_ranks(2, *words(corpus, tmp_path, *more))
