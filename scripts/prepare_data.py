@@ -29,7 +29,8 @@ from ladder.config import compose
 from ladder.config_files import options
 from ladder.errors import Parser, UserError, run_command, shortened
 from ladder.hashing import sha256_of
-from ladder.shards import MANIFEST, MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, remember_checksums, token_dtype
+from ladder.reading import read
+from ladder.shards import MANIFEST, MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, Manifest, remember_checksums, token_dtype
 from ladder.writing import cannot_write, leaving_no_folder, write_json
 
 
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
     bind(PrepareSettings, OmegaConf.to_container(data), "data")
     directory = Path(data.directory)
     if (directory / MANIFEST).exists():
+        check_manifest(directory)
         print(f"{directory} is prepared; remove it to prepare it again")
         return 0
     if directory.exists():
@@ -58,6 +60,14 @@ def main(argv: list[str]) -> int:
     counts = (f"{split} {part['tokens']:,} tokens of {part['documents']:,} documents" for split, part in splits.items())
     print(f"prepared {directory}: {'; '.join(counts)}")
     return 0
+
+
+def check_manifest(directory: Path) -> None:
+    """Raises UserError where the manifest of prepared data cannot be read."""
+    try:
+        read(Manifest, directory / MANIFEST)
+    except UserError as error:
+        raise UserError(f"{error}; remove {directory} to prepare it again") from None
 
 
 @contextlib.contextmanager

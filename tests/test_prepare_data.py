@@ -312,12 +312,25 @@ def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: 
 
 
 def test_prepared_data_is_left_alone(tmp_path: Path, command: Callable) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+    manifest = {"schema": 1, "dtype": "<u2", "vocab_size": 9, "tokenizer_sha256": "0", "splits": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     done = command("scripts/prepare_data.py", "data=sotu", f"data.directory={tmp_path}")
     assert done.returncode == 0
     assert "is prepared" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
     assert_user_error(command("scripts/prepare_data.py", "data=sotuu"), 'unknown data "sotuu"', 'did you mean "sotu"?')
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty, expected JSON"), ("{", "is not valid JSON"), ("{}", "schema is missing")]
+)
+def test_prepared_data_with_a_damaged_manifest_is_no_prepared_data(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        prepare_data.main(["data=sotu", f"data.directory={tmp_path}"])
+    assert str(caught.value).startswith(str(tmp_path / "manifest.json")) and words in str(caught.value)
+    assert str(caught.value).endswith(f"; remove {tmp_path} to prepare it again")
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
 @pytest.mark.parametrize(
