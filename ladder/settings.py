@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ladder.bind import Count, Name, Place, Positive, Share, Text, Whole
 from ladder.cluster import Cluster
@@ -64,6 +64,15 @@ class Smoothing:
     skip_fraction: Share
 
 
+def _option_of(group: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"must be the name of a file in configs/{group}")
+        return value
+
+    return BeforeValidator(check)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LadderFile:
     """A file of `configs/ladder/`. `data`, `suite`, `target` and `cluster` are names, as on the command line."""
@@ -71,10 +80,10 @@ class LadderFile:
     name: Name
     vocab_size: Width
     sizes: Annotated[dict[Name, Shape], Field(min_length=1)]
-    data: Name
-    suite: Name | None = None
+    data: Annotated[Name, _option_of("data")]
+    suite: Annotated[Name, _option_of("suite")] | None = None
     target: Name | None = None
-    cluster: Name | None = None
+    cluster: Annotated[Name, _option_of("cluster")] | None = None
     multiples: tuple[Positive, ...] | None = None
     larger_sizes: dict[Name, Shape] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)

@@ -87,6 +87,11 @@ def test_a_minimal_ladder_has_defaults_for_the_rest(own: Path) -> None:
         ("- 1", "holds a list: must be a mapping of name"),
         (MINE.replace("vocab_size", "vocab_sise"), 'unknown key "vocab_sise"; did you mean "vocab_size"?'),
         (MINE.replace("data: mine", ""), "data is missing"),
+        (
+            MINE.replace("data: mine", "data: {directory: x}"),
+            "data = a mapping: must be the name of a file in configs/data",
+        ),
+        (MINE + "suite: [x]", "suite = a list: must be the name of a file in configs/suite"),
         (MINE.replace("n_heads: 1, ", ""), "sizes.s1.n_heads is missing"),
         (MINE.replace("s1:", "../s1:"), "must be a name"),
         (MINE + "defaults: [nano]", 'unknown key "defaults"'),
