@@ -16,7 +16,7 @@ from ladder.config import load_config
 from ladder.errors import Parser, UserError, run_command, unknown
 from ladder.launch import Launch
 from ladder.new import new_ladder
-from ladder.plan import plan_csv, plan_json
+from ladder.plan import note_on_budgets, plan_csv, plan_json
 from ladder.show import plan_tables, print_table, status_table
 
 COMMANDS = {
@@ -79,6 +79,7 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
 def show_plan(launch: Launch, options: argparse.Namespace) -> None:
     plan = launch.plan(launch.files())
     warn(launch.check_prepared())
+    warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
     if options.json:
         print(json.dumps(plan_json(plan), indent=1))
     elif options.csv:
@@ -92,10 +93,12 @@ def run(launch: Launch, dry_run: bool) -> None:
     if dry_run:
         unprepared, lines = launch.check_prepared(), launch.dry_run()
         warn(unprepared)
+        warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
         print(lines)
         return
     launch.check_prepared()
     if not launch.directory.path.exists():
+        warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
         for table in plan_tables(launch.plan(launch.files())):
             print_table(table)
     launch.check()

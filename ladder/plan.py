@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from ladder.cluster import Cluster, Gpu
 from ladder.errors import UserError
 from ladder.memory import ADAM_BYTES, USABLE, largest_micro_batch, sequence_bytes, training_bytes
+from ladder.recipe import Recipe
 from ladder.rung import Ladder, Rung, Target
 from ladder.settings import TrainSettings
 
 CPU_FLOPS_LIMIT = 1e16
 """Above this (6ND) a ladder is not started on a CPU: at some 30 GFLOP/s it would take almost four days."""
+NAMED = 6  # rungs, in a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +164,24 @@ def make_plan(ladder: Ladder, rungs: Sequence[Rung], target: Target, costs: Cost
         one_by_one_hours=sum(rung.wall_hours for rung in planned) if alone else None,
         followers=0 if cluster.slurm is None else cluster.evaluators,
         on_gpus=asked or sum(rung.flops_6nd for rung in rungs) > CPU_FLOPS_LIMIT,
+    )
+
+
+def note_on_budgets(recipe: Recipe, rungs: Sequence[Rung]) -> str:
+    """Names the rungs whose D is not what their multiples say: models too small for whole batches and the floor."""
+    shared = Counter((rung.size, rung.d) for rung in rungs)
+    odd = [
+        rung.name
+        for rung in rungs
+        if shared[rung.size, rung.d] > 1 or rung.d > 2 * rung.multiple * recipe.tokens_per_parameter * rung.n
+    ]
+    if not odd:
+        return ""
+    listed = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
+    return (
+        f"D is the same at several multiples, or more than twice multiple x {recipe.tokens_per_parameter:g}N, for "
+        f"{listed}: lower ladder.recipe.sequence_length={recipe.sequence_length}, "
+        f"batch_multiple_of={recipe.batch_multiple_of} or floor_steps={recipe.floor_steps}, which decide it"
     )
 
 

@@ -123,7 +123,8 @@ def test_a_new_ladder_is_planned_as_it_is_and_never_written_over(own: Path, caps
     written = {path.relative_to(own): path.read_bytes() for path in own.rglob("*.yaml")}
     assert set(map(str, written)) == {"ladder/mine.yaml", "data/mine.yaml", "suite/mine.yaml"}
     assert main(["plan", "ladder=mine"]) == 0
-    shown = capsys.readouterr().out
+    shown, notes = capsys.readouterr()
+    assert "ladder.recipe" not in notes
     assert "16 rungs" in shown and "on this machine's CPU" in shown and "$" not in shown and "H100" not in shown
     for name, words in (
         ("mine", "there already"),

@@ -44,6 +44,26 @@ def test_the_numbers_of_one_rung_by_hand(capsys: pytest.CaptureFixture[str]) -> 
     assert rung["micro_batch"] * rung["accumulation"] * 4 == 128
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["ladder.multiples=[1,2]"], "n0-1xC, n0-2xC"),  # one batch and ten at the floor: the same D
+        (["ladder.multiples=[1]"], "n0-1xC"),
+        (["ladder.multiples=[1,2]", "ladder.recipe.sequence_length=64", "ladder.recipe.floor_steps=0"], ""),
+    ],
+)
+@pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
+def test_a_budget_that_whole_batches_decide_is_noted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: tuple[str, ...], words: list[str], named: str
+) -> None:
+    paper = ["sequence_length=4096", "batch_multiple_of=64", "floor_steps=10", "warmup_tokens_per_parameter=0"]
+    recipe = [f"ladder.recipe.{word}" for word in paper]
+    main([*command, "ladder=nano", f"runs_dir={tmp_path}", f"data.directory={tmp_path}", "--sizes=n0", *recipe, *words])
+    notes = [line for line in capsys.readouterr().err.splitlines() if "ladder.recipe" in line]
+    assert len(notes) == bool(named)
+    assert all(f"for {named}: lower ladder.recipe.sequence_length=4096" in note for note in notes)
+
+
 def test_micro_batches_shrink_with_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = [
         plan(capsys, "rung=1.3B-1xC", f"cluster.gpu.memory_gb={memory}")["rungs"][0]["micro_batch"]
