@@ -38,6 +38,10 @@ TEXTS = {
         "over {count} of {of} shared tasks: the others are near chance, or do not rise clearly (--tasks takes them in)"
     ),
     "recipes-apart": "left out, without a scale that another has: {names}",
+    "rungs-unshared": (
+        "over the rungs whose N and D both have, {a} of A's {of_a} and {b} of B's {of_b}: the accuracies rest on these "
+        "alone and may differ from those of predict --ladder, which fits all"
+    ),
     "no-rungs": "{count} measured runs are no rungs of ladder {ladder} and not fitted (--sizes, --multiples): {runs}",
     "dearer-runs": "not fitted, as they take no less compute than {target}: {runs}",
     "tasks-unread": "left out, without an accuracy that is known (acc, acc_norm): {tasks}",

@@ -15,6 +15,7 @@ import pytest
 from ladder.errors import UserError
 from ladder.rung import Target
 from predict.__main__ import main
+from predict.analyses.compare import compare
 from predict.analyses.recipes import recipes
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
@@ -104,6 +105,15 @@ def test_a_second_scale_makes_surer() -> None:
     both, single = two.pair(0, 1), one.pair(0, 1)
     assert both.mean.sd / both.mean.slope < single.mean.sd / single.mean.slope  # in decades of compute
     assert both.single_at == single.single_at
+
+
+def test_rungs_that_only_one_of_two_recipes_has_are_counted() -> None:
+    more = [(1e8, 4e9), (2e8, 8e9), *POINTS]
+    long, short = measured(rows_of("a", 0.2, 1, more), "a"), measured(rows_of("b", 0.0, 2, POINTS), "b")
+    (said,) = [one for one in compare(long, short, TARGET, [])[1].notes if one.code == "rungs-unshared"]
+    assert said.values == {"a": 2, "of_a": 4, "b": 2, "of_b": 2} and "2 of A's 4 and 2 of B's 2" in said.text
+    alike = measured(rows_of("c", 0.1, 3, POINTS), "c")
+    assert "rungs-unshared" not in [one.code for one in compare(alike, short, TARGET, [])[1].notes]
 
 
 def test_every_pair_of_a_table_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,9 @@ from predict.analyses.compare_all import all_pairs_plot, all_pairs_tables
 from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder, load_ladders
+from predict.measured.same import same_point
 from predict.methods.recipes import Difference
+from predict.notes import Note, note
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, INK, TARGET_COLOURS, Plot, widen_left
 from predict.show.tables import Range, Table, fixed, words
@@ -60,6 +62,7 @@ def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> t
     if a is b:
         raise UserError(f"{a.source} is compared with itself; give two ladders")
     both = recipes([a, b], target, names)
+    both = replace(both, notes=(*both.notes, *_unshared(a, b, target, both)))
     pair = both.pair(0, 1)
     titles = [(task.name, task.title) for task in both.tasks]
     levels = both.scales.levels
@@ -69,6 +72,15 @@ def compare(a: Measured, b: Measured, target: Target, names: Sequence[str]) -> t
     ]
     actual = None if pair.actual is None else pair.actual.mean()
     return [*rows, _comparison(("mean", "mean"), pair.mean, levels.mean(), pair.single.mean(), actual)], both
+
+
+def _unshared(a: Measured, b: Measured, target: Target, both: Recipes) -> list[Note]:
+    """How many rungs of each are compared, where some are not."""
+    rungs = [one.below(target, at_least=0).rungs for one in (a, b)]
+    used = [sum(any(same_point(at, (run.n, run.d)) for at in both.points) for run in runs) for runs in rungs]
+    if used == [len(runs) for runs in rungs]:
+        return []
+    return [note("rungs-unshared", a=used[0], of_a=len(rungs[0]), b=used[1], of_b=len(rungs[1]))]
 
 
 def _comparison(
