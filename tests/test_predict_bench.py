@@ -96,3 +96,16 @@ def test_a_wrong_file_of_splits_is_named(folder: Path, entry: dict[str, object],
     splits.write_text(json.dumps([entry]))
     with pytest.raises(UserError, match=words):
         main(["bench", str(folder), "--splits", str(splits)])
+
+
+def test_a_table_in_other_words_is_collected_first(tmp_path: Path) -> None:
+    rows = [f"r{i},{i}e8,{20 * i}e8,quiz,rc_acc,{0.3 + 0.05 * i},0.25" for i in range(1, 9)]
+    mine = tmp_path / "mine.csv"
+    mine.write_text("\n".join(["name,n,d,task,metric,value,chance", *rows]))
+    with pytest.raises(UserError, match=r"bench takes no mapping: predict collect first, and bench its file"):
+        main(["bench", str(mine)])
+    explained, collected = tmp_path / "words.yaml", tmp_path / "mine.parquet"
+    explained.write_text("columns: {run: name}")
+    main(["collect", "--ladder", str(mine), "--mapping", str(explained), "--output", str(collected)])
+    (bed,) = read_testbeds([collected])
+    assert len(bed.runs) == 8

@@ -14,6 +14,7 @@ import numpy as np
 from ladder.errors import UserError
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
+from predict.measured.reader import Unexplained
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels, same
 
@@ -68,7 +69,10 @@ def read_testbeds(paths: Sequence[Path]) -> list[Bed]:
     """
     if twice := [path for path, count in Counter(map(os.path.realpath, paths)).items() if count > 1]:
         raise UserError(f"{twice[0]} is given twice")
-    return [bed for path in paths for bed in _beds_at(path)]
+    try:
+        return [bed for path in paths for bed in _beds_at(path)]
+    except Unexplained as error:
+        raise UserError(f"{error}; bench takes no mapping: predict collect first, and bench its file") from None
 
 
 def _beds_at(path: Path) -> list[Bed]:

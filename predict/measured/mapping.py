@@ -42,7 +42,7 @@ import pandas as pd
 from ladder.bind import Positive, Share, Text, Whole, bind
 from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.reading import read_yaml
-from predict.measured.reader import About, Reading
+from predict.measured.reader import About, Reading, Unexplained
 from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning
@@ -159,7 +159,7 @@ def _check_columns(frame: pd.DataFrame, source: str) -> None:
     named = [name for name in missing if not wide or name in ("run", "n")]
     what = ["name the right one under columns:"] if named else []
     what += ["those that hold measurements under measurements:"] if wide else []
-    raise UserError(
+    raise Unexplained(
         f"{source}: missing column {', '.join(missing)}; {shortened(did_you_mean(missing[0], frame.columns), 100)}; "
         f"{' and '.join(what)} of a --mapping file ({HELP})"
     )
@@ -259,7 +259,7 @@ def _scaled(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
         if name in frame.columns and name in mapping.units:
             frame[name] = frame[name] * mapping.units[name]
         elif name in frame.columns and 0 < frame[name].max() < smallest:
-            raise UserError(
+            raise Unexplained(
                 f"{source}: {name} is at most {frame[name].max():g}; if that is in billions, say so in --mapping: "
                 f"units: {{{name}: 1e9}} (1 where it is not)"
             )

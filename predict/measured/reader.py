@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ladder.errors import UserError
 from ladder.settings import TargetSettings
 from predict.notes import Note
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from predict.measured.mapping import Mapping
+
+
+class Unexplained(UserError):
+    """A table whose columns or units only a mapping can explain."""
 
 
 @dataclass(frozen=True, kw_only=True)
