@@ -22,6 +22,7 @@ from evaluate.tokenizer import Encoder
 from ladder.errors import UserError
 from ladder.metrics_file import GoldResult, LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
 from ladder.provenance import git_revision, versions
+from ladder.task_files import UNSPACED
 
 # Raised where the same weights in that type give other likelihoods than before. bf16 2: rotary frequencies stay in fp32
 # in the training loop too, where they had been cast.
@@ -152,10 +153,7 @@ class Evaluator:
             why = "a context ends in a space, or a token spans context and choice"
             self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
         if joined := [key for key, plan in plans.items() if 2 * plan.unspaced[0] > len(plan.choices)]:
-            self.warn(
-                f"{', '.join(joined)}: most choices follow a letter or digit of their context without a space, and "
-                'texts are scored as they stand; begin each choice with a space, as in " meows."'
-            )
+            self.warn(f"{', '.join(joined)}: {UNSPACED}")
 
     def _try(self, scorer: Scorer, job: Job) -> None:
         """Finds out how the model takes rows as long and as wide as the suite's."""

@@ -20,6 +20,7 @@ from evaluate.tokenizer import EncodedPair, Encoder
 from evaluate.trie import Ints, Request, distinct_prefixes, sort_requests
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
+from ladder.task_files import is_unspaced
 from ladder.wheels import cache_directory
 from ladder.writing import atomic_file
 
@@ -216,19 +217,9 @@ def _flatten(
         limit=_ints([limit]),
         truncated=_ints([truncated]),
         otherwise=_ints([otherwise]),
-        unspaced=_ints([sum(map(_is_unspaced, documents))]),
+        unspaced=_ints([sum(is_unspaced(document.contexts, document.choices) for document in documents)]),
         tries=_ints([tries]),
     )
-
-
-def _is_unspaced(document: AnyDocument) -> bool:
-    pairs = zip(document.contexts, document.choices, strict=True)
-    return any(_in_spaced_word(context[-1:]) and _in_spaced_word(choice[0]) for context, choice in pairs)
-
-
-def _in_spaced_word(character: str) -> bool:
-    """A digit or a letter of a script with capitals; of the others many, such as Chinese, part no words by spaces."""
-    return character.isdigit() or character.lower() != character.upper()
 
 
 def _ints(values: Iterable[int]) -> Ints:

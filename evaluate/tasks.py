@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from ladder.bind import Text, bind, lenient
+from ladder.bind import bind
 from ladder.errors import UserError
 from ladder.hashing import json_sha256
 from ladder.metrics_file import Format, TaskFormat
 from ladder.reading import read_json_lines, read_sha256
+from ladder.task_files import ChoicesRow, GoldRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class JsonlSource(_JsonlFile):
     """A file with one JSON object a line: {"context": text or one per choice, "choices": [texts], "gold": index}."""
 
     def documents(self) -> list[Document]:
-        rows = [(where, bind(_Row, row, where)) for where, row in read_json_lines(self.path)]
+        rows = [(where, bind(ChoicesRow, row, where)) for where, row in read_json_lines(self.path)]
         if not rows:
             raise UserError(f"{self.path} holds no documents")
         return [_document(where, row) for where, row in rows]
@@ -108,7 +109,7 @@ class GoldJsonlSource(_JsonlFile):
     """A file with one JSON object a line: {"context": text, "answer": text}."""
 
     def documents(self) -> list[GoldDocument]:
-        rows = [(where, bind(_GoldRow, row, where)) for where, row in read_json_lines(self.path)]
+        rows = [(where, bind(GoldRow, row, where)) for where, row in read_json_lines(self.path)]
         if not rows:
             raise UserError(f"{self.path} holds no documents")
         if blank := [where for where, row in rows if not row.answer.strip()]:
@@ -116,26 +117,10 @@ class GoldJsonlSource(_JsonlFile):
         return [GoldDocument(id=where, context=row.context, answer=row.answer) for where, row in rows]
 
 
-@lenient
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    context: str | tuple[str, ...]
-    choices: tuple[str, ...]
-    gold: int
-
-
-@lenient
-@dataclass(frozen=True, kw_only=True)
-class _GoldRow:
-    context: str
-    answer: Text
-
-
-def _document(where: str, row: _Row) -> Document:
+def _document(where: str, row: ChoicesRow) -> Document:
     if not all(choice.strip() for choice in row.choices):
         raise UserError(f"document {where}: an empty choice cannot be scored")
-    contexts = (row.context,) * len(row.choices) if isinstance(row.context, str) else row.context
-    return Document(id=where, contexts=contexts, choices=row.choices, gold=row.gold)
+    return Document(id=where, contexts=row.contexts, choices=row.choices, gold=row.gold)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from ladder.launch import Launch
 from ladder.new import new_ladder
 from ladder.plan import note_on_budgets, plan_csv, plan_json
 from ladder.show import plan_tables, print_table, status_table
+from ladder.task_files import note_on_spaces
 
 COMMANDS = {
     "new": "write commented files for a ladder of your own",
@@ -79,7 +80,7 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
 def show_plan(launch: Launch, options: argparse.Namespace) -> None:
     plan = launch.plan(launch.files())
     warn(launch.check_prepared())
-    warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
+    show_notes(launch)
     if options.json:
         print(json.dumps(plan_json(plan), indent=1))
     elif options.csv:
@@ -93,16 +94,21 @@ def run(launch: Launch, dry_run: bool) -> None:
     if dry_run:
         unprepared, lines = launch.check_prepared(), launch.dry_run()
         warn(unprepared)
-        warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
+        show_notes(launch)
         print(lines)
         return
     launch.check_prepared()
     if not launch.directory.path.exists():
-        warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
+        show_notes(launch)
         for table in plan_tables(launch.plan(launch.files())):
             print_table(table)
     launch.check()
     launch.run(report=lambda line: print(line, flush=True))
+
+
+def show_notes(launch: Launch) -> None:
+    warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
+    warn(note_on_spaces(launch.config.suite))
 
 
 def warn(line: str) -> None:

@@ -48,6 +48,29 @@ def test_entries_are_known_by_content(tmp_path: Path) -> None:
     assert entries(tasks={"quiz": {"rc": str(tmp_path / "none.jsonl")}}) == {}  # nobody can say
 
 
+@pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
+def test_tasks_without_a_space_before_their_choices_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """As one writes them at first; `itmeows.` would be scored, and nothing else says so before the training."""
+    glued, parted, gold = '"choices": ["meows.", "a"]', '"choices": [" meows.", " a"]', '"answer": "meows."'
+    lines = {name: f'{{"context": "The cat, it", {text}, "gold": 0}}\n' for name, text in (("a", glued), ("b", parted))}
+    files = {
+        "glued": {"rc": lines["a"] * 2 + lines["b"]},
+        "half": {"rc": lines["a"] + lines["b"], "gold": f'{{"context": "it", {gold}}}\n'},
+        "each": {"mc": '{"context": ["x", "it"], "choices": ["!", "a"], "gold": 0}\n'},
+        "odd": {"rc": "{"},
+    }
+    words = []
+    for name, forms in files.items():
+        for form, text in forms.items():
+            (tmp_path / f"{name}.{form}.jsonl").write_text(text)
+            words.append(f"+suite.tasks.{name}.{form}={tmp_path}/{name}.{form}.jsonl")
+    main([*command, "ladder=nano", f"runs_dir={tmp_path}", f"data.directory={tmp_path / 'none'}", *words])
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if "without a space" in line]
+    assert note.startswith("note: glued.rc, half.gold, each.mc: most choices")
+
+
 def test_a_suite_that_grows_or_changes_is_measured(
     command: Callable, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
