@@ -71,6 +71,7 @@ def test_tasks_without_a_space_before_their_choices_are_noted(
     assert note.startswith("note: glued.rc, half.gold, each.mc: most choices")
 
 
+@pytest.mark.slow
 def test_a_suite_that_grows_or_changes_is_measured(
     command: Callable, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_choice_is_the_best_and_its_intervals_hold() -> None:
     assert held.error.mean() + 1 < worse.error.mean()
 
 
+@pytest.mark.slow
 def test_a_family_with_larger_errors_than_the_others_widens_what_is_unseen() -> None:
     alike, unlike = (script.unseen_of(made_cells(3, noise)) for noise in ({}, {"f0": 0.08}))
     assert 1.0 <= alike < unlike

@@ -63,7 +63,9 @@ def train_until_killed(make: Callable[[str], Trainer], in_save: bool, count: int
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("schedule", "longest"), [("cosine", 18), ("wsd", 6)])  # before the decay no weights are kept
+@pytest.mark.parametrize(
+    ("schedule", "longest"), [pytest.param("cosine", 18, marks=pytest.mark.slow), ("wsd", 6)]
+)  # before the decay no weights are kept
 def test_killed_many_times_it_ends_the_same(corpus: Path, tmp_path: Path, schedule: str, longest: int) -> None:
     words = (f"ladder.recipe.schedule={schedule}", "ladder.recipe.checkpoint_steps_per_multiple=15")
 

@@ -166,6 +166,7 @@ def assert_measured_as_from_disk(run: RunDirectory) -> None:
         np.testing.assert_array_equal(stored, live[key])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_processes_and_another_kind(corpus: Path, tmp_path: Path, hold: Hold) -> None:
     """Killed on two sharded processes, finished on one."""
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
