@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from ladder.agreement import agree
 from ladder.gpus import check_gpus
 
 T = TypeVar("T")
@@ -47,17 +49,7 @@ class Processes:
         """What the main process decides, in every process; an error in it is raised in all of them."""
         if self.count == 1:
             return decide()
-        box: list[tuple[T | None, Exception | None]] = [(None, None)]
-        if self.main:
-            try:
-                box = [(decide(), None)]
-            except Exception as error:  # the others wait for it
-                box = [(None, error)]
-        dist.broadcast_object_list(box, src=0)
-        value, failure = box[0]
-        if failure is not None:
-            raise failure
-        return value  # type: ignore[return-value]
+        return agree(decide, main=self.main, broadcast=functools.partial(dist.broadcast_object_list, src=0))
 
     def main_first(self, make: Callable[[], T]) -> T:
         """`make()` in the main process, which leaves it cached on disk, then in the others."""

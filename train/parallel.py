@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from transformers import Olmo2ForCausalLM
 
+from ladder.agreement import agree
 from ladder.errors import unknown
 from train.model import LossModel
 
@@ -132,17 +134,7 @@ def from_main(accelerator: Accelerator, read: Callable[[], T]) -> T:
     """What the main process reads, in all of them; an error in it is raised in all of them."""
     if accelerator.num_processes == 1:
         return read()
-    box: list[tuple[T | None, Exception | None]] = [(None, None)]
-    if accelerator.is_main_process:
-        try:
-            box = [(read(), None)]
-        except Exception as error:  # the others wait for it
-            box = [(None, error)]
-    dist.broadcast_object_list(box, src=0)
-    value, failure = box[0]
-    if failure is not None:
-        raise failure
-    return value  # type: ignore[return-value]
+    return agree(read, main=accelerator.is_main_process, broadcast=functools.partial(dist.broadcast_object_list, src=0))
 
 
 def parallelise(kind: str, accelerator: Accelerator, wrapped: LossModel, build: BuildOptimizer) -> Replicated:

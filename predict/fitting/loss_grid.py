@@ -17,7 +17,8 @@ import numpy as np
 from predict.fitting.ridge import Prior, least_squares_on
 
 EXPONENTS = np.geomspace(0.03, 1.2, 24)
-# Chosen by the errors on AI2's and Cerebras-GPT's losses, Pythia's left out: smaller exponents than task losses have.
+# Chosen among some ten settings by the errors on AI2's, Cerebras-GPT's and Pythia's losses, none of them left out:
+# smaller exponents than task losses have.
 PRIOR = Prior(centre=0.22, width=0.8)
 NOISE, FREEDOM = 0.015, 3.0  # relative, of a run's loss about its law; the weight of that knowledge in runs
 

@@ -30,7 +30,6 @@ Metric = Literal[
 ]
 ACCURACIES = ("rc_acc", "rc_acc_per_byte", "rc_acc_raw", "rc_prob_correct", "mc_acc")
 LOSSES = ("rc_bpb", "rc_task_ce", "lm_loss")
-REAL = int | float | np.integer | np.floating
 LONGEST_NAME = 400
 # Largest values that mean anything; beyond them the fits would overflow.
 LARGEST = {"n": 1e18, "d": 1e21, "tokens": 1e21, "step": 1e15, "items": 1e12}
