@@ -22,7 +22,7 @@ PRIVATE = "model_ladder._packages"
 _NAMES = "|".join((*PACKAGES, "preparing"))
 REWRITTEN = (
     (re.compile(rf"^(\s*(?:>>> )?from )((?:{_NAMES})(?:\.\w+)* import )", re.MULTILINE), rf"\1{PRIVATE}.\2"),
-    (re.compile(rf"python -m ((?:{_NAMES})\.\w+)"), rf"python -m {PRIVATE}.\1"),
+    (re.compile(rf"python -m ((?:{_NAMES})(?:\.\w+)+)"), rf"python -m {PRIVATE}.\1"),
     (re.compile(rf"python -m ({_NAMES})\b"), r"model-ladder \1"),
     (re.compile(r"python scripts/prepare_data\.py"), "model-ladder prepare"),
 )

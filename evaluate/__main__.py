@@ -7,15 +7,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluate.asked_suite import AskedSuite
-from evaluate.checkpoint import CONFIG_FILE, find_checkpoints
-from evaluate.hub import fetch_model, is_hub_name
-from evaluate.listing import listing
-from ladder.arguments import names, split_overrides
-from ladder.config import load_config
-from ladder.cpu import importing, prepare_cpu
-from ladder.errors import Parser, UserError, run_command, shortened
-from ladder.quiet import quiet_libraries
+from evaluate.models.checkpoint import CONFIG_FILE, find_checkpoints
+from evaluate.models.hub import fetch_model, is_hub_name
+from evaluate.tasks.asked_suite import AskedSuite
+from evaluate.tasks.listing import listing
+from ladder.command.arguments import names, split_overrides
+from ladder.command.running import Parser, run_command
+from ladder.config.config import load_config
+from ladder.errors import UserError, shortened
+from ladder.process.cpu import importing, prepare_cpu
+from ladder.process.quiet import quiet_libraries
 
 prepare_cpu()
 quiet_libraries()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ladder.errors import UserError
-from ladder.processes import process_lives
+from ladder.process.processes import process_lives
 
 HEARTBEAT_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0  # six missed beats: the worker is dead, or its file system is

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.groups import group_key, with_groups
-from evaluate.lm_loss import RunningText, lm_loss, read_running_text
-from evaluate.metrics import choices_of, definition_key, gold_result, task_results
-from evaluate.plan import Plan, cached_plan, plan_key
-from evaluate.processes import Processes
-from evaluate.results import ResultFiles, WeightFiles
-from evaluate.scorer import Scorer
-from evaluate.suite import Suite
-from evaluate.tasks import GoldTask, RankedTask, Task
-from evaluate.tokenizer import Encoder
+from evaluate.results.metrics import choices_of, definition_key, gold_result, task_results
+from evaluate.results.results import ResultFiles, WeightFiles
+from evaluate.scoring.lm_loss import RunningText, lm_loss, read_running_text
+from evaluate.scoring.plan import Plan, cached_plan, plan_key
+from evaluate.scoring.processes import Processes
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.groups import group_key, with_groups
+from evaluate.tasks.suite import Suite
+from evaluate.tasks.tasks import GoldTask, RankedTask, Task
+from evaluate.tokens.tokenizer import Encoder
+from ladder.config.task_files import UNSPACED
 from ladder.errors import UserError
-from ladder.metrics_file import GoldResult, LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
-from ladder.provenance import git_revision, versions
-from ladder.task_files import UNSPACED
+from ladder.process.provenance import git_revision, versions
+from ladder.records.metrics_file import GoldResult, LmLossResult, MetricsFile, Origin, Provenance, TaskResult, Trial
 
 # Raised where the same weights in that type give other likelihoods than before. bf16 2: rotary frequencies stay in fp32
 # in the training loop too, where they had been cast.

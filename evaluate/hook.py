@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evaluate.checkpoint import live_weights_sha256
 from evaluate.evaluator import Evaluator, make_job
-from evaluate.live import is_sharded, update, whole_copy, whole_tensors
-from evaluate.loading import resolve_dtype
-from evaluate.processes import Processes
-from evaluate.results import ResultFiles
-from evaluate.scorer import Scorer, context_length
-from evaluate.suite import make_suite
-from evaluate.tokenizer import Encoder
-from ladder.metrics_file import Origin
-from ladder.rundir import RunDirectory
-from ladder.suite_settings import SuiteSettings
+from evaluate.models.checkpoint import live_weights_sha256
+from evaluate.models.live import is_sharded, update, whole_copy, whole_tensors
+from evaluate.models.loading import resolve_dtype
+from evaluate.results.results import ResultFiles
+from evaluate.scoring.processes import Processes
+from evaluate.scoring.scorer import Scorer, context_length
+from evaluate.tasks.suite import make_suite
+from evaluate.tokens.tokenizer import Encoder
+from ladder.config.suite_settings import SuiteSettings
+from ladder.records.metrics_file import Origin
+from ladder.runs.rundir import RunDirectory
 
 Hook = Callable[[Origin, RunDirectory], None]
 

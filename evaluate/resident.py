@@ -10,11 +10,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from evaluate.checkpoint import Checkpoint
-from evaluate.foreign import CONFIG_FILE
-from evaluate.loading import load_model
-from evaluate.scorer import Scorer
-from ladder.reading import read_json
+from evaluate.models.checkpoint import Checkpoint
+from evaluate.models.foreign import CONFIG_FILE
+from evaluate.models.loading import load_model
+from evaluate.scoring.scorer import Scorer
+from ladder.files.reading import read_json
 
 State = dict[str, torch.Tensor]
 

@@ -13,29 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate.asked_suite import AskedSuite, own_suite
-from evaluate.checkpoint import Checkpoint, find_checkpoints
 from evaluate.claims import claim
-from evaluate.definitions import check_kept, check_own_suite
 from evaluate.evaluator import Evaluator, Job, make_job
-from evaluate.foreign import notes_on
-from evaluate.hub import hub_revision
-from evaluate.loading import load_config, resolve_dtype
-from evaluate.names import HARNESS
-from evaluate.processes import Processes
-from evaluate.report import WANDB_MODES, Progressing, log_to_wandb, table
+from evaluate.models.checkpoint import Checkpoint, find_checkpoints
+from evaluate.models.foreign import notes_on
+from evaluate.models.hub import hub_revision
+from evaluate.models.loading import load_config, resolve_dtype
 from evaluate.resident import ResidentModel
-from evaluate.results import ResultFiles, WeightFiles, foreign_origin
-from evaluate.samples import harness_results, write_samples
-from evaluate.scorer import context_length
-from evaluate.suite import Suite, make_suite
-from evaluate.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
+from evaluate.results.definitions import check_kept, check_own_suite
+from evaluate.results.report import WANDB_MODES, Progressing, log_to_wandb, table
+from evaluate.results.results import ResultFiles, WeightFiles, foreign_origin
+from evaluate.results.samples import harness_results, write_samples
+from evaluate.scoring.processes import Processes
+from evaluate.scoring.scorer import context_length
+from evaluate.tasks.asked_suite import AskedSuite, own_suite
+from evaluate.tasks.names import HARNESS
+from evaluate.tasks.suite import Suite, make_suite
+from evaluate.tokens.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
+from ladder.config.settings import Config
 from ladder.errors import UserError, unknown
-from ladder.hashing import sha256_of
-from ladder.metrics_file import MetricsFile, Provenance
-from ladder.rundir import RunDirectory, find_runs
-from ladder.settings import Config
-from ladder.writing import leaving_no_folder, write_json
+from ladder.files.hashing import sha256_of
+from ladder.files.writing import leaving_no_folder, write_json
+from ladder.records.metrics_file import MetricsFile, Provenance
+from ladder.runs.rundir import RunDirectory, find_runs
 
 POLL_SECONDS = 2.0
 

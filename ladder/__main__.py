@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.live import Live
 
-from ladder.arguments import multiples, names, split_overrides
-from ladder.config import load_config
-from ladder.errors import Parser, UserError, run_command, unknown
-from ladder.launch import Launch
-from ladder.new import new_ladder
-from ladder.plan import note_on_budgets, plan_csv, plan_json
-from ladder.show import plan_tables, print_table, status_table
-from ladder.task_files import note_on_spaces
+from ladder.command.arguments import multiples, names, split_overrides
+from ladder.command.running import Parser, run_command
+from ladder.config.config import load_config
+from ladder.config.new import new_ladder
+from ladder.config.task_files import note_on_spaces
+from ladder.errors import UserError, unknown
+from ladder.jobs.launch import Launch
+from ladder.runs.plan import note_on_budgets, plan_csv, plan_json
+from ladder.runs.show import plan_tables, print_table, status_table
 
 COMMANDS = {
     "new": "write commented files for a ladder of your own",

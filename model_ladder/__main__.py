@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ladder import stages
-from ladder.completion import ASKED, words_so_far
-from ladder.errors import Parser, run_command, unknown
+from ladder.command.completion import ASKED, words_so_far
+from ladder.command.running import Parser, run_command
+from ladder.errors import unknown
+from ladder.process import stages
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 VERBS = {
@@ -65,7 +66,7 @@ def _completion(argv: list[str]) -> int:
 
 
 def _module(verb: str) -> ModuleType:
-    packages = stages.__name__.removesuffix("ladder.stages")  # where they lie in a wheel; empty in a checkout
+    packages = stages.__name__.removesuffix("ladder.process.stages")  # where they lie in a wheel; empty in a checkout
     if not stages.INSTALLED:  # ahead of another project's `evaluate` in the environment
         sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
     return importlib.import_module(f"{packages}prepare_data" if verb == "prepare" else f"{packages}{verb}.__main__")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ladder.config import ladder_from_config, load_config
-from ladder.config_files import load_target
+from ladder.config.config import ladder_from_config, load_config
+from ladder.config.config_files import load_target
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from model_ladder import arguments
 from predict.analyses.backtest import backtest_plot, loss_backtests, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders

@@ -2,7 +2,7 @@
 
 The command line is `python -m predict --help`. In Python, with the laws that come with the package:
 
->>> from ladder.config_files import load_target
+>>> from ladder.config.config_files import load_target
 >>> from predict.methods import law_file
 >>> [p] = law_file.load(law_file.SHIPPED).predict(load_target("13B-5T"), "paper", ["mmlu"])
 >>> print(f"{100 * p.accuracy.value:.2f} predicted, {100 * p.actual:.2f} measured")

@@ -7,7 +7,8 @@ import json
 import sys
 from typing import Any, NamedTuple
 
-from ladder.errors import UserError, run_command, shortened, unknown
+from ladder.command.running import run_command
+from ladder.errors import UserError, shortened, unknown
 from predict.methods import DEFAULT, METHODS, law_file
 from predict.notes import note
 from predict.show import command_line

@@ -23,11 +23,11 @@ from preparing.documents import read_documents
 from preparing.tokenizer import encode
 from transformers import AutoTokenizer
 
-from ladder.config import compose, ladder_from_config, load_config
-from ladder.data import open_data
-from ladder.errors import Parser, run_command
-from ladder.shard_writer import ShardWriter
-from ladder.shards import token_dtype
+from ladder.command.running import Parser, run_command
+from ladder.config.config import compose, ladder_from_config, load_config
+from ladder.config.data import open_data
+from ladder.records.shard_writer import ShardWriter
+from ladder.records.shards import token_dtype
 from train.order import BatchOrder
 
 STEPS = 640  # batches read

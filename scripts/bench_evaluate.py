@@ -28,13 +28,13 @@ from harness import peak_bytes, result, save, timed
 from transformers import AutoModelForCausalLM, AutoTokenizer, Olmo2Config, Olmo2ForCausalLM
 
 from evaluate.evaluator import Evaluator, make_job
-from evaluate.olmes import wheel
-from evaluate.plan import make_plan
-from evaluate.scorer import Scorer
-from evaluate.suite import make_suite
-from evaluate.tasks import AnyDocument, Document
-from evaluate.tokenizer import Encoder, load_tokenizer
-from ladder.config import load_config
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.olmes import wheel
+from evaluate.tasks.suite import make_suite
+from evaluate.tasks.tasks import AnyDocument, Document
+from evaluate.tokens.tokenizer import Encoder, load_tokenizer
+from ladder.config.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY, CONTEXT = 100352, 4096

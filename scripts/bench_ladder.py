@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness import best, result, timed_process
 
-from ladder.config import ladder_from_config, load_config
-from ladder.rundir import LadderDirectory
+from ladder.config.config import ladder_from_config, load_config
+from ladder.runs.rundir import LadderDirectory
 
 RUNS, CHECKPOINTS, CALLS = 160, 100, 5
 MULTIPLES = ",".join(str(multiple) for multiple in range(1, RUNS // 4 + 1))

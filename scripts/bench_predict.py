@@ -11,8 +11,9 @@ from pathlib import Path
 
 from harness import Seconds, best, timed, timed_process
 
-from ladder.config_files import load_target
-from ladder.errors import UserError, run_command
+from ladder.command.running import run_command
+from ladder.config.config_files import load_target
+from ladder.errors import UserError
 from predict.measured.ai2 import read_ai2
 from predict.measured.load import load_ladder
 from predict.methods.fits import predict_target

@@ -28,13 +28,14 @@ import torch
 from accelerate import Accelerator
 from harness import best, peak_bytes, processor, result, save, timed
 
-from ladder.config import ladder_from_config, load_config
-from ladder.cpu import prepare_cpu
-from ladder.errors import Parser, run_command, unknown
-from ladder.memory import divisors
-from ladder.recipe import Recipe
-from ladder.rung import Rung
-from ladder.shape import ModelShape
+from ladder.command.running import Parser, run_command
+from ladder.config.config import ladder_from_config, load_config
+from ladder.errors import unknown
+from ladder.process.cpu import prepare_cpu
+from ladder.rungs.memory import divisors
+from ladder.rungs.recipe import Recipe
+from ladder.rungs.rung import Rung
+from ladder.rungs.shape import ModelShape
 from train.log import peak_flops
 from train.micro_batch import what_fits
 from train.model import LossModel, build_model, build_optimizer, compile_blocks, model_config

@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 from small_ladder_cells import KEPT_BACK, cells_of, parts_of
 
-from ladder.writing import write_text
+from ladder.files.writing import write_text
 from predict.analyses.testbeds import CLASSES, Bed, read_testbeds
 from predict.fitting.curve_grid import CurvePrior
 from predict.methods.constants import CONSTANTS, FILE, Constants, Origin, Shares, Widths

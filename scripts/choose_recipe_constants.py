@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.compare_all import reliability_table
 from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.load import load_ladders

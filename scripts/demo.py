@@ -14,13 +14,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from steps import CORES, end, run, start, wall_seconds
 
-from ladder.config import ladder_from_config, load_config
-from ladder.cpu import prepare_cpu
-from ladder.errors import Parser, UserError, run_command
-from ladder.rundir import LadderDirectory
-from ladder.rung import Ladder, Rung
-from ladder.show import duration, print_table
-from ladder.status import ladder_status
+from ladder.command.running import Parser, run_command
+from ladder.config.config import ladder_from_config, load_config
+from ladder.errors import UserError
+from ladder.process.cpu import prepare_cpu
+from ladder.rungs.rung import Ladder, Rung
+from ladder.runs.rundir import LadderDirectory
+from ladder.runs.show import duration, print_table
+from ladder.runs.status import ladder_status
 from predict.measured.own_runs import read_runs
 from predict.methods.forecast_file import Forecast, load
 

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from leased_gpu import BUNDLE, SITE, open_bundle
 
-from ladder.errors import Parser, UserError, run_command, unknown
-from ladder.writing import write_json
+from ladder.command.running import Parser, run_command
+from ladder.errors import UserError, unknown
+from ladder.files.writing import write_json
 
 SECONDS = "EVIDENCE_SECONDS"  # what a stage has, for those that start others
 ENDING_SECONDS = 4  # for a stage to end after it was asked to

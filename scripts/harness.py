@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder.provenance import git_revision, versions
-from ladder.writing import write_json
+from ladder.files.writing import write_json
+from ladder.process.provenance import git_revision, versions
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ladder.errors import Parser, UserError, run_command
-from ladder.wheels import cache_directory
-from ladder.writing import atomic_file
+from ladder.command.running import Parser, run_command
+from ladder.errors import UserError
+from ladder.files.wheels import cache_directory
+from ladder.files.writing import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE, RESULTS = ROOT / "leased" / "bundle.tar.xz", ROOT / "leased" / "results.tar.xz"
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     if options.stage == "run":
         open_bundle()
-    from ladder.arguments import split_overrides
+    from ladder.command.arguments import split_overrides
 
     words = split_overrides(words)
     if options.stage == "pack":
@@ -107,10 +108,10 @@ def add_packages(archive: tarfile.TarFile, python: str) -> None:
 def add_ladder(archive: tarfile.TarFile, words: Sequence[str]) -> None:
     """Prepared data, plans, and what is known of finished runs."""
     from evaluate.evaluator import Evaluator, make_job
-    from evaluate.suite import make_suite
-    from evaluate.tokenizer import Encoder, load_tokenizer
-    from ladder.config import ladder_from_config, load_config
-    from ladder.data import open_data
+    from evaluate.tasks.suite import make_suite
+    from evaluate.tokens.tokenizer import Encoder, load_tokenizer
+    from ladder.config.config import ladder_from_config, load_config
+    from ladder.config.data import open_data
 
     config = load_config(list(words))
     ladder, mix = ladder_from_config(config), open_data(config.data)
@@ -158,7 +159,7 @@ def open_bundle() -> None:
 
 def run(words: Sequence[str], deadline: float, output: Path) -> int:
     """`python -m ladder run`, interrupted at the deadline so that trainings save; then the results."""
-    from ladder.config import load_config
+    from ladder.config.config import load_config
 
     launcher = subprocess.Popen([sys.executable, "-m", "ladder", "run", *words])
     try:
@@ -175,8 +176,8 @@ def run(words: Sequence[str], deadline: float, output: Path) -> int:
 
 def add_runs(archive: tarfile.TarFile, directory: Path) -> list[str]:
     """Everything but weights and single likelihoods of the finished runs; their names."""
-    from ladder.history import finished
-    from ladder.rundir import find_runs
+    from ladder.runs.history import finished
+    from ladder.runs.rundir import find_runs
 
     names = []
     for run in find_runs(directory) if directory.is_dir() else []:

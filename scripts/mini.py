@@ -13,16 +13,17 @@ from pathlib import Path
 
 from steps import CORES, run, wall_seconds
 
-from ladder.arguments import split_overrides
-from ladder.config import load_config
-from ladder.cpu import prepare_cpu
-from ladder.errors import Parser, UserError, run_command
-from ladder.hashing import sha256_of
-from ladder.rundir import LadderDirectory
-from ladder.rung import Ladder
-from ladder.show import duration
-from ladder.status import ladder_status
-from ladder.writing import write_text
+from ladder.command.arguments import split_overrides
+from ladder.command.running import Parser, run_command
+from ladder.config.config import load_config
+from ladder.errors import UserError
+from ladder.files.hashing import sha256_of
+from ladder.files.writing import write_text
+from ladder.process.cpu import prepare_cpu
+from ladder.rungs.rung import Ladder
+from ladder.runs.rundir import LadderDirectory
+from ladder.runs.show import duration
+from ladder.runs.status import ladder_status
 
 prepare_cpu()
 

@@ -1,9 +1,9 @@
 """Text into token shards: `python scripts/prepare_data.py data=sotu`.
 
 Reads the documents that the `data` config names, splits off the held-out part, trains or takes the tokenizer, and
-writes what `ladder/shards.py` describes. Stopped and started again, it goes on where it last saved, at most 17 million
-tokens back. For a corpus that names a suite, ranking tasks are made from its held-out part. Token files that exist
-already (`source.raw`) are not copied.
+writes what `ladder/records/shards.py` describes. Stopped and started again, it goes on where it last saved, at most 17
+million tokens back. For a corpus that names a suite, ranking tasks are made from its held-out part. Token files that
+exist already (`source.raw`) are not copied.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from preparing.settings import PrepareSettings
 from preparing.tokenizer import make_tokenizer
 from preparing.tokens import PROGRESS, write_shards
 
-from evaluate.made_tasks import write_tasks
-from ladder.arguments import split_overrides
-from ladder.bind import bind
-from ladder.config import compose
-from ladder.config_files import options
-from ladder.errors import Parser, UserError, run_command, shortened
-from ladder.hashing import sha256_of
-from ladder.reading import read
-from ladder.shards import MANIFEST, MANIFEST_SCHEMA, TOKENIZER_DIRECTORY, Manifest, remember_checksums, token_dtype
-from ladder.writing import cannot_write, leaving_no_folder, write_json
+from evaluate.tasks.made_tasks import write_tasks
+from ladder.command.arguments import split_overrides
+from ladder.command.running import Parser, run_command
+from ladder.config.config import compose
+from ladder.config.config_files import options
+from ladder.errors import UserError, shortened
+from ladder.files.bind import bind
+from ladder.files.hashing import sha256_of
+from ladder.files.reading import read
+from ladder.files.writing import cannot_write, leaving_no_folder, write_json
+from ladder.records.shards import (
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    TOKENIZER_DIRECTORY,
+    Manifest,
+    remember_checksums,
+    token_dtype,
+)
 
 
 def main(argv: list[str]) -> int:

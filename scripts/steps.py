@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ladder.cpu import importing
-from ladder.rung import Ladder, Rung
+from ladder.process.cpu import importing
+from ladder.rungs.rung import Ladder, Rung
 
 START_SECONDS = 6.0  # CPU seconds that a training takes before its first step, with its launcher
 CORES = min(2, os.cpu_count() or 1)

@@ -128,9 +128,9 @@ def assert_user_error(done: subprocess.CompletedProcess[str], *fragments: str) -
 
 def write_shards(directory: Path, splits: dict[str, np.ndarray], vocab_size: int, shard_tokens: int = 10**9) -> None:
     """Prepared data as `scripts/prepare_data.py` writes it, from given token ids."""
-    from ladder.hashing import sha256_of
-    from ladder.shards import token_dtype
-    from ladder.writing import write_json
+    from ladder.files.hashing import sha256_of
+    from ladder.files.writing import write_json
+    from ladder.records.shards import token_dtype
 
     directory.mkdir(parents=True, exist_ok=True)
     dtype = token_dtype(vocab_size)
@@ -153,7 +153,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from ladder.hashing import sha256_of
+    from ladder.files.hashing import sha256_of
 
     directory = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
@@ -182,10 +182,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_trainer(corpus: Path, directory: Path, *more: str):
     """A trainer of the smallest nano rung, in this process; run directory `directory`/nano/n0-1xC."""
-    from ladder.config import compose, config_of, ladder_from_config
-    from ladder.data import open_data
-    from ladder.identity import run_identity
-    from ladder.rundir import RunDirectory
+    from ladder.config.config import compose, config_of, ladder_from_config
+    from ladder.config.data import open_data
+    from ladder.runs.identity import run_identity
+    from ladder.runs.rundir import RunDirectory
     from train.__main__ import begin
     from train.setup import build_trainer
 

@@ -17,10 +17,10 @@ import torch
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from evaluate.attention import Kind
-from evaluate.plan import plan_of_requests
-from evaluate.scorer import Scorer
-from evaluate.trie import Request
+from evaluate.scoring.attention import Kind
+from evaluate.scoring.plan import plan_of_requests
+from evaluate.scoring.scorer import Scorer
+from evaluate.tokens.trie import Request
 
 WINDOW, CONTEXT, VOCABULARY = 16, 256, 400
 MOST_PARAMETERS = 3_000_000

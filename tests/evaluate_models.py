@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from evaluate.tasks import AnyDocument, Document, GoldDocument
-from evaluate.tokenizer import Encoder
+from evaluate.tasks.tasks import AnyDocument, Document, GoldDocument
+from evaluate.tokens.tokenizer import Encoder
 
 ARCHITECTURES = {
     "olmo2": (Olmo2Config, Olmo2ForCausalLM),

@@ -28,7 +28,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ladder.errors import run_command
+from ladder.command.running import run_command
 
 COUNTS = [200, pytest.param(2_000, marks=pytest.mark.nightly)]
 LONGEST_LINE, MOST_LINES = 300, 3

@@ -105,7 +105,7 @@ def hold_measurements(hold: Hold) -> None:
 
 def hold_started(hold: Hold) -> None:
     """The launcher itself does not wait, but the trainings that it starts do."""
-    from ladder import launch
+    from ladder.jobs import launch
 
     training_job = launch.training_job
 

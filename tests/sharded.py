@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.distributed.fsdp import FSDPModule
 
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from train.model import LossModel, build_model, build_optimizer, model_config
 from train.parallel import KINDS, parallelise
 

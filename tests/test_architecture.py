@@ -44,21 +44,27 @@ def test_arrows(package: str) -> None:
         assert {(name, other) for other in extra} <= {HOOK}
 
 
-# Rooms inside predict -> the modules of predict that they may import.
-METHODS = {"predict.measured", "predict.fitting", "predict.methods", "predict.notes"}
-INSIDE_PREDICT = {
-    "measured": {"predict.measured", "predict.notes"},
-    "fitting": {"predict.fitting"},
-    "methods": METHODS,
-    "show": METHODS | {"predict.show"},
-    "analyses": METHODS | {"predict.show", "predict.analyses"},
-    "reproduction": METHODS | {"predict.show", "predict.analyses", "predict.reproduction"},
+# Each package's rooms in their order: a room imports itself, earlier ones, and the package's modules that precede all.
+# Modules beside the rooms that are not named here may import every room of their package.
+ROOMS = {
+    "ladder": (("errors",), ("process", "files", "records", "rungs", "config", "runs", "jobs", "command")),
+    "evaluate": ((), ("tokens", "tasks", "models", "scoring", "results")),
+    "predict": (("notes",), ("measured", "fitting", "methods", "show", "analyses", "reproduction")),
 }
+# Fitting knows arrays alone.
+STRICTER = {("predict", "fitting"): set()}
 
 
-def imported_modules(path: Path) -> set[str]:
-    """`from a.b import c` gives a.b; what of it may be a module of its own counts as one."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom | ast.Import)]
+def imported_modules(path: Path, *, types: bool = True) -> set[str]:
+    """`from a.b import c` gives a.b; what of it may be a module of its own counts as one.
+
+    Without `types`, none that stands below `if TYPE_CHECKING`.
+    """
+    tree = ast.parse(path.read_text())
+    for branch in ast.walk(tree):
+        if not types and isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING":
+            branch.body = [ast.Pass()]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Import)]
     found = set()
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -70,14 +76,35 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("room", INSIDE_PREDICT)
-def test_arrows_inside_predict(room: str) -> None:
-    files = list((ROOT / "predict" / room).glob("*.py"))
+@pytest.mark.parametrize(("package", "room"), [(package, room) for package in ROOMS for room in ROOMS[package][1]])
+def test_arrows_between_rooms(package: str, room: str) -> None:
+    first, rooms = ROOMS[package]
+    earlier = STRICTER.get((package, room), {*first, *rooms[: rooms.index(room)]})
+    files = list((ROOT / package / room).glob("*.py"))
     assert files
     for path in files:
-        ours = {name for name in imported_modules(path) if name.startswith("predict.")}
-        strange = {name for name in ours if not any(name.startswith(known) for known in INSIDE_PREDICT[room])}
-        assert not strange, f"{path.name} imports {strange}"
+        inside = {name.split(".")[1] for name in imported_modules(path) if name.startswith(f"{package}.")}
+        assert inside <= {room, *earlier}, f"{path.name} imports {inside - {room, *earlier}}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_has_its_place(package: str) -> None:
+    found = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert found == set(ROOMS[package][1])
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_modules_import_one_way(package: str) -> None:
+    """A module never imports, by whatever way round, one that imports it."""
+    imports = {}
+    for path in (ROOT / package).rglob("*.py"):
+        name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        imports[name.removesuffix(".__init__")] = {
+            other
+            for other in imported_modules(path, types=False)
+            if (ROOT / other.replace(".", "/")).with_suffix(".py").exists()
+        }
+    assert list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("package", ["ladder", "predict", "model_ladder"])
@@ -89,12 +116,3 @@ def test_loads_without_torch(package: str) -> None:
     code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
-
-
-def test_the_parts_of_ladder_import_one_way() -> None:
-    """A part never imports, by whatever way round, one that imports it."""
-    imports = {}
-    for path in (ROOT / "ladder").glob("*.py"):
-        names = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        imports[path.stem] = {name.removeprefix("ladder.") for name in names if name and name.startswith("ladder.")}
-    assert list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError

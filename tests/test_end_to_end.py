@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import assert_user_error, run_module
 
-from ladder.config import compose
+from ladder.config.config import compose
 from ladder.errors import UserError
-from ladder.wheels import fetch_wheel
+from ladder.files.wheels import fetch_wheel
 from predict.measured.own_runs import read_runs
 
 SMALL = ["ladder=nano", "ladder.vocab_size=512", "data.tokenizer.train_bpe=512", "data.suite.items_per_task=60"]

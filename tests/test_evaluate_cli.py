@@ -20,19 +20,19 @@ from held import HANG_SECONDS
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
-from evaluate.asked_suite import own_suite
-from evaluate.checkpoint import find_checkpoints
 from evaluate.hook import make_hook
-from evaluate.plan import make_plan
-from evaluate.report import Progressing
-from evaluate.scorer import Scorer
-from evaluate.tokenizer import Encoder
-from ladder.bind import bind
-from ladder.config import load_config
+from evaluate.models.checkpoint import find_checkpoints
+from evaluate.results.report import Progressing
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.asked_suite import own_suite
+from evaluate.tokens.tokenizer import Encoder
+from ladder.config.config import load_config
 from ladder.errors import UserError
-from ladder.hashing import sha256_of
-from ladder.metrics_file import MetricsFile, Origin
-from ladder.rundir import RunDirectory
+from ladder.files.bind import bind
+from ladder.files.hashing import sha256_of
+from ladder.records.metrics_file import MetricsFile, Origin
+from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
 
@@ -244,7 +244,7 @@ def test_what_changed_is_measured_again(
     evaluate(capsys, run.checkpoint(10))
     assert len(calls) == 6
     with monkeypatch.context() as patch:  # and that is found out once
-        patch.setattr("evaluate.checkpoint.Checkpoint.weights_sha256", lambda self: pytest.fail("read again"))
+        patch.setattr("evaluate.models.checkpoint.Checkpoint.weights_sha256", lambda self: pytest.fail("read again"))
         evaluate(capsys, run.checkpoint(10))
     jsonl = Path(OmegaConf.load(run.config_file).suite.tasks.names.rc)
     write_jsonl(jsonl, documents("winogrande", 9))
@@ -618,7 +618,7 @@ def test_a_full_disk_leaves_earlier_results_as_they_were(
 
 
 def test_the_shipped_suites_are_readable() -> None:
-    from evaluate.suite import make_suite
+    from evaluate.tasks.suite import make_suite
 
     nano = make_suite(load_config(["ladder=nano"]).suite)
     assert [task.key for task in nano.tasks] == ["next_phrase.rc", "word.rc", "order.rc", "agree.rc"]

@@ -9,8 +9,8 @@ import torch
 import transformers
 from evaluate_families import WINDOW, examine, families, table, tiny_family
 
-from evaluate.attention import SINGLE, Kind, layer_kinds, masks
-from evaluate.head import Head
+from evaluate.scoring.attention import SINGLE, Kind, layer_kinds, masks
+from evaluate.scoring.head import Head
 
 TOLERANCE = 1e-3  # nats, fp32
 TABLE = Path(__file__).with_name("evaluate_families.tsv")

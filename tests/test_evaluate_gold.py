@@ -23,20 +23,20 @@ from evaluate_models import (
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
-from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
-from evaluate.metrics import gold_result, gold_values
-from evaluate.plan import make_plan
-from evaluate.report import wandb_tables
-from evaluate.scorer import Scorer
-from evaluate.suite import make_suite
-from evaluate.tasks import GoldDocument, GoldJsonlSource, GoldTask
-from evaluate.tokenizer import Encoder
-from ladder.bind import bind
+from evaluate.results.metrics import gold_result, gold_values
+from evaluate.results.report import wandb_tables
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.asked_suite import own_suite
+from evaluate.tasks.suite import make_suite
+from evaluate.tasks.tasks import GoldDocument, GoldJsonlSource, GoldTask
+from evaluate.tokens.tokenizer import Encoder
+from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile, Origin
-from ladder.rundir import RunDirectory
-from ladder.suite_settings import SuiteSettings
+from ladder.files.bind import bind
+from ladder.records.metrics_file import MetricsFile, Origin
+from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
 INFO = {"run": "n1-2xC", "ladder": "test", "size": "n1", "n": 28_000, "d": 1_000_000, "step": 10, "tokens": 10}

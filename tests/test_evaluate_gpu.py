@@ -13,15 +13,15 @@ from evaluate_models import documents, tiny_model, tiny_tokenizer, write_jsonl
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
-from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
-from evaluate.loading import cast_parameters
-from evaluate.plan import make_plan
-from evaluate.scorer import Scorer
-from evaluate.tokenizer import Encoder
-from ladder.bind import bind
-from ladder.metrics_file import MetricsFile, Origin
-from ladder.rundir import RunDirectory
+from evaluate.models.loading import cast_parameters
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.asked_suite import own_suite
+from evaluate.tokens.tokenizer import Encoder
+from ladder.files.bind import bind
+from ladder.records.metrics_file import MetricsFile, Origin
+from ladder.runs.rundir import RunDirectory
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,15 +12,15 @@ from evaluate_models import tiny_model, tiny_tokenizer, write_jsonl
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
-from evaluate.asked_suite import own_suite
 from evaluate.hook import make_hook
-from evaluate.live import update, whole_copy
-from evaluate.loading import cast_parameters
-from evaluate.scorer import Scorer
-from evaluate.tasks import Document
-from ladder.bind import bind
-from ladder.metrics_file import MetricsFile, Origin
-from ladder.rundir import RunDirectory
+from evaluate.models.live import update, whole_copy
+from evaluate.models.loading import cast_parameters
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks.asked_suite import own_suite
+from evaluate.tasks.tasks import Document
+from ladder.files.bind import bind
+from ladder.records.metrics_file import MetricsFile, Origin
+from ladder.runs.rundir import RunDirectory
 
 CONTEXT = 3000
 INFO = {"run": "n1-2xC", "ladder": "test", "size": "n1", "n": 28_000, "d": 1000, "step": 10, "tokens": 10}

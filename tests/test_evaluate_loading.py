@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from evaluate_models import tiny_model, write_checkpoint
 
-from evaluate.checkpoint import Checkpoint, read_header
-from evaluate.loading import load_config, load_model
-from evaluate.tokenizer import load_tokenizer
+from evaluate.models.checkpoint import Checkpoint, read_header
+from evaluate.models.loading import load_config, load_model
+from evaluate.tokens.tokenizer import load_tokenizer
 from ladder.errors import UserError
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluate import code_tasks, prose_tasks
-from evaluate.made_tasks import write_tasks
-from evaluate.tasks import JsonlSource
+from evaluate.tasks import code_tasks, prose_tasks
+from evaluate.tasks.made_tasks import write_tasks
+from evaluate.tasks.tasks import JsonlSource
 from ladder.errors import UserError
 
 NAMES = ("next_phrase", "word", "order", "agree")

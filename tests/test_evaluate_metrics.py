@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from evaluate_models import tiny_tokenizer
 
-from evaluate.metrics import choices_of, document_values, standard_error, task_results
-from evaluate.plan import Plan, make_plan
-from evaluate.tasks import Document, JsonlSource, RankedTask
-from evaluate.tokenizer import Encoder
+from evaluate.results.metrics import choices_of, document_values, standard_error, task_results
+from evaluate.scoring.plan import Plan, make_plan
+from evaluate.tasks.tasks import Document, JsonlSource, RankedTask
+from evaluate.tokens.tokenizer import Encoder
 
 ENCODER = Encoder(tiny_tokenizer())
 

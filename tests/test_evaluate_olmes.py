@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from evaluate_models import one_by_one, tiny_model, tiny_tokenizer
 
-from evaluate import olmes
-from evaluate.listing import listing
-from evaluate.manifest import RankedEntry, entries_of, manifest, names
-from evaluate.olmes import OlmesSource
-from evaluate.plan import make_plan
-from evaluate.scorer import Scorer
-from evaluate.suite import make_suite
-from evaluate.tasks import Document, GoldDocument, RankedTask
-from evaluate.tokenizer import Encoder, dolma2_file
-from ladder.benchmarks import BENCHMARKS, MMLU_CATEGORIES, MMLU_SUBJECTS
-from ladder.config import load_config
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks import olmes
+from evaluate.tasks.listing import listing
+from evaluate.tasks.manifest import RankedEntry, entries_of, manifest, names
+from evaluate.tasks.olmes import OlmesSource
+from evaluate.tasks.suite import make_suite
+from evaluate.tasks.tasks import Document, GoldDocument, RankedTask
+from evaluate.tokens.tokenizer import Encoder, dolma2_file
+from ladder.config.config import load_config
 from ladder.errors import UserError
+from ladder.rungs.benchmarks import BENCHMARKS, MMLU_CATEGORIES, MMLU_SUBJECTS
 
 
 @pytest.fixture(scope="module", autouse=True)

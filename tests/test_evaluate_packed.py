@@ -13,13 +13,13 @@ from evaluate_models import documents, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.attention import Kind
-from evaluate.packed import BLOCK, Packed, _mask_mod, blocks, pack_length, packs
-from evaluate.plan import Plan, make_plan, plan_of_requests
-from evaluate.report import way_text
-from evaluate.scorer import Scorer
-from evaluate.tokenizer import Encoder
-from evaluate.trie import Ints
+from evaluate.results.report import way_text
+from evaluate.scoring.attention import Kind
+from evaluate.scoring.packed import BLOCK, Packed, _mask_mod, blocks, pack_length, packs
+from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
+from evaluate.scoring.scorer import Scorer
+from evaluate.tokens.tokenizer import Encoder
+from evaluate.tokens.trie import Ints
 
 ENCODER = Encoder(tiny_tokenizer())
 TOLERANCE = 1e-4  # nats, fp32
@@ -131,7 +131,7 @@ def test_the_compiled_kernel_skips_no_block_that_counts(monkeypatch: pytest.Monk
     expected = scorer.loglikelihoods(plan)
     packed(scorer, lambda forward: torch.compile(forward, dynamic=False, fullgraph=True), least=512)
     np.testing.assert_allclose(scorer.loglikelihoods(plan), expected, atol=TOLERANCE)
-    monkeypatch.setattr("evaluate.packed.blocks", lambda ends, positions, kind: (np.eye(4) > 1, np.eye(4) > 0))
+    monkeypatch.setattr("evaluate.scoring.packed.blocks", lambda ends, positions, kind: (np.eye(4) > 1, np.eye(4) > 0))
     assert np.abs(scorer.loglikelihoods(plan) - expected).max() > 0.1
 
 

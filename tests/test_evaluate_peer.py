@@ -19,12 +19,12 @@ from evaluate_models import ARCHITECTURES, documents, tiny_model, tiny_tokenizer
 from held import HANG_SECONDS
 from transformers import PreTrainedTokenizerFast
 
-from evaluate import olmes
-from evaluate.metrics import choices_of, document_values
-from evaluate.plan import make_plan
-from evaluate.scorer import Scorer
-from evaluate.tasks import RankedTask
-from evaluate.tokenizer import Encoder, dolma2_file
+from evaluate.results.metrics import choices_of, document_values
+from evaluate.scoring.plan import make_plan
+from evaluate.scoring.scorer import Scorer
+from evaluate.tasks import olmes
+from evaluate.tasks.tasks import RankedTask
+from evaluate.tokens.tokenizer import Encoder, dolma2_file
 from ladder.errors import UserError
 
 PEER = os.environ.get("MODEL_LADDER_PEER_PYTHON", "")

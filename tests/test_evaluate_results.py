@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile, Trial
+from ladder.records.metrics_file import MetricsFile, Trial
 
 VALUES = {
     "bpb": 1.2345678901234567,

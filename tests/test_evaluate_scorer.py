@@ -14,12 +14,12 @@ from evaluate_models import ARCHITECTURES, TEXT, documents, one_by_one, tiny_mod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.plan import Plan, make_plan, plan_of_requests
-from evaluate.scorer import Scorer
-from evaluate.tasks import Document
-from evaluate.tokenizer import Encoder
-from evaluate.trial import trial_requests
-from evaluate.trie import Request, chain_rows, sort_requests, trie_rows
+from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
+from evaluate.scoring.scorer import Scorer
+from evaluate.scoring.trial import trial_requests
+from evaluate.tasks.tasks import Document
+from evaluate.tokens.tokenizer import Encoder
+from evaluate.tokens.trie import Request, chain_rows, sort_requests, trie_rows
 from ladder.errors import UserError
 
 TOLERANCE = 1e-3  # nats, fp32

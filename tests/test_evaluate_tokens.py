@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
-from evaluate.plan import cached_plan, make_plan, plan_key
-from evaluate.suite import Suite, make_suite
-from evaluate.tasks import Document, JsonlSource, RankedTask
-from evaluate.tokenizer import Encoder, load_tokenizer
-from ladder.bind import bind
+from evaluate.scoring.plan import cached_plan, make_plan, plan_key
+from evaluate.tasks.suite import Suite, make_suite
+from evaluate.tasks.tasks import Document, JsonlSource, RankedTask
+from evaluate.tokens.tokenizer import Encoder, load_tokenizer
+from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
-from ladder.suite_settings import SuiteSettings
+from ladder.files.bind import bind
 
 TOKENIZER = tiny_tokenizer()
 ENCODER = Encoder(TOKENIZER)

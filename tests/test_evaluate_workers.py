@@ -22,12 +22,12 @@ from omegaconf import OmegaConf
 
 from evaluate import claims
 from evaluate.__main__ import main
-from evaluate.checkpoint import Checkpoint, live_weights_sha256
 from evaluate.claims import claim
-from evaluate.live import whole_tensors
+from evaluate.models.checkpoint import Checkpoint, live_weights_sha256
+from evaluate.models.live import whole_tensors
 from evaluate.resident import ResidentModel
-from ladder.rundir import RunDirectory
-from ladder.writing import atomic_directory
+from ladder.files.writing import atomic_directory
+from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
 STEPS = (10, 20, 30)

@@ -17,10 +17,10 @@ from fuzzing import COUNTS, answer_of, as_json, assert_sound, contents, fuzz, va
 from hypothesis import strategies as st
 
 from evaluate.__main__ import main
-from ladder.config import load_config
-from ladder.metrics_file import MetricsFile
-from ladder.rundir import RunDirectory
-from ladder.settings import Config
+from ladder.config.config import load_config
+from ladder.config.settings import Config
+from ladder.records.metrics_file import MetricsFile
+from ladder.runs.rundir import RunDirectory
 
 SUITE = {
     "name": "tiny",
@@ -164,7 +164,7 @@ def test_any_suite_file_is_measured_or_refused(
     monkeypatch.chdir(place)
     path, output = tmp_path / "mine.yaml", tmp_path / "out"
     checkpoint = place / "ladder" / "n1-1xC" / "checkpoints" / "step-0000010"
-    monkeypatch.setattr("evaluate.olmes.OlmesSource.documents", lambda self: documents("mc", 4))
+    monkeypatch.setattr("evaluate.tasks.olmes.OlmesSource.documents", lambda self: documents("mc", 4))
 
     @fuzz(count // 2, values(SUITE).map(as_json) | contents(json.dumps(SUITE).encode()))
     def check(content: bytes) -> None:

@@ -14,13 +14,13 @@ from fuzzing import answer_of, as_json, assert_sound, contents, fuzz, values
 from hypothesis import strategies as st
 
 from ladder.__main__ import main
-from ladder.config import load_config
-from ladder.data import check_data
-from ladder.identity import run_identity
-from ladder.preflight import check_identities
-from ladder.records import RunRecord
-from ladder.rundir import LadderDirectory, RunDirectory
-from ladder.settings import Config
+from ladder.config.config import load_config
+from ladder.config.data import check_data
+from ladder.config.settings import Config
+from ladder.jobs.preflight import check_identities
+from ladder.records.run_record import RunRecord
+from ladder.runs.identity import run_identity
+from ladder.runs.rundir import LadderDirectory, RunDirectory
 
 COUNTS = [50, pytest.param(500, marks=pytest.mark.nightly)]  # of each of the four: 200 and 2,000 in all
 SIZES = {"s1": {"d_model": 8, "n_layers": 1, "n_heads": 1, "ffn_hidden": 24}}
@@ -67,7 +67,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "configs" / group / "mine.yaml").write_text(yaml.safe_dump(node))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ladder.snapshot.queue_of", lambda directory: {})
-    monkeypatch.setattr("ladder.launch.visible_gpus", list)
+    monkeypatch.setattr("ladder.jobs.launch.visible_gpus", list)
     return tmp_path
 
 
@@ -125,7 +125,7 @@ def trained(own: Path, corpus: Path) -> tuple[Path, list[str]]:
     config = load_config(words)
     rung = config.ladder.build().rung("s1-1xC")
     run = RunDirectory(own / "runs" / "mine" / rung.name)
-    from ladder.data import open_data
+    from ladder.config.data import open_data
 
     identity = run_identity(config, rung, open_data(config.data))
     RunRecord(

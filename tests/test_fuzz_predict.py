@@ -156,8 +156,8 @@ def test_run_directories(count: int, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
     from test_predict_runs import write_run
 
-    from ladder.config import compose, ladder_of
-    from ladder.reading import read_json, read_yaml
+    from ladder.config.config import compose, ladder_of
+    from ladder.files.reading import read_json, read_yaml
 
     config = compose(["ladder=nano"])
     text = OmegaConf.to_yaml(config)

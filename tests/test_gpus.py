@@ -13,9 +13,9 @@ from conftest import assert_user_error
 from test_train_run import words
 
 import train.setup
-from ladder.config import load_config
+from ladder.config.config import load_config
 from ladder.errors import UserError
-from ladder.gpus import check_gpus, given_gpus, visible_gpus
+from ladder.process.gpus import check_gpus, given_gpus, visible_gpus
 
 TOO_OLD = (
     "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver by downloading "

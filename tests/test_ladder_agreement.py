@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ladder.agreement import agree
+from ladder.process.agreement import agree
 
 
 def test_the_main_process_decides_for_all() -> None:

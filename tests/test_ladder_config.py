@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ladder.__main__ import main
-from ladder.config import ladder_from_config, load_config, sizes_of_all_ladders
-from ladder.config_files import load_target, options
+from ladder.config.config import ladder_from_config, load_config, sizes_of_all_ladders
+from ladder.config.config_files import load_target, options
 from ladder.errors import UserError
 
 MINE = """

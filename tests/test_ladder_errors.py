@@ -9,7 +9,7 @@ import tomllib
 import pytest
 from conftest import ROOT, assert_user_error
 
-from ladder.errors import TRAIN_EXTRA
+from ladder.command.running import TRAIN_EXTRA
 
 
 def run_without(absent: str, stage: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -14,10 +14,10 @@ import psutil
 from conftest import ROOT
 from held import HANG_SECONDS, Hold, wait_until
 
-from ladder.config import ladder_from_config, load_config
-from ladder.history import read_history
-from ladder.rundir import RunDirectory
-from ladder.status import run_status
+from ladder.config.config import ladder_from_config, load_config
+from ladder.runs.history import read_history
+from ladder.runs.rundir import RunDirectory
+from ladder.runs.status import run_status
 from predict.measured.own_runs import read_runs
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]

@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 from held import wait_until
 
-from ladder import local, slurm
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.forecast import FORECAST_SCHEMA, LadderForecast
-from ladder.jobs import Job
-from ladder.launch import Launch
-from ladder.local import LocalRun
-from ladder.preflight import check_devices
-from ladder.rung import Target
-from ladder.slurm import accelerate_line, script, submit_ladder
-from ladder.supervise import End, EndState, run_task
-from ladder.writing import write_json
+from ladder.files.writing import write_json
+from ladder.jobs import local, slurm
+from ladder.jobs.forecast import FORECAST_SCHEMA, LadderForecast
+from ladder.jobs.jobs import Job
+from ladder.jobs.launch import Launch
+from ladder.jobs.local import LocalRun
+from ladder.jobs.preflight import check_devices
+from ladder.jobs.slurm import accelerate_line, script, submit_ladder
+from ladder.jobs.supervise import End, EndState, run_task
+from ladder.rungs.rung import Target
 
 
 def launch(tmp_path: Path, *words: str) -> Launch:
@@ -178,7 +178,7 @@ def test_a_slurm_job_states_its_gpus_and_asks_for_memory(tmp_path: Path, monkeyp
     executor = SimpleNamespace(update_parameters=lambda **_: None, submit=submit)
     monkeypatch.setattr("submitit.SlurmExecutor", lambda directory: executor)
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
-    monkeypatch.setattr("ladder.launch.visible_gpus", list)
+    monkeypatch.setattr("ladder.jobs.launch.visible_gpus", list)
     one = launch(tmp_path, "cluster=slurm", "cluster.gpus=8", "cluster.slurm.gpus_per_node=4", "cluster.evaluators=1")
     jobs = jobs_of(one)
     submit_ladder(one.directory, one.cluster, jobs, {}, report=lambda line: None)

@@ -13,11 +13,11 @@ import pytest
 from conftest import assert_user_error
 
 from ladder.__main__ import main
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.locks import exclusive
-from ladder.preflight import check_affordable
-from ladder.rundir import RunDirectory
+from ladder.files.locks import exclusive
+from ladder.jobs.preflight import check_affordable
+from ladder.runs.rundir import RunDirectory
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, assert_user_error
 
 from ladder.__main__ import main
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
 
 

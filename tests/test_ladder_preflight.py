@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ladder.bind import bind
+from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
-from ladder.preflight import check_suite
-from ladder.suite_settings import SuiteSettings
-from ladder.writing import write_json
+from ladder.files.bind import bind
+from ladder.files.writing import write_json
+from ladder.jobs.preflight import check_suite
 
 
 def manifest(directory: Path, tokens: int) -> None:

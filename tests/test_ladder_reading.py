@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from ladder.bind import Count, Name, Whole, as_given, bind, lenient
 from ladder.errors import UserError
-from ladder.reading import parse_json, parse_yaml, read, read_json_lines, read_sha256, read_text, read_yaml
+from ladder.files.bind import Count, Name, Whole, as_given, bind, lenient
+from ladder.files.reading import parse_json, parse_yaml, read, read_json_lines, read_sha256, read_text, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

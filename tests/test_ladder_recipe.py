@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import SHARED
 
-from ladder.config import ladder_from_config, load_config
-from ladder.config_files import load_target
+from ladder.config.config import ladder_from_config, load_config
+from ladder.config.config_files import load_target
 from ladder.errors import UserError
-from ladder.rung import Ladder, parse_run_name
+from ladder.rungs.rung import Ladder, parse_run_name
 
 # The last step of each published run (also the last `_step` of AI2's CSV of that name).
 STEPS = {

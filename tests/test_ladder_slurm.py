@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, assert_user_error, run_module
 from held import Hold, wait_until
 
-from ladder.history import read_history
-from ladder.rundir import RunDirectory
+from ladder.runs.history import read_history
+from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
 pytestmark = pytest.mark.slurm

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ladder.config import ladder_from_config, load_config
-from ladder.history import read_history, recorded
-from ladder.locks import exclusive, lock_holder
-from ladder.processes import process_start
-from ladder.queue import JobKind, QueuedJob
-from ladder.rundir import LadderDirectory, RunDirectory
-from ladder.show import duration, status_table
-from ladder.status import (
+from ladder.config.config import ladder_from_config, load_config
+from ladder.files.locks import exclusive, lock_holder
+from ladder.process.processes import process_start
+from ladder.runs.history import read_history, recorded
+from ladder.runs.queue import JobKind, QueuedJob
+from ladder.runs.rundir import LadderDirectory, RunDirectory
+from ladder.runs.show import duration, status_table
+from ladder.runs.status import (
     EXIT_DONE,
     EXIT_STOPPED,
     EXIT_UNDER_WAY,

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluate.asked_suite import AskedSuite, own_suite
+from evaluate.tasks.asked_suite import AskedSuite, own_suite
 from ladder.__main__ import main
-from ladder.adopt import adopt
-from ladder.bind import bind
-from ladder.config import compose, config_of, load_config
+from ladder.config.config import compose, config_of, load_config
+from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile
-from ladder.reading import read_yaml
-from ladder.rundir import RunDirectory
-from ladder.suite_settings import SuiteSettings
+from ladder.files.bind import bind
+from ladder.files.reading import read_yaml
+from ladder.records.metrics_file import MetricsFile
+from ladder.runs.adopt import adopt
+from ladder.runs.rundir import RunDirectory
 
 LADDER = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "rung=n0-1xC"]
 
@@ -101,8 +101,8 @@ def test_a_suite_that_grows_or_changes_is_measured(
 
 
 def test_a_run_carries_the_present_suite_target_and_sizes(corpus: Path, tmp_path: Path) -> None:
-    from ladder.data import open_data
-    from ladder.identity import run_identity
+    from ladder.config.data import open_data
+    from ladder.runs.identity import run_identity
     from train.__main__ import begin
 
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "train.log_every=3"]

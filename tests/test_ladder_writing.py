@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ladder.errors import UserError, run_command
-from ladder.hashing import json_sha256
-from ladder.reading import read_json
-from ladder.writing import atomic_directory, atomic_file, files_into, write_json
+from ladder.command.running import run_command
+from ladder.errors import UserError
+from ladder.files.hashing import json_sha256
+from ladder.files.reading import read_json
+from ladder.files.writing import atomic_directory, atomic_file, files_into, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_freed_memory_stays_with_a_prepared_process() -> None:
         "for _ in range(50): step()\n"
         "print(faults() - before)"
     )
-    first = ("", "from ladder.cpu import prepare_cpu; prepare_cpu()\n")
+    first = ("", "from ladder.process.cpu import prepare_cpu; prepare_cpu()\n")
     runs = [subprocess.run([sys.executable, "-c", f + code], capture_output=True, text=True, check=True) for f in first]
     plain, prepared = (int(run.stdout) for run in runs)
     assert prepared < 2_000 < plain  # 2 MiB are 512 pages of 4 KiB

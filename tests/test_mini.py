@@ -13,10 +13,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import mini
 
-from ladder.config import load_config
+from ladder.config.config import load_config
 from ladder.errors import UserError
-from ladder.rundir import LadderDirectory
-from ladder.writing import write_text
+from ladder.files.writing import write_text
+from ladder.runs.rundir import LadderDirectory
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from simulated_ladder import simulated, write
 
-from ladder.config_files import load_target
+from ladder.config.config_files import load_target
 from ladder.errors import UserError
 from predict.__main__ import main
 from predict.analyses.advise import advise

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 from simulated_ladder import ACCURACY, LOSS, rows_of, simulated, write
 
-from ladder.config_files import load_target
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.config.config_files import load_target
+from ladder.config.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.fitting.ridge import EXPONENTS, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import fit_sigmoids

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from simulated_ladder import rows_of, simulated, write
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, simulated
 
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.config.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law_from_many
 from predict.measured.ladder import Measured

@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from simulated_ladder import ACCURACY, LM_LOSS, LOSS, simulated, write
 from test_predict_runs import write_run
 
-from ladder.config import compose, load_config
+from ladder.config.config import compose, load_config
 from ladder.errors import UserError
-from ladder.forecast import LadderForecast
-from ladder.rundir import LadderDirectory
-from ladder.rung import Target
+from ladder.jobs.forecast import LadderForecast
+from ladder.rungs.rung import Target
+from ladder.runs.rundir import LadderDirectory
 from predict.__main__ import main
 from predict.methods.forecast_file import load
 
@@ -149,7 +149,7 @@ def test_a_ladder_registers_its_forecast_and_keeps_an_older_one(
         if verb == "register":
             main([verb, *words])
 
-    monkeypatch.setattr("ladder.forecast._stage", in_this_process)
+    monkeypatch.setattr("ladder.jobs.forecast._stage", in_this_process)
     monkeypatch.setattr(LadderForecast, "missing", lambda self, rung: "")
     target = Target(name="mine", n=1e6, d=1e8)
     forecast = LadderForecast(directory, ladder, ladder.rungs, target, "default")

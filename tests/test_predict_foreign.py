@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from simulated_ladder import ACCURACY, LOSS, simulated, write
 
-from ladder.benchmarks import MMLU_CATEGORIES
 from ladder.errors import UserError
+from ladder.rungs.benchmarks import MMLU_CATEGORIES
 from predict.__main__ import main
 from predict.measured.load import load_ladder, read_measurements
 

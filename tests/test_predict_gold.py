@@ -12,9 +12,9 @@ import pytest
 from simulated_ladder import LOSS, MULTIPLES, SIZES, write
 
 from ladder.errors import UserError
-from ladder.metrics_file import GoldResult, MetricsFile, Provenance
-from ladder.rundir import RunDirectory
-from ladder.writing import write_json
+from ladder.files.writing import write_json
+from ladder.records.metrics_file import GoldResult, MetricsFile, Provenance
+from ladder.runs.rundir import RunDirectory
 from predict.__main__ import main
 from predict.fitting.forms import Sigmoid
 from predict.measured.load import load_ladder, read_measurements

@@ -15,10 +15,10 @@ import pytest
 from simulated_ladder import simulated, write
 
 import model_ladder as ml
-from ladder.config_files import load_target
+from ladder.config.config_files import load_target
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.fitting.forms import PowerLaw
 from predict.measured.ladder import Measured

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ladder.benchmarks import BENCHMARKS
-from ladder.config_files import load_target
+from ladder.config.config_files import load_target
+from ladder.rungs.benchmarks import BENCHMARKS
 from predict.fitting.forms import PowerLaw
 from predict.fitting.step1 import fit_power_law
 from predict.fitting.step2 import fit_sigmoid

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.analyses.compare import compare
 from predict.analyses.recipes import recipes

@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 from simulated_ladder import ACCURACY
 
-from ladder.config import compose, ladder_of
+from ladder.config.config import compose, ladder_of
 from ladder.errors import UserError
-from ladder.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResult
-from ladder.rundir import RunDirectory
-from ladder.writing import write_json, write_text
+from ladder.files.writing import write_json, write_text
+from ladder.records.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResult
+from ladder.runs.rundir import RunDirectory
 from predict.__main__ import main
 from predict.analyses.collect import main as collect
 from predict.fitting.forms import PowerLaw

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.config.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.fitting.curve_grid import UNKNOWN_ITEMS, fit_curves
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder

@@ -12,7 +12,7 @@ from ladder.errors import UserError
 from predict.measured.ai2 import read_ai2
 from predict.measured.flat_files import write_parquet
 from predict.measured.load import read_measurements
-from predict.measured.reader import Reading
+from predict.measured.reading import Reading
 from predict.measured.table import check, table_of
 
 

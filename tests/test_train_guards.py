@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.memory import largest_micro_batch
+from ladder.rungs.memory import largest_micro_batch
 from train import micro_batch
 from train.loss import IGNORED, largest_divisor, next_token_loss, to_gradient
 from train.model import LossModel, build_model, model_config

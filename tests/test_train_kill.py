@@ -15,8 +15,8 @@ from conftest import make_trainer
 from safetensors.torch import load_file
 from test_train_run import log_rows
 
-import ladder.writing
-from ladder.rundir import RunDirectory
+from ladder.files import writing
+from ladder.runs.rundir import RunDirectory
 from train.trainer import Trainer
 
 KILLS = 24
@@ -53,8 +53,8 @@ def train_until_killed(make: Callable[[str], Trainer], in_save: bool, count: int
     tick = kill_at(count)
     trainer = make("killed")
     if in_save:  # every file and directory of a checkpoint is synced, then renamed into place
-        fsync, rename = ladder.writing.fsync_path, Path.rename
-        ladder.writing.fsync_path = lambda path: (tick(), fsync(path))[1]
+        fsync, rename = writing.fsync_path, Path.rename
+        writing.fsync_path = lambda path: (tick(), fsync(path))[1]
         Path.rename = lambda path, target: (rename(path, target), tick())[0]  # type: ignore[method-assign]
     else:
         update = Trainer._update

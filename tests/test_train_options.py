@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 from test_train_run import log_rows, words
 
 import train.trainer
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
-from ladder.rundir import RunDirectory
-from ladder.writing import write_json
+from ladder.files.writing import write_json
+from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 from train.checkpoint import HostCopy, Writer, check_disk, save_resume
 from train.log import Log, peak_flops

@@ -11,11 +11,11 @@ from conftest import write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladder.config import ladder_from_config, load_config
-from ladder.data import DataSettings, Mix, Part, check_data, open_data
+from ladder.config.config import ladder_from_config, load_config
+from ladder.config.data import DataSettings, Mix, Part, check_data, open_data
 from ladder.errors import UserError
-from ladder.hashing import sha256_of
-from ladder.shards import TokenShards
+from ladder.files.hashing import sha256_of
+from ladder.records.shards import TokenShards
 from train.order import BatchOrder, permute
 
 

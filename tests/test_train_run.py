@@ -16,7 +16,7 @@ from conftest import ROOT, assert_user_error, make_trainer, run_module, run_rank
 from held import HANG_SECONDS, Hold
 from safetensors.torch import load_file
 
-from ladder.rundir import RunDirectory
+from ladder.runs.rundir import RunDirectory
 
 LADDER = [
     "ladder=nano",

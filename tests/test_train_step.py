@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ladder.config import ladder_from_config, load_config
+from ladder.config.config import ladder_from_config, load_config
 from train.loss import linear_cross_entropy
 from train.model import LossModel, build_model, build_optimizer, model_config
 

@@ -7,22 +7,23 @@ import os
 
 from omegaconf import DictConfig, OmegaConf
 
-from ladder.arguments import split_overrides
-from ladder.config import compose, config_of
-from ladder.cpu import importing, prepare_cpu
-from ladder.data import Mix, check_data, open_data
-from ladder.errors import EXIT_PREEMPTED, Parser, run_command
-from ladder.history import finished, recorded
-from ladder.identity import check_identity, run_identity
-from ladder.locks import exclusive
-from ladder.provenance import git_revision
-from ladder.quiet import quiet_libraries
-from ladder.records import Identity, RunRecord
-from ladder.rundir import RunDirectory
-from ladder.rung import Rung
-from ladder.settings import Config
-from ladder.show import describe
-from ladder.writing import write_text
+from ladder.command.arguments import split_overrides
+from ladder.command.running import Parser, run_command
+from ladder.config.config import compose, config_of
+from ladder.config.data import Mix, check_data, open_data
+from ladder.config.settings import Config
+from ladder.errors import EXIT_PREEMPTED
+from ladder.files.locks import exclusive
+from ladder.files.writing import write_text
+from ladder.process.cpu import importing, prepare_cpu
+from ladder.process.provenance import git_revision
+from ladder.process.quiet import quiet_libraries
+from ladder.records.run_record import Identity, RunRecord
+from ladder.rungs.rung import Rung
+from ladder.runs.history import finished, recorded
+from ladder.runs.identity import check_identity, run_identity
+from ladder.runs.rundir import RunDirectory
+from ladder.runs.show import describe
 
 prepare_cpu()
 quiet_libraries()

@@ -21,11 +21,11 @@ from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from ladder.errors import UserError
-from ladder.memory import ADAM_BYTES
-from ladder.records import CheckpointRecord
-from ladder.rundir import RUNG_FILE, RunDirectory, step_name
-from ladder.rung import Rung
-from ladder.writing import atomic_directory, remove_directory
+from ladder.files.writing import atomic_directory, remove_directory
+from ladder.records.run_record import CheckpointRecord
+from ladder.rungs.memory import ADAM_BYTES
+from ladder.rungs.rung import Rung
+from ladder.runs.rundir import RUNG_FILE, RunDirectory, step_name
 
 STATE_FILE = "state.pt"
 _SPARE = 1.05

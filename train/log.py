@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ladder.writing import cannot_write, write_text
+from ladder.files.writing import cannot_write, write_text
 
 _SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
 # Dense bf16 peak, TFLOP/s, by words of what CUDA calls the device; the most specific names first. Unknown: no MFU.

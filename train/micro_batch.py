@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator
 
 from ladder.errors import UserError
-from ladder.memory import COPY_BYTES, USABLE, divisors, largest_micro_batch, sequence_bytes, training_bytes
-from ladder.shape import ModelShape
+from ladder.rungs.memory import COPY_BYTES, USABLE, divisors, largest_micro_batch, sequence_bytes, training_bytes
+from ladder.rungs.shape import ModelShape
 from train.model import LossModel
 
 _CPU_TOKENS = 16384  # of a pass; beyond this a CPU gains nothing and only needs more memory

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Olmo2Config, Olmo2ForCausalLM
 
-from ladder.recipe import HParams, Recipe
-from ladder.shape import ModelShape
+from ladder.rungs.recipe import HParams, Recipe
+from ladder.rungs.shape import ModelShape
 from train.loss import next_token_loss
 
 CAUSAL = [

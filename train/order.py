@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.data import Mix
+from ladder.config.data import Mix
 from ladder.errors import UserError
 
 _ROUNDS = 6

@@ -28,8 +28,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from transformers import Olmo2ForCausalLM
 
-from ladder.agreement import agree
 from ladder.errors import unknown
+from ladder.process.agreement import agree
 from train.model import LossModel
 
 KINDS = ("ddp", "fsdp2")

@@ -18,14 +18,14 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from transformers import AutoTokenizer
 
-from ladder.config import ladder_from_config
-from ladder.data import Mix
+from ladder.config.config import ladder_from_config
+from ladder.config.data import Mix
+from ladder.config.settings import Config
 from ladder.errors import UserError, shortened
-from ladder.gpus import check_gpus
-from ladder.records import RunRecord
-from ladder.rundir import RunDirectory, find_runs
-from ladder.rung import Ladder, Rung
-from ladder.settings import Config
+from ladder.process.gpus import check_gpus
+from ladder.records.run_record import RunRecord
+from ladder.rungs.rung import Ladder, Rung
+from ladder.runs.rundir import RunDirectory, find_runs
 from train.checkpoint import check_disk
 from train.micro_batch import find_micro_batch
 from train.model import LossModel, build_model, compile_blocks, model_config

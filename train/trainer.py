@@ -20,12 +20,12 @@ from torch import Tensor
 from transformers import Olmo2ForCausalLM, PreTrainedTokenizerBase
 
 from ladder.errors import UserError
-from ladder.metrics_file import Origin
-from ladder.recipe import Recipe
-from ladder.records import RunRecord
-from ladder.rundir import RunDirectory
-from ladder.rung import Rung
-from ladder.writing import remove_leftovers
+from ladder.files.writing import remove_leftovers
+from ladder.records.metrics_file import Origin
+from ladder.records.run_record import RunRecord
+from ladder.rungs.recipe import Recipe
+from ladder.rungs.rung import Rung
+from ladder.runs.rundir import RunDirectory
 from train.checkpoint import (
     HostCopy,
     Writer,

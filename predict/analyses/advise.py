@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ladder.errors import UserError
-from ladder.rung import Target, rung_name
+from ladder.rungs.rung import Target, rung_name
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured

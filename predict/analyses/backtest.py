@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.loss_backtest import loss_backtest_table
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossTask

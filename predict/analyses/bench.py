@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.bind import bind
 from ladder.errors import UserError, unknown
-from ladder.reading import read_yaml
-from ladder.rung import Target
-from ladder.writing import files_into, write_json, write_text
+from ladder.files.bind import bind
+from ladder.files.reading import read_yaml
+from ladder.files.writing import files_into, write_json, write_text
+from ladder.rungs.rung import Target
 from predict.analyses.bench_losses import loss_cells, loss_class_table
 from predict.analyses.testbeds import CLASSES, ONE_SIZE, Bed, Part, parts_by_size, read_testbeds
 from predict.measured.ladder import MINIMUM_RUNGS, Measured

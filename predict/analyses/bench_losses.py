@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.testbeds import CLASSES, Part, rung_class
 from predict.methods.base import Estimate
 from predict.methods.losses import fit_losses

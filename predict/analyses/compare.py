@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ladder.errors import UserError, shortened, unknown
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.compare_all import all_pairs_plot, all_pairs_tables
 from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.ladder import Measured

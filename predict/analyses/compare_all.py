@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ladder.errors import shortened
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.recipes import Pair, Recipes
 from predict.show.plots import BLUE, GREY, INK, Plot, label, widen_left
 from predict.show.tables import Column, Plain, Range, Row, Table, fixed, share, significant, whole, words

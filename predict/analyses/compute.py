@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ladder.errors import UserError, unknown
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels

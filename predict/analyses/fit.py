@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ladder.config_files import load_target
-from ladder.config_files import options as config_options
-from ladder.hashing import json_sha256
-from ladder.rung import Target
-from ladder.writing import write_text
+from ladder.config.config_files import load_target
+from ladder.config.config_files import options as config_options
+from ladder.files.hashing import json_sha256
+from ladder.files.writing import write_text
+from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.ensemble import Ensemble, all_tasks

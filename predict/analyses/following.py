@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder.errors import UserError, unknown
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.finished import runs_at
 from predict.measured.ladder import Measured, is_variant
 from predict.measured.runs import Run

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from ladder.errors import UserError, shortened
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import same_point

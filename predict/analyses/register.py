@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from ladder.forecast import FORECAST_SCHEMA
-from ladder.provenance import git_revision
-from ladder.rung import Target
+from ladder.jobs.forecast import FORECAST_SCHEMA
+from ladder.process.provenance import git_revision
+from ladder.rungs.rung import Target
 from predict.analyses.fit import provenance
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ladder.provenance import git_revision, versions
-from ladder.rung import Target
-from ladder.writing import files_into, write_json, write_text
+from ladder.files.writing import files_into, write_json, write_text
+from ladder.process.provenance import git_revision, versions
+from ladder.rungs.rung import Target
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
 from predict.analyses.following import follow
 from predict.analyses.loss_backtest import loss_backtest_table

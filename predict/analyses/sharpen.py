@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.following import Followed, add_run, follow, run_named, run_of, target_of
 from predict.measured.ladder import Measured
 from predict.methods.base import Estimate

@@ -14,7 +14,7 @@ import numpy as np
 from ladder.errors import UserError
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
-from predict.measured.reader import Unexplained
+from predict.measured.reading import Unexplained
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels, same
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ladder.bind import NotNegative, Positive
+from ladder.files.bind import NotNegative, Positive
 
 UNKNOWN_ITEMS = 1000
 FLAT_LEVELS = (0.01, 0.99, 197)  # accuracies of a flat task: from, to, how many

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ladder.config import compose, ladder_of
+from ladder.config.config import compose, ladder_of
 from ladder.errors import UserError
 from predict.measured.flat_files import read_frame
 from predict.measured.mapping import Mapping
-from predict.measured.reader import About, Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import About, Reading
 from predict.measured.table import COLUMNS, Metric, check
 from predict.measured.tasks import CHANCE, ITEMS
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError, shortened
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.load import read_measurements
 from predict.measured.runs import Run, measured_tasks, runs_of

@@ -18,12 +18,13 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from ladder.bind import bind
 from ladder.errors import UserError, shortened
-from ladder.reading import parse_json
-from ladder.writing import atomic_file
+from ladder.files.bind import bind
+from ladder.files.reading import parse_json
+from ladder.files.writing import atomic_file
 from predict.measured.mapping import Mapping, tidy
-from predict.measured.reader import About, Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import About, Reading
 
 FIRST_LINE = 2  # of a CSV file below its header
 LONGEST_LINE = 1_000_000  # bytes

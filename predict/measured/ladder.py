@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ladder.config.settings import Smoothing, TargetSettings
 from ladder.errors import UserError, shortened, unknown
-from ladder.rung import Ladder, Target
-from ladder.settings import Smoothing, TargetSettings
+from ladder.rungs.rung import Ladder, Target
 from predict.measured import described
 from predict.measured.losses import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve

@@ -25,14 +25,15 @@ from typing import Any
 
 import pandas as pd
 
-from ladder.benchmarks import LM_EVAL_NAMES
-from ladder.bind import Positive, Share, Whole, bind, lenient
 from ladder.errors import UserError, did_you_mean, shortened
-from ladder.reading import parse_json, read
+from ladder.files.bind import Positive, Share, Whole, bind, lenient
+from ladder.files.reading import parse_json, read
+from ladder.rungs.benchmarks import LM_EVAL_NAMES
 from predict.measured import mapping as mappings
 from predict.measured.flat_files import read_frame
 from predict.measured.mmlu_subjects import Subjects
-from predict.measured.reader import About, Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import About, Reading
 from predict.measured.table import COUNTS, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import note

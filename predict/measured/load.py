@@ -7,13 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.bind import bind
+from ladder.config.settings import LadderSettings
 from ladder.errors import UserError, shortened, unknown
-from ladder.settings import LadderSettings
+from ladder.files.bind import bind
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.mapping import read_mapping, tidy
-from predict.measured.reader import Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import Reading
 from predict.measured.rungs import measured_ladder, our_sizes
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dic
     Raises:
         UserError: an override that is wrong.
     """
-    from ladder.config_files import options
+    from ladder.config.config_files import options
 
     if carried is None:
         return _composed(overrides)
@@ -199,8 +200,8 @@ def _changed(carried: Any, base: Any, changed: Any, name: str) -> Any:
 def _composed(words: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    from ladder.config import compose
-    from ladder.settings import Config
+    from ladder.config.config import compose
+    from ladder.config.settings import Config
 
     config, known = compose(words), [item.name for item in fields(Config)]
     if strange := [str(key) for key in config if key not in known]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ladder.benchmarks import BENCHMARKS
+from ladder.rungs.benchmarks import BENCHMARKS
 from predict.measured.runs import Run
 from predict.measured.tasks import Measurements
 

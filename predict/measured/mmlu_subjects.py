@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ladder.benchmarks import MMLU_CATEGORIES, MMLU_SUBJECTS
+from ladder.rungs.benchmarks import MMLU_CATEGORIES, MMLU_SUBJECTS
 from predict.measured.tasks import CHANCE, ITEMS
 
 PREFIXES = ("mmlu_", "hendrycksTest-")  # today's and older releases'

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.bind import Name, bind, lenient
+from ladder.config.settings import TargetSettings
 from ladder.errors import UserError
-from ladder.metrics_file import MetricsFile
-from ladder.reading import read
-from ladder.rundir import RunDirectory, find_runs
-from ladder.settings import TargetSettings
+from ladder.files.bind import Name, bind, lenient
+from ladder.files.reading import read
+from ladder.records.metrics_file import MetricsFile
+from ladder.runs.rundir import RunDirectory, find_runs
 from predict.measured.mapping import Mapping
-from predict.measured.reader import About, Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import About, Reading
 from predict.measured.table import table_of
 from predict.notes import warning
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.settings import Smoothing
+from ladder.config.settings import Smoothing
 from predict.measured.runs import Curve, Run, accuracy_curve, paired
 from predict.measured.tasks import Task
 

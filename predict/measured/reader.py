@@ -6,46 +6,11 @@ To read another kind of file, write a module with a `Reader` and add it to `READ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ladder.errors import UserError
-from ladder.settings import TargetSettings
-from predict.notes import Note
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from predict.measured.mapping import Mapping
-
-
-class Unexplained(UserError):
-    """A table whose columns or units only a mapping can explain."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What is known of measurements beside their table; `predict collect` keeps it in the Parquet file.
-
-    `ladder` is the `ladder` node of the configuration that the runs were made with, or its name alone where that is
-    one of ours; None where the runs belong to no ladder, so that each of them is a rung. `sizes` has other spellings
-    of sizes. `target` is what that configuration predicts. `origin` says whose measurements they are; empty: the path.
-    """
-
-    ladder: dict[str, Any] | None = None
-    sizes: dict[str, str] = field(default_factory=dict)
-    target: TargetSettings | None = None
-    origin: str = ""
-    notes: tuple[Note, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A checked measurement table (`predict.measured.table`) and what is known about it."""
-
-    table: pd.DataFrame
-    about: About = About()
+from predict.measured.mapping import Mapping
+from predict.measured.reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)

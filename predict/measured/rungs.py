@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ladder.config.settings import Smoothing, TargetSettings
 from ladder.errors import unknown
-from ladder.rung import Ladder, parse_run_name
-from ladder.settings import Smoothing, TargetSettings
+from ladder.rungs.rung import Ladder, parse_run_name
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run, measured_tasks, runs_of
 from predict.measured.same import levels, same

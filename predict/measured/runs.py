@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
-from ladder.rung import parse_run_name
-from ladder.settings import Smoothing
+from ladder.rungs.rung import parse_run_name
 from predict.measured.tasks import Task
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ladder.benchmarks import BENCHMARKS, MMLU_ITEMS
+from ladder.rungs.benchmarks import BENCHMARKS, MMLU_ITEMS
 
 # MMLU is the mean over its four categories by their share of the test questions, rounded as the paper does.
 MMLU_WEIGHTS = {name: round(items / sum(MMLU_ITEMS.values()), 3) for name, items in MMLU_ITEMS.items()}

@@ -16,10 +16,11 @@ from typing import Any
 import pandas as pd
 
 from ladder.errors import UserError, shortened
-from ladder.reading import parse_json
+from ladder.files.reading import parse_json
 from predict.measured.ai2 import parse_column
 from predict.measured.mapping import Mapping, Measure, tidy
-from predict.measured.reader import Reader, Reading
+from predict.measured.reader import Reader
+from predict.measured.reading import Reading
 
 PREFIX = "wandb:"
 _HEADER, _BLOCK, _RECORD = 7, 32768, 7  # bytes: file header, block, record header of a .wandb file

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.notes import Note
 
 if TYPE_CHECKING:

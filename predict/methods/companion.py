@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.fitting.chain import Chain
 from predict.fitting.forms import PowerLaw
 from predict.measured.ladder import Measured

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ladder.bind import Count, NotNegative, Positive, bind
-from ladder.reading import read_json
+from ladder.files.bind import Count, NotNegative, Positive, bind
+from ladder.files.reading import read_json
 from predict.fitting.curve_grid import CurvePrior
 
 FILE = Path(__file__).with_name("constants.json")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ladder.settings import Smoothing
+from ladder.config.settings import Smoothing
 from predict.fitting.drops import EARLIEST, DropLaw, fit_drops, interpolated, nodes
 from predict.measured.progress import Trace, trace
 from predict.measured.runs import Curve, Run

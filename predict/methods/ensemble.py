@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.measured.ladder import Measured

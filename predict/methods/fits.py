@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ladder.errors import UserError, unknown
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.ladder import FEW_RUNGS, Measured
 from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS

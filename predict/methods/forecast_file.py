@@ -19,13 +19,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from ladder.bind import Number, Positive, Text, bind
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
-from ladder.forecast import FORECAST_SCHEMA
-from ladder.reading import read_json
-from ladder.rung import Target
-from ladder.settings import Smoothing
-from ladder.writing import atomic_file
+from ladder.files.bind import Number, Positive, Text, bind
+from ladder.files.reading import read_json
+from ladder.files.writing import atomic_file
+from ladder.jobs.forecast import FORECAST_SCHEMA
+from ladder.rungs.rung import Target
 from predict.measured.runs import Run
 from predict.measured.table import LARGEST_LOSS, SMALLEST_LOSS
 from predict.methods.base import Estimate, Interval, Prediction, Verdict

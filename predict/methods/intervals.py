@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.bind import NotNegative, Positive, Whole
+from ladder.files.bind import NotNegative, Positive, Whole
 from predict.measured.same import levels
 from predict.methods.base import Estimate, Interval
 from predict.methods.constants import CONSTANTS, Widths

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ladder.bind import Positive, Share, Whole, bind
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError, shortened, unknown
-from ladder.reading import read_json
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.files.bind import Positive, Share, Whole, bind
+from ladder.files.reading import read_json
+from ladder.rungs.rung import Target
 from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.measured.tasks import Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.points import common_lm_losses
 from predict.methods.base import Estimate

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossTask

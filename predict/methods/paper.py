@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
-from ladder.rung import Target
-from ladder.settings import Smoothing
+from ladder.rungs.rung import Target
 from predict.fitting.chain import Chain
 from predict.fitting.forms import LogSigmoid, PowerLaw, Sigmoid
 from predict.fitting.step1 import (

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.fitting.curve_grid import CurveLaw, fit_curves
 from predict.measured.tasks import Task
 from predict.methods.base import Interval

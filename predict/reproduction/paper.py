@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ladder.writing import files_into, write_text
+from ladder.files.writing import files_into, write_text
 from predict.measured.load import load_ladder
 from predict.reproduction.figures import all_figures
 from predict.reproduction.printed import differing

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ladder.config_files import load_target
+from ladder.config.config_files import load_target
 from ladder.errors import UserError
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.analyses.compute import AXES, Step, compute_errors
 from predict.fitting.forms import Sigmoid
 from predict.fitting.step2 import fit_sigmoid

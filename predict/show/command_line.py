@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladder.arguments import split_overrides
-from ladder.config_files import load_target
-from ladder.config_files import options as config_options
-from ladder.errors import Parser, UserError, shortened
-from ladder.rung import Target
-from ladder.writing import directory_to_write, file_to_write
+from ladder.command.arguments import split_overrides
+from ladder.command.running import Parser
+from ladder.config.config_files import load_target
+from ladder.config.config_files import options as config_options
+from ladder.errors import UserError, shortened
+from ladder.files.writing import directory_to_write, file_to_write
+from ladder.rungs.rung import Target
 from predict.measured.counts import counted
 from predict.show.numbers import short_number
 from predict.show.tables import Table
@@ -157,7 +158,7 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
         return load_target(options.target, data.ladder)
     if options.target in config_options("target"):  # without Hydra, which takes longer to start than a prediction
         return load_target(options.target)
-    from ladder.config import ladder_from_config, load_config
+    from ladder.config.config import ladder_from_config, load_config
 
     return load_target(options.target, ladder_from_config(load_config()))
 

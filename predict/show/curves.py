@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.runs import Run
 from predict.methods.base import Prediction
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.measured.runs import Run
 from predict.methods.base import Prediction
 from predict.methods.losses import FittedLosses, LossPrediction, LossStudy

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.fitting.forms import Decay, PowerLaw
 from predict.measured.ladder import Measured
 from predict.measured.points import Cloud, common_lm_losses

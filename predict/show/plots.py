@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ladder.writing import atomic_file
+from ladder.files.writing import atomic_file
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels
 from predict.show.numbers import short_number

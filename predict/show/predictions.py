@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ladder.rung import Target
+from ladder.rungs.rung import Target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
 from predict.methods.losses import LossPrediction
 from predict.notes import Note

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from evaluate.loading import cast_parameters
-from evaluate.packed import Packed
-from evaluate.plan import Plan, plan_of_sections
-from evaluate.scorer import Scorer
-from evaluate.trie import Request
-from ladder.config import ladder_from_config, load_config
-from ladder.shape import ModelShape
+from evaluate.models.loading import cast_parameters
+from evaluate.scoring.packed import Packed
+from evaluate.scoring.plan import Plan, plan_of_sections
+from evaluate.scoring.scorer import Scorer
+from evaluate.tokens.trie import Request
+from ladder.config.config import ladder_from_config, load_config
+from ladder.rungs.shape import ModelShape
 from train.model import model_config
 
 GPU = torch.cuda.is_available()

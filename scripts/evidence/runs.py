@@ -13,12 +13,12 @@ from typing import Any
 
 from leased_gpu import ROOT
 
-from ladder.arguments import split_overrides
-from ladder.config import load_config
-from ladder.data import check_data
+from ladder.command.arguments import split_overrides
+from ladder.config.config import load_config
+from ladder.config.data import check_data
 from ladder.errors import UserError
-from ladder.history import read_history
-from ladder.rundir import find_runs
+from ladder.runs.history import read_history
+from ladder.runs.rundir import find_runs
 
 SAVING_SECONDS = 20
 

@@ -17,10 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
 from evidence.timing import finished, median_seconds
-from ladder.config import ladder_from_config, load_config
-from ladder.recipe import Recipe
-from ladder.rung import Rung
-from ladder.shape import ModelShape
+from ladder.config.config import ladder_from_config, load_config
+from ladder.rungs.recipe import Recipe
+from ladder.rungs.rung import Rung
+from ladder.rungs.shape import ModelShape
 from train.log import peak_flops
 from train.loss import next_token_loss
 from train.micro_batch import what_fits

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from evaluate import code_tasks, prose_tasks
+from evaluate.tasks import code_tasks, prose_tasks
 from ladder.errors import UserError, shortened, unknown
-from ladder.wheels import fetch_wheel
+from ladder.files.wheels import fetch_wheel
 from preparing.dataset import rows_of
 
 MAKERS = {"prose": prose_tasks.makers, "code": code_tasks.makers}  # of ranking tasks, by the kind of text

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from ladder.errors import UserError, unknown
-from ladder.hashing import sha256_of
-from ladder.reading import read_text
+from ladder.files.hashing import sha256_of
+from ladder.files.reading import read_text
 from preparing.tokens import SPLITS
 
 RAW_DTYPES = ("uint16", "uint32", "int32", "int64", "u2", "u4", "i4", "i8")

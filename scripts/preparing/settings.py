@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ladder.bind import Count, Name, Place, Text, Whole
 from ladder.errors import UserError, shortened
+from ladder.files.bind import Count, Name, Place, Text, Whole
 
 LARGEST_VOCABULARY = 2**24
 

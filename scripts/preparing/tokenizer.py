@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from ladder.errors import UserError, shortened
-from ladder.reading import read_text
-from ladder.wheels import fetch_wheel
+from ladder.files.reading import read_text
+from ladder.files.wheels import fetch_wheel
 from preparing.documents import Document
 
 END_OF_TEXT = "<|endoftext|>"

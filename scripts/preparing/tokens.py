@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from ladder.bind import Whole, lenient
 from ladder.errors import UserError
-from ladder.hashing import json_sha256
-from ladder.reading import read
-from ladder.shard_writer import ShardWriter
-from ladder.shards import token_dtype
-from ladder.writing import write_json
+from ladder.files.bind import Whole, lenient
+from ladder.files.hashing import json_sha256
+from ladder.files.reading import read
+from ladder.files.writing import write_json
+from ladder.records.shard_writer import ShardWriter
+from ladder.records.shards import token_dtype
 from preparing.documents import Document, read_documents
 from preparing.tokenizer import encode
 

@@ -1,0 +1,1 @@
+"""Models: on disk, of the hub, by other programs, in training."""

@@ -1,0 +1,1 @@
+"""Log-likelihoods to numbers, and the files they are written to."""

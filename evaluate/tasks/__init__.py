@@ -1,0 +1,1 @@
+"""What is measured: suites, their tasks, and the documents of each."""

@@ -1,0 +1,1 @@
+"""Tokens: a model's tokenizer, and the tries that documents become."""

@@ -1,0 +1,1 @@
+"""The configuration as types, from `configs/` and the words of a command line."""

@@ -1,0 +1,44 @@
+"""The files of `configs/`: which there are, the user's own before this project's, and a target read from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ladder.config.settings import TargetSettings
+from ladder.errors import UserError, unknown
+from ladder.files.reading import read
+from ladder.rungs.rung import Ladder, Target, run_as_target
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
+GROUPS = ("data", "suite", "cluster", "target", "ladder")
+
+
+def config_folders() -> list[Path]:
+    """Where configurations lie: the user's `configs/` in the current directory, before the ones of this project."""
+    own = Path("configs").resolve()
+    return [own, CONFIGS] if own.is_dir() and own != CONFIGS else [CONFIGS]
+
+
+def config_files(group: str) -> dict[str, Path]:
+    """The files of a config group by name; the user's own where both folders have one of that name."""
+    folders = reversed(config_folders())
+    return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+
+
+def options(group: str) -> list[str]:
+    """The names in a config group, such as the ladders or the targets."""
+    return sorted(config_files(group))
+
+
+def load_target(name: str, ladder: Ladder | None = None) -> Target:
+    """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
+    known = options("target")
+    if name not in known:
+        if ladder is None:
+            raise unknown("target", name, known)
+        return run_as_target(name, ladder, tuple(known))
+    target = read(TargetSettings, path := config_files("target")[name])
+    if target.name is None or target.n is None or target.d is None:
+        raise UserError(f"{path} must have name, n and d")
+    return Target(name=target.name, n=float(target.n), d=float(target.d))

@@ -1,0 +1,1 @@
+"""Jobs on this machine and on SLURM: what to check, start, follow and end."""

@@ -1,0 +1,130 @@
+"""The prediction at the end of a ladder: refused while points are missing, made again when its inputs change."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ladder.config.config_files import load_target
+from ladder.errors import UserError
+from ladder.files.hashing import json_sha256
+from ladder.files.reading import read_json
+from ladder.jobs.supervise import last_line
+from ladder.process.stages import stage
+from ladder.rungs.rung import Ladder, Rung, Target
+from ladder.runs.queue import JobKind
+from ladder.runs.rundir import LadderDirectory, RunDirectory
+
+FORECAST_SCHEMA: Literal[1] = 1  # of the files that `python -m predict register` writes
+
+
+class LadderForecast:
+    """What the `rungs` in `directory` say of `target` by a method of `python -m predict`."""
+
+    def __init__(
+        self, directory: LadderDirectory, ladder: Ladder, rungs: Sequence[Rung], target: Target, method: str
+    ) -> None:
+        self._ladder = ladder
+        self.path = directory.prediction(target.name)
+        self._directory, self._rungs, self._target, self._method = directory, rungs, target, method
+
+    def made(self) -> bool:
+        """Whether the prediction is there and was made from just these measurements, rungs, target and method."""
+        written = self._written()
+        return written.get("schema") == FORECAST_SCHEMA and written.get("inputs_sha256") == self._inputs()
+
+    def _written(self) -> dict[str, Any]:
+        """What the file holds; nothing where there is none, or none that can be read."""
+        try:
+            value = read_json(self.path)
+        except UserError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def make(self) -> None:
+        """Registers the forecast and writes the report, unless they are there already; an older forecast is set aside.
+
+        Raises:
+            UserError: a run is not trained or a checkpoint not measured (each is listed), or no law can be fitted.
+        """
+        if points := [point for rung in self._rungs if (point := self.missing(rung))]:
+            raise UserError(f"cannot predict {self._target.name} yet, missing: {'; '.join(points)}")
+        if self.made():
+            return
+        words = [
+            *("--ladder", str(self._directory.path), "--method", self._method),
+            *self._target_words(),
+            *("--sizes", ",".join(dict.fromkeys(rung.size for rung in self._rungs))),
+            *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in self._rungs))),
+        ]
+        report = self._directory.report(self._target.name)
+        _stage("predict", "report", *words, "--output", str(report))
+        if self.path.exists():
+            self.path.rename(_free_name(self.path))
+        record = ("--name", self._target.name, "--inputs-sha256", self._inputs(), "--output", str(self.path))
+        _stage("predict", "register", *words, *record)
+
+    def _target_words(self) -> tuple[str, ...]:
+        """By its name where that says which model it is, so that the report has it as its title."""
+        with contextlib.suppress(UserError):
+            if load_target(self._target.name, self._ladder) == self._target:
+                return "--target", self._target.name
+        return "--n", f"{self._target.n:.17g}", "--d", f"{self._target.d:.17g}"
+
+    def describe(self) -> str:
+        """Where the prediction is; where there is none of these measurements, why."""
+        if self.made():
+            report = self._directory.report(self._target.name)
+            return f"prediction for {self._target.name}: {self.path}, {report}/report.html"
+        if self.path.exists():
+            new = self._written().get("schema") == FORECAST_SCHEMA
+            why = "is not of these measurements" if new else "is no forecast that this version reads"
+            return f"{self.path} {why}; python -m ladder predict makes it again and keeps this one beside it"
+        said = last_line(self._directory.jobs / f"{JobKind.PREDICT}.txt")
+        return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
+
+    def missing(self, rung: Rung) -> str:
+        """What a run lacks, such as `190M-1xC (2 of 37 steps: 7200, 7272)`; empty where it is complete."""
+        run = self._directory.run(rung.name)
+        measured = set(run.measured_steps())
+        steps = [step for step in rung.hparams.checkpoint_steps if step not in measured]
+        if steps and not measured and rung.hparams.total_steps not in run.checkpoint_steps():
+            return f"{rung.name} (not trained)"
+        listed = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
+        return f"{rung.name} ({len(steps)} of {len(rung.hparams.checkpoint_steps)} steps: {listed})" if steps else ""
+
+    def _inputs(self) -> str:
+        runs = {rung.name: _contents(self._directory.run(rung.name)) for rung in self._rungs}
+        return json_sha256([self._method, self._target.n, self._target.d, runs])
+
+
+def _free_name(path: Path) -> Path:
+    """`prediction-x.json` -> `prediction-x.1.json`, or the first number that is free."""
+    numbered = (path.with_suffix(f".{number}.json") for number in itertools.count(1))
+    return next(name for name in numbered if not name.exists())
+
+
+def _contents(run: RunDirectory) -> list[tuple[str, str]]:
+    """Name and hash of each measurement: a copied or moved ladder has the same.
+
+    Without what `evaluate` notes there of the weights' files, which a copy changes.
+    """
+    values = ((path.name, read_json(path)) for path in run.metrics_files())
+    plain = ((name, value if isinstance(value, dict) else {}) for name, value in values)
+    return [
+        (name, json_sha256({key: item for key, item in value.items() if key != "weight_files"}))
+        for name, value in plain
+    ]
+
+
+def _stage(*words: str) -> str:
+    """What `python -m WORDS` prints; its error is raised as ours."""
+    done = subprocess.run([sys.executable, *stage(*words)], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
+    return done.stdout

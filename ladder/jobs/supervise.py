@@ -1,0 +1,136 @@
+"""Beside a running stage: starts it by name, passes signals on, and says how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ladder.errors import EXIT_PREEMPTED, UserError
+from ladder.files.writing import cannot_write
+
+ACCELERATE = "accelerate.commands.launch"  # starts a training's processes on one machine
+TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
+
+
+class EndState(StrEnum):
+    DONE = "done"
+    STOPPED = "stopped"  # by a signal, its state saved: the same command goes on
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a stage ended; `reason` where that was not well."""
+
+    state: EndState
+    reason: str = ""
+
+
+class Stage:
+    """`python WORDS` as a child process, in a session of its own: Ctrl-C reaches only who started it.
+
+    Raises:
+        UserError: the output's directory cannot be written, or the process not started.
+    """
+
+    def __init__(
+        self, words: Sequence[str], output: Path, directory: Path, environment: Mapping[str, str], *, log: bool = True
+    ) -> None:
+        self.words, self.output = words, output
+        self._sent: list[int] = []
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with output.open("ab") as file:
+                self._process = subprocess.Popen(
+                    [sys.executable, *words],
+                    cwd=directory,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file if log else None,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise cannot_write(output, error) from None
+
+    def done(self) -> bool:
+        return self._process.poll() is not None
+
+    def send(self, number: int) -> None:
+        """Passes a signal on; a second SIGTERM kills it with all that it started."""
+        self._sent.append(number)
+        if not self.done():
+            kill = self._sent.count(signal.SIGTERM) > 1
+            os.killpg(self._process.pid, signal.SIGKILL) if kill else self._process.send_signal(number)
+
+    def end(self) -> End:
+        """Waits for it."""
+        code = self._process.wait()
+        if code == 0:
+            return End(state=EndState.DONE)
+        hidden = code == 1 and ACCELERATE in self.words  # it hides its workers' exit codes
+        if code == EXIT_PREEMPTED or (self._sent and (-code in self._sent or hidden)):
+            return End(state=EndState.STOPPED, reason="it was stopped by a signal")
+        if code < 0:
+            return End(state=EndState.FAILED, reason=f"it was killed by {signal.Signals(-code).name}")
+        return End(state=EndState.FAILED, reason=f"{self.output} ends with: {last_line(self.output)}")
+
+
+def run_task(words: Sequence[str], output: str, directory: str, environment: Mapping[str, str]) -> str:
+    """In a SLURM job: runs `python WORDS` in `directory`, the first task's output appended to `output`.
+
+    SIGTERM and SIGUSR2 are passed on. A stage that saved its state after SIGUSR2 (SLURM's notice ahead of the time
+    limit) is requeued under the same job id, so that dependencies on it hold.
+
+    Returns:
+        "done", or "stopped" where a signal ended it.
+
+    Raises:
+        UserError: it failed; the message has the signal that killed it, or its last line.
+    """
+    from submitit import JobEnvironment
+    from submitit.helpers import TorchDistributedEnvironment
+
+    job = JobEnvironment()
+    if job.num_tasks > 1:
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    cores = os.environ.get("SLURM_CPUS_PER_TASK")
+    # Each process of a node would start compilers for all of the node's cores.
+    defaults = {"OMP_NUM_THREADS": cores, "TORCHINDUCTOR_COMPILE_THREADS": cores} if cores else {}
+    received: list[int] = []
+    stage: Stage | None = None
+
+    def forward(number: int, _: object = None) -> None:
+        received.append(number)
+        if stage is not None:
+            stage.send(number)
+
+    for wanted in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(wanted, forward)
+    full = {**defaults, **os.environ, **environment}
+    stage = Stage(words, Path(output), Path(directory), full, log=job.global_rank == 0)
+    for number in list(received):  # those from before it was there
+        stage.send(number)
+    end = stage.end()
+    if end.state is EndState.FAILED:
+        raise UserError(end.reason)
+    if end.state is EndState.STOPPED and signal.SIGUSR2 in received and job.global_rank == 0:
+        subprocess.run(["scontrol", "requeue", job.job_id], check=True)
+    return str(end.state)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a job's output; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""

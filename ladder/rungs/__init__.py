@@ -1,0 +1,1 @@
+"""Pure arithmetic of a ladder: shapes, the recipe, rungs and their names, memory, benchmarks' facts."""

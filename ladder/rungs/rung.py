@@ -1,0 +1,156 @@
+"""A rung is one run of a ladder: a model size and a token budget, named like `190M-1xC`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ladder.errors import UserError, did_you_mean, unknown
+from ladder.rungs.recipe import HParams, Recipe
+from ladder.rungs.shape import ModelShape
+
+_RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
+TEN_TIMES = "10x-"
+_RERUN = re.compile(r"(?:rerun\d*)?")
+
+
+def rung_name(size: str, multiple: float) -> str:
+    return f"{size}-{multiple:g}xC"
+
+
+def parse_run_name(name: str) -> tuple[str, float, str] | None:
+    """`190M-0.5xC-rerun` -> ("190M", 0.5, "rerun"); None where the name has another form."""
+    match = _RUN_NAME.fullmatch(name)
+    return (match["size"], float(match["multiple"]), match["tag"] or "") if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """`rerun` tells a run apart that repeats another one, with another seed: `190M-1xC-rerun`."""
+
+    size: str
+    multiple: float
+    shape: ModelShape
+    hparams: HParams
+    rerun: str = ""
+
+    @property
+    def name(self) -> str:
+        return rung_name(self.size, self.multiple) + (f"-{self.rerun}" if self.rerun else "")
+
+    @property
+    def n(self) -> int:
+        return self.shape.n
+
+    @property
+    def d(self) -> int:
+        return self.hparams.d
+
+    @property
+    def flops_6nd(self) -> float:
+        return self.shape.flops_per_token_6n * self.d
+
+    @property
+    def flops_with_attention(self) -> float:
+        return self.shape.flops_per_token_with_attention(self.hparams.sequence_length) * self.d
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is to be predicted: a model of N parameters trained on D tokens."""
+
+    name: str
+    n: float
+    d: float
+
+    @property
+    def flops_6nd(self) -> float:
+        return 6.0 * self.n * self.d  # floats: N · D of real targets exceeds int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The rungs are every size of `sizes` at every multiple; `larger_sizes` are shapes for targets and extra runs."""
+
+    name: str
+    recipe: Recipe
+    sizes: dict[str, ModelShape]
+    larger_sizes: dict[str, ModelShape]
+    multiples: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.multiples:
+            raise UserError(f"ladder {self.name}: needs at least one size and one multiple")
+        if len(set(self.multiples)) < len(self.multiples):
+            listed = ", ".join(f"{multiple:g}" for multiple in self.multiples)
+            raise UserError(f"ladder.multiples=[{listed}] has one of them twice")
+
+    @property
+    def rungs(self) -> list[Rung]:
+        return [self.make_rung(size, multiple) for size in self.sizes for multiple in self.multiples]
+
+    def branches_of(self, rung: Rung) -> list[Rung]:
+        """The shorter rungs of its size that go on from its states; none unless the schedule is WSD."""
+        if rung.hparams.schedule != "wsd":
+            return []
+        return [self.make_rung(rung.size, multiple) for multiple in self.multiples if multiple < rung.multiple]
+
+    def make_rung(self, size: str, multiple: float) -> Rung:
+        shapes = self.sizes | self.larger_sizes
+        if size not in shapes:
+            raise unknown(f"size of ladder {self.name}", size, shapes)
+        return Rung(
+            size=size,
+            multiple=multiple,
+            shape=shapes[size],
+            hparams=self.recipe.hparams(shapes[size].n, multiple),
+        )
+
+    def rung(self, name: str) -> Rung:
+        """The rung of that name: any known size at any multiple, so `3B-2xC` works too, and `190M-1xC-rerun2`."""
+        parsed = parse_run_name(name)
+        known = parsed is not None and parsed[0] in self.sizes | self.larger_sizes
+        if parsed is None or not known or not _RERUN.fullmatch(parsed[2]):
+            names = [rung.name for rung in self.rungs]
+            raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, names)}')
+        return replace(self.make_rung(parsed[0], parsed[1]), rerun=parsed[2])
+
+    def select(self, sizes: Iterable[str] = (), multiples: Iterable[float] = ()) -> list[Rung]:
+        """The rungs of those sizes and multiples; empty means all."""
+        sizes, multiples = list(sizes), list(multiples)
+        for size in sizes:
+            if size not in self.sizes:
+                raise unknown(f"size of ladder {self.name}", size, self.sizes)
+        for multiple in multiples:
+            if multiple not in self.multiples:
+                raise unknown(f"multiple of ladder {self.name}", f"{multiple:g}", [f"{m:g}" for m in self.multiples])
+        return [
+            rung
+            for rung in self.rungs
+            if (not sizes or rung.size in sizes) and (not multiples or rung.multiple in multiples)
+        ]
+
+
+def ten_times(one: Target) -> Target:
+    """At ten times the compute: N and D by the same factor."""
+    return Target(name=f"{TEN_TIMES}{one.name}", n=10**0.5 * one.n, d=10**0.5 * one.d)
+
+
+def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
+    """A run of the ladder, such as `3B-10xC`, or ten times one, `10x-1.3B-10xC`, as a target.
+
+    Raises:
+        UserError: the ladder has none of that name.
+    """
+    base = name.removeprefix(TEN_TIMES)
+    parsed = parse_run_name(base)
+    if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
+        names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
+        raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
+    try:
+        rung = ladder.rung(base)
+    except UserError as error:
+        raise UserError(f"target {name}: {error}") from None
+    one = Target(name=base, n=float(rung.n), d=float(rung.d))
+    return one if base == name else ten_times(one)

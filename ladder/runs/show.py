@@ -1,0 +1,181 @@
+"""What `python -m ladder` and `train` print: a rung, a plan, a status; sizes and durations for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from ladder.rungs.rung import Rung
+from ladder.runs.plan import Plan, RungPlan
+from ladder.runs.rundir import LadderDirectory
+from ladder.runs.status import LadderStatus, RunState, RunStatus
+
+
+def describe(rung: Rung) -> str:
+    """Every derived number of one rung, a line each."""
+    hparams = rung.hparams
+    lines = {
+        "N": f"{rung.n:,} parameters without the input embedding ({rung.shape.total_parameters:,} in all)",
+        "D": f"{rung.d:,} tokens ({rung.multiple:g} x 20N)",
+        "batch": f"{hparams.batch_tokens:,} tokens ({hparams.batch_sequences} x {hparams.sequence_length:,})",
+        "peak LR": f"{hparams.peak_lr:.4e}",
+        "steps": (
+            f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, {hparams.schedule} to {hparams.decay_steps:,})"
+        ),
+        "checkpoints": f"{len(hparams.checkpoint_steps)} (every {hparams.checkpoint_every:,} steps and the last)",
+        "FLOPs": f"{rung.flops_6nd:.3e} (6ND), {rung.flops_with_attention:.3e} with attention",
+    }
+    return "\n".join([f"rung {rung.name}", *(f"  {key:<12} {value}" for key, value in lines.items())])
+
+
+def print_table(table: Table) -> None:
+    """Prints a table at its natural width: on a narrow terminal lines wrap, but no number is cut."""
+    console = Console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)
+
+
+def _rounded(value: float) -> str:
+    if value < 0.01:
+        return "<0.01" if value else "0"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def size(number: float) -> str:
+    """1234567890 -> "1.2 GB"."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= scale:
+            return f"{number / scale:.{0 if number >= 10 * scale else 1}f} {unit}"
+    return f"{number / 1e3:.0f} kB"
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """What is trained, and what that costs: the two tables that `python -m ladder plan` prints."""
+    recipe = _table(
+        f"ladder {plan.ladder}: {len(plan.rungs)} rungs",
+        ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention"),
+    )
+    cost = _cost_on_gpus(plan) if plan.on_gpus else _table("on this machine's CPU", ("rung", "weights", "resume"))
+    for previous, rung in zip([None, *plan.rungs], plan.rungs, strict=False):
+        if previous and rung.n != previous.n:
+            recipe.add_section()
+            cost.add_section()
+        recipe.add_row(
+            rung.rung,
+            f"{rung.n:,}",
+            f"{rung.d:,}",
+            f"{rung.batch_sequences:,}",
+            f"{rung.peak_lr:.3g}",
+            f"{rung.warmup_steps:,}",
+            f"{rung.steps:,}",
+            f"{rung.checkpoints:,}",
+            f"{rung.flops_6nd:.2e}",
+            f"{rung.flops_with_attention:.2e}",
+        )
+        on_gpus, evaluation = _gpu_cells(rung) if plan.on_gpus else ([], [])
+        cost.add_row(rung.rung, *on_gpus, size(rung.weights_bytes), size(rung.resume_bytes), *evaluation)
+    recipe.caption = (
+        f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
+    )
+    disk = f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk"
+    checkpoints = f"{plan.total('checkpoints'):,.0f} checkpoints"
+    cost.caption = _cost_caption(plan, checkpoints, disk) if plan.on_gpus else f"{checkpoints}; {disk}"
+    return [recipe, cost]
+
+
+def _cost_on_gpus(plan: Plan) -> Table:
+    gpu, measured = plan.gpu, any(rung.mfu_measured for rung in plan.rungs)
+    return _table(
+        f"on {gpu.name} ({gpu.memory_gb:g} GB, {gpu.peak_flops / 1e12:,.0f} TFLOP/s) at "
+        f"{'measured' if measured else f'{gpu.mfu:.0%}'} MFU, ${gpu.dollars_per_hour:g} an hour",
+        ("rung", "GPUs", "micro-batch", "GPU-h", "wall", "$", "weights", "resume", "evaluation GPU-h"),
+    )
+
+
+def _gpu_cells(rung: RungPlan) -> tuple[list[str], list[str]]:
+    """The cells before and after those of the disk."""
+    cells = [
+        str(rung.gpus),
+        f"{rung.micro_batch} x {rung.accumulation}",
+        _rounded(rung.gpu_hours),
+        duration(3600 * rung.wall_hours),
+        _rounded(rung.dollars),
+    ]
+    return cells, [_rounded(rung.evaluation_gpu_hours) if rung.evaluation_gpu_hours else "unknown"]
+
+
+def _cost_caption(plan: Plan, checkpoints: str, disk: str) -> str:
+    evaluation = plan.total("evaluation_gpu_hours")
+    notes = [
+        f"in all {_rounded(plan.total('gpu_hours'))} GPU-hours of training and "
+        f"{_rounded(evaluation) if evaluation else 'an unknown number'} of evaluation "
+        f"({checkpoints}), ${_rounded(plan.dollars)} with both",
+        disk,
+        f"longest run {duration(3600 * max(rung.wall_hours for rung in plan.rungs))}",
+    ]
+    if plan.one_by_one_hours:
+        notes.append(f"one after another {duration(3600 * plan.one_by_one_hours)}")
+    if plan.followers:
+        notes.append(f"{plan.followers} followers hold a GPU each meanwhile")
+    return "; ".join(notes)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "rung" else "right", no_wrap=True)
+    return table
+
+
+def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
+    """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
+    done = sum(run.state is RunState.DONE for run in status.runs)
+    title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
+    columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
+    for name in _DISPENSABLE:
+        if sum(max(map(len, (header, *cells))) + 3 for header, cells in columns.items()) > width:
+            columns.pop(name, None)
+    table = Table(box=SIMPLE_HEAD, title=title, caption=Text(status.note) if status.note else None)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("run", "state", "last error") else "right", no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+_ALWAYS = ("loss", "tokens/s", "ETA")
+_DISPENSABLE = ("last error", "tokens/s", "checkpoints", "restarts", "loss", "%")
+
+
+def _columns(runs: Sequence[RunStatus]) -> dict[str, list[str]]:
+    return {
+        "run": [run.rung.name for run in runs],
+        "state": [run.state for run in runs],
+        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in runs],
+        "%": [f"{run.fraction:.0%}" for run in runs],
+        "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in runs],
+        "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in runs],
+        "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in runs],
+        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in runs],
+        "evaluated": [f"{run.evaluated}/{run.expected}" for run in runs],
+        "restarts": [str(run.restarts or "") for run in runs],
+        "last error": [_short(run.error) for run in runs],
+    }
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1m15s"; two units at most."""
+    whole = max(0, round(seconds))
+    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // lower_size}{lower}"
+    return f"{whole}s"
