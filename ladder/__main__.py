@@ -13,11 +13,12 @@ from rich.live import Live
 
 from ladder.command.arguments import multiples, names, split_overrides
 from ladder.command.running import Parser, run_command
-from ladder.config.config import load_config
+from ladder.config.config import load_config, names_suite
 from ladder.config.new import new_ladder
 from ladder.config.task_files import note_on_spaces
 from ladder.errors import UserError, unknown
 from ladder.jobs.launch import Launch
+from ladder.jobs.preflight import note_on_default_suite
 from ladder.runs.plan import note_on_budgets, plan_csv, plan_json
 from ladder.runs.show import plan_tables, print_table, status_table
 
@@ -110,6 +111,8 @@ def run(launch: Launch, dry_run: bool) -> None:
 def show_notes(launch: Launch) -> None:
     warn(note_on_budgets(launch.ladder.recipe, launch.rungs))
     warn(note_on_spaces(launch.config.suite))
+    if not names_suite(launch.overrides):
+        warn(note_on_default_suite(launch.ladder.recipe.sequence_length))
 
 
 def warn(line: str) -> None:

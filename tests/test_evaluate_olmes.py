@@ -134,6 +134,13 @@ def test_the_manifest_agrees_with_the_table_of_benchmarks() -> None:
             assert entry.primary == (benchmark.primary if entry.format == "rc" else "acc_raw")
 
 
+@pytest.mark.parametrize("word", ["csqa", "arc_easy", "piqa"])
+def test_the_longest_answer_of_a_benchmark(word: str, dolma2: Encoder) -> None:
+    choices = sorted({choice for document in read(word, "rc") for choice in document.choices}, key=len)[-200:]
+    lengths = [len(continuation) for _, continuation, _ in dolma2.encode_pairs([("", one) for one in choices], "")]
+    assert max(lengths) == BENCHMARKS[word].longest_answer
+
+
 @pytest.mark.parametrize(
     "word", ["lab_bench_protocolqa", "copycolors", "qasper_yesno", "arc_easy:0shot", "openbookqa:v1"]
 )

@@ -80,6 +80,27 @@ def test_a_minimal_ladder_has_defaults_for_the_rest(own: Path) -> None:
     assert (run.n, run.d) == (ladder.rung("s1-20xC").n, ladder.rung("s1-20xC").d)
 
 
+def test_a_suite_that_short_sequences_cannot_hold_is_refused_before_training(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "data").mkdir()
+    (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
+    (own / "ladder" / "mine.yaml").write_text(MINE)
+    short = "ladder.recipe.sequence_length=128"
+    for command in ("plan", "run"):
+        with pytest.raises(UserError) as error:
+            main([command, "ladder=mine", short])
+        said = str(error.value)
+        assert "suite olmes: answers of mmlu, piqa have up to 234 tokens, the models take 128" in said
+        assert "suite=NAME" in said and "~suite.tasks.mmlu" in said
+    main(["plan", "ladder=mine", short, "~suite.tasks.mmlu", "~suite.tasks.piqa"])
+    assert "no suite is named" not in capsys.readouterr().err  # tasks were chosen on the command line
+    main(["plan", "ladder=mine", "ladder.recipe.sequence_length=1024"])
+    assert "no suite is named, so that olmes is measured" in capsys.readouterr().err
+    main(["plan", "ladder=mine"])  # as long as the paper's
+    assert "no suite is named" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -119,6 +119,12 @@ def _named_by_ladder(words: Sequence[str]) -> list[str]:
     return _whole_target(named)
 
 
+def names_suite(words: Sequence[str]) -> bool:
+    """Whether the ladder's file or the words say which suite is measured. Raises UserError as `load_config`."""
+    keys = (word.partition("=")[0].lstrip("+~") for word in (*_named_by_ladder(words), *words))
+    return any(key == "suite" or key.startswith("suite.") for key in keys)
+
+
 def _whole_target(words: Sequence[str]) -> list[str]:
     """`target=3B-10xC`, a run of the ladder, as the words that Hydra knows.
 

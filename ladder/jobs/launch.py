@@ -18,6 +18,7 @@ from ladder.jobs.jobs import Job, measuring_jobs, patience_hours, prediction_job
 from ladder.jobs.local import LocalRun
 from ladder.jobs.preflight import (
     check_affordable,
+    check_context,
     check_devices,
     check_disk,
     check_identities,
@@ -191,7 +192,11 @@ class Launch:
         self._check_inputs()
         check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
 
+    def _check_context(self) -> None:
+        check_context(self.config.suite, self.ladder.recipe.sequence_length)
+
     def _check_inputs(self) -> None:
+        self._check_context()
         if self.whole:
             check_target(self.target, self.rungs)
         check_data(self.config.data, self.rungs)
@@ -204,6 +209,7 @@ class Launch:
         Raises:
             UserError: as `run`, for data, suite, and runs that are there.
         """
+        self._check_context()
         if absent := missing_data(self.config.data):
             return f"{absent} is not prepared yet: its amount and the suite's files are not checked"
         self._check_inputs()

@@ -13,7 +13,9 @@ from ladder.config.settings import Config
 from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
 from ladder.files.reading import read, read_text
+from ladder.records.metrics_file import FORMATS
 from ladder.records.shards import MANIFEST, Manifest
+from ladder.rungs.benchmarks import BENCHMARKS, LONGEST_PROMPT
 from ladder.rungs.rung import Rung, Target
 from ladder.runs.identity import check_identity, run_identity
 from ladder.runs.plan import CPU_FLOPS_LIMIT, Plan
@@ -76,6 +78,37 @@ def check_target(target: Target, rungs: Sequence[Rung]) -> None:
                 f"target {target.name} is a rung of the ladder itself ({rung.name}): name a larger one as target=NAME, "
                 "or leave target out of the ladder's file for ten times its largest rung"
             )
+
+
+def check_context(suite: SuiteSettings, sequence_length: int) -> None:
+    """Refuses benchmarks with an answer that the models cannot take whole, which `evaluate` would refuse once they are
+    trained.
+
+    By OLMo 2's tokenizer: a smaller one makes more tokens of an answer, which only `evaluate` sees. Of a task that is
+    cut to some documents nothing is known.
+    """
+    context = min(sequence_length, suite.max_length or sequence_length)
+    longest = {
+        name: BENCHMARKS[task.olmes].longest_answer
+        for name, task in (suite.tasks or {}).items()
+        if task.olmes in BENCHMARKS and task.limit is None and "rc" in (task.formats or FORMATS)
+    }
+    if long := {name: tokens for name, tokens in longest.items() if tokens > context}:
+        raise UserError(
+            f"suite {suite.name}: answers of {', '.join(long)} have up to {max(long.values())} tokens, the models take "
+            f"{context} (ladder.recipe.sequence_length): name another suite as suite: in the ladder's file or "
+            f"suite=NAME, leave them out (~suite.tasks.{next(iter(long))}), or raise that length"
+        )
+
+
+def note_on_default_suite(sequence_length: int) -> str:
+    """For a ladder whose file names no suite; empty where its sequences hold what is then measured."""
+    if sequence_length >= LONGEST_PROMPT:
+        return ""
+    return (
+        f"no suite is named, so that olmes is measured, whose prompts have up to {LONGEST_PROMPT:,} tokens: sequences "
+        f"of {sequence_length:,} hold only their ends; name another as suite: in the ladder's file"
+    )
 
 
 def check_suite(suite: SuiteSettings) -> None:

@@ -13,28 +13,33 @@ class Benchmark:
     """`chance` is the accuracy of guessing, `split` the one that is scored, `items` its number of questions.
 
     `primary` is the accuracy that is reported as the benchmark's: of the answer that is likeliest per character, or
-    simply likeliest.
+    simply likeliest. `longest_answer` is the longest choice in RC, in tokens of OLMo 2's tokenizer.
     """
 
     title: str
     split: str
     items: int
     chance: float
+    longest_answer: int
     primary: str = "acc_per_char"
 
 
 BENCHMARKS = {
-    "mmlu": Benchmark(title="MMLU", split="test", items=14042, chance=0.25),
-    "hellaswag": Benchmark(title="HellaSwag", split="val", items=10042, chance=0.25),
-    "arc_challenge": Benchmark(title="ARC-Challenge", split="test", items=1172, chance=0.25),
-    "arc_easy": Benchmark(title="ARC-Easy", split="test", items=2376, chance=0.25),
-    "piqa": Benchmark(title="PIQA", split="val", items=1838, chance=0.5),
-    "csqa": Benchmark(title="CommonsenseQA", split="val", items=1221, chance=0.2),
-    "socialiqa": Benchmark(title="Social IQa", split="val", items=1954, chance=1 / 3),
-    "openbookqa": Benchmark(title="OpenBookQA", split="test", items=500, chance=0.25),
-    "boolq": Benchmark(title="BoolQ", split="val", items=3270, chance=0.5, primary="acc_raw"),
-    "winogrande": Benchmark(title="Winogrande", split="val", items=1267, chance=0.5, primary="acc_raw"),
+    "mmlu": Benchmark(title="MMLU", split="test", items=14042, chance=0.25, longest_answer=187),
+    "hellaswag": Benchmark(title="HellaSwag", split="val", items=10042, chance=0.25, longest_answer=80),
+    "arc_challenge": Benchmark(title="ARC-Challenge", split="test", items=1172, chance=0.25, longest_answer=46),
+    "arc_easy": Benchmark(title="ARC-Easy", split="test", items=2376, chance=0.25, longest_answer=27),
+    "piqa": Benchmark(title="PIQA", split="val", items=1838, chance=0.5, longest_answer=234),
+    "csqa": Benchmark(title="CommonsenseQA", split="val", items=1221, chance=0.2, longest_answer=8),
+    "socialiqa": Benchmark(title="Social IQa", split="val", items=1954, chance=1 / 3, longest_answer=33),
+    "openbookqa": Benchmark(title="OpenBookQA", split="test", items=500, chance=0.25, longest_answer=17),
+    "boolq": Benchmark(title="BoolQ", split="val", items=3270, chance=0.5, longest_answer=1, primary="acc_raw"),
+    "winogrande": Benchmark(
+        title="Winogrande", split="val", items=1267, chance=0.5, longest_answer=20, primary="acc_raw"
+    ),
 }
+
+LONGEST_PROMPT = 3082  # of the paper's eight with five examples, its answer included: MMLU in MC, as `longest_answer`
 
 # lm-evaluation-harness's names: ours, where they differ. The questions are the same, the prompts those of OLMES.
 LM_EVAL_NAMES = {
