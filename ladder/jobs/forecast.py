@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory, RunDirectory
 
 FORECAST_SCHEMA: Literal[1] = 1  # of the files that `python -m predict register` writes
+LADDER = "/ladder"  # among its inputs: method, target and runs; no task is called so
 
 
 class LadderForecast:
@@ -34,9 +36,16 @@ class LadderForecast:
         self._directory, self._rungs, self._target, self._method = directory, rungs, target, method
 
     def made(self) -> bool:
-        """Whether the prediction is there and was made from just these measurements, rungs, target and method."""
+        """Whether the prediction is there and was made from just these measurements, rungs, target and method.
+
+        What was measured besides, of a task that some run lacked then, does not count, unless it is in the suite.
+        """
         written = self._written()
-        return written.get("schema") == FORECAST_SCHEMA and written.get("inputs_sha256") == self._inputs()
+        before, now = written.get("inputs"), self._inputs()
+        if written.get("schema") != FORECAST_SCHEMA or not isinstance(before, dict):
+            return False
+        asked = {name for name in self._directory.entries if not name.startswith("group/")}
+        return asked <= before.keys() and before == {name: now.get(name) for name in before} | {LADDER: now[LADDER]}
 
     def _written(self) -> dict[str, Any]:
         """What the file holds; nothing where there is none, or none that can be read."""
@@ -66,7 +75,7 @@ class LadderForecast:
         _stage("predict", "report", *words, "--output", str(report))
         if self.path.exists():
             self.path.rename(_free_name(self.path))
-        record = ("--name", self._target.name, "--inputs-sha256", self._inputs(), "--output", str(self.path))
+        record = ("--name", self._target.name, "--inputs", json.dumps(self._inputs()), "--output", str(self.path))
         _stage("predict", "register", *words, *record)
 
     def _target_words(self) -> tuple[str, ...]:
@@ -98,9 +107,13 @@ class LadderForecast:
         listed = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
         return f"{rung.name} ({len(steps)} of {len(rung.hparams.checkpoint_steps)} steps: {listed})" if steps else ""
 
-    def _inputs(self) -> str:
-        runs = {rung.name: _contents(self._directory.run(rung.name)) for rung in self._rungs}
-        return json_sha256([self._method, self._target.n, self._target.d, runs])
+    def _inputs(self) -> dict[str, str]:
+        """Hashes of what a forecast is made of: the ladder, and each task and text that all runs have measured."""
+        runs = {rung.name: _values(self._directory.run(rung.name)) for rung in self._rungs}
+        shared = set.intersection(*(set(values) for values in runs.values()))
+        ladder = json_sha256([self._method, self._target.n, self._target.d, sorted(runs)])
+        of_tasks = {name: {run: values[name] for run, values in runs.items()} for name in sorted(shared)}
+        return {LADDER: ladder} | {name: json_sha256(values) for name, values in of_tasks.items()}
 
 
 def _free_name(path: Path) -> Path:
@@ -109,17 +122,18 @@ def _free_name(path: Path) -> Path:
     return next(name for name in numbered if not name.exists())
 
 
-def _contents(run: RunDirectory) -> list[tuple[str, str]]:
-    """Name and hash of each measurement: a copied or moved ladder has the same.
-
-    Without what `evaluate` notes there of the weights' files, which a copy changes.
-    """
-    values = ((path.name, read_json(path)) for path in run.metrics_files())
-    plain = ((name, value if isinstance(value, dict) else {}) for name, value in values)
-    return [
-        (name, json_sha256({key: item for key, item in value.items() if key != "weight_files"}))
-        for name, value in plain
-    ]
+def _values(run: RunDirectory) -> dict[str, list[Any]]:
+    """What was measured of each task, and of each text as "lm_loss/NAME", with the file's name: a copy has the same."""
+    found: dict[str, list[Any]] = {}
+    for path in run.metrics_files():
+        value = read_json(path)
+        node = value if isinstance(value, dict) else {}
+        for group, key, prefix in (("results", "task", ""), ("gold", "task", ""), ("lm_loss", "name", "lm_loss/")):
+            rows = node.get(group)
+            for row in rows if isinstance(rows, list) else []:
+                if isinstance(row, dict):
+                    found.setdefault(f"{prefix}{row.get(key)}", []).append([path.name, row])
+    return found
 
 
 def _stage(*words: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
+from ladder.files.bind import Text, bind
+from ladder.files.reading import parse_json
 from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.process.provenance import git_revision
 from ladder.rungs.rung import Target
@@ -33,7 +36,7 @@ from predict.show import command_line
 from predict.show.predictions import prediction_table
 
 
-def forecast_of(fits: Fits, method: str, inputs_sha256: str = "") -> Forecast:
+def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None) -> Forecast:
     """What the method predicts from the ladder in `fits`, with everything that a record needs.
 
     Raises:
@@ -65,7 +68,7 @@ def forecast_of(fits: Fits, method: str, inputs_sha256: str = "") -> Forecast:
         lm_loss=_lm_loss(fits, default) if method == DEFAULT else None,
         notes=tuple(fits.notes(method)),
         laws=dataclasses.asdict(LawFile.of(provenance(data), _paper(fits), default, {})),
-        inputs_sha256=inputs_sha256,
+        inputs=dict(inputs or {}),
     )
 
 
@@ -94,6 +97,10 @@ def _lm_loss(fits: Fits, default: FittedEnsemble) -> LmForecast | None:
     return LmForecast(texts=found[0], loss=stored(found[1])) if found else None
 
 
+def _hashes(text: str) -> dict[str, str]:
+    return bind(dict[Text, Text], parse_json(text, "--inputs"), "--inputs")
+
+
 def main(argv: list[str]) -> None:
     options = command_line.parser("register", __doc__ or "")
     command_line.add_ladder(options)
@@ -102,14 +109,16 @@ def main(argv: list[str]) -> None:
     options.add_argument("--method", default=DEFAULT, help="default, paper, or a variant of it")
     output = command_line.file_named(".json")
     options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .json file to write")
-    options.add_argument("--inputs-sha256", default="", help="of what python -m ladder made it from, kept in the file")
+    options.add_argument(
+        "--inputs", type=_hashes, help="hashes of what python -m ladder made it from, kept in the file"
+    )
     known, overrides = command_line.parse(options, argv)
     method_named(known.method)
     data = command_line.data_of(known, overrides)
     target = command_line.target_of(known, data)
     if known.name:
         target = Target(name=known.name, n=target.n, d=target.d)
-    forecast = forecast_of(Fits(data, target, known.tasks), known.method, known.inputs_sha256)
+    forecast = forecast_of(Fits(data, target, known.tasks), known.method, known.inputs)
     sha256 = write_new(forecast, known.output)
     title = f"{target.name} (N = {target.n:.4g}, D = {target.d:.4g}) by method {known.method}"
     command_line.show("text", prediction_table(forecast.predictions(), title, [note.text for note in forecast.notes]))

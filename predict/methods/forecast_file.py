@@ -136,7 +136,7 @@ class LmForecast:
 class Forecast:
     """`laws` is what `python -m predict fit` writes, as plain values: a forecast outlives the schema of its laws.
 
-    `inputs_sha256` is of what `python -m ladder` made it from, empty where that did not.
+    `inputs` are hashes, by task and text, of what `python -m ladder` made it from; empty where that did not.
     """
 
     schema: Literal[1]
@@ -149,7 +149,7 @@ class Forecast:
     lm_loss: LmForecast | None
     notes: tuple[Note, ...]
     laws: dict[str, Any]
-    inputs_sha256: str
+    inputs: dict[Text, Text]
 
     @property
     def as_target(self) -> Target:
