@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from simulated_ladder import simulated, write
+from simulated_ladder import rows_of, simulated, write
 
 from ladder.config.config_files import load_target
 from ladder.errors import UserError
@@ -16,6 +16,7 @@ from predict.analyses.compute import compute_errors
 from predict.analyses.variance import ladder_noise
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
+from predict.measured.table import table_of
 from predict.measured.tasks import EIGHT
 from predict.reproduction.printed import Printed
 from predict.reproduction.study import PaperStudy
@@ -87,6 +88,30 @@ def test_advice_ranks_size_over_length_and_goes_no_smaller(shared: Path) -> None
     assert all(one.n >= 190e6 for one in found.values())
     assert sum(one.flops for one in found.values() if one.chosen) <= 3e21
     assert found["190M-10xC"].chosen is None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "proposed"),
+    [
+        ((3e11, 3e11, 3e11), {"150B", "600B"}),  # all runs on the same tokens, as Pythia's and GPT-3's
+        ((1.96e9, 8e9, 3.25e10), {"3.92B", "15.7B", "62.7B"}),  # nearly the same multiple, as Cerebras-GPT's
+        ((1e11, 1e11, 3e11), {"100B", "300B", "600B"}),
+    ],
+)
+def test_advice_for_foreign_runs_names_what_can_be_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lengths: tuple[float, ...], proposed: set[str]
+) -> None:
+    sizes = {"llm-100m": 1e8, "llm-400m": 4e8, "llm-1.6b": 1.6e9}
+    rows = [rows_of(name, name, n, d) for (name, n), d in zip(sizes.items(), lengths, strict=True)]
+    path = str(write(tmp_path / "foreign.csv", table_of([row for run in rows for row in run], "foreign")))
+    (table,) = shown(capsys, "advise", "--ladder", path, "--n", "7e10", "--d", "2e12", "--budget", "4e22")
+    names = [row["run"] for row in table["rows"]]
+    pairs = [name.removesuffix(" tokens").split(" on ") for name in names]
+    assert {size for size, _ in pairs} == {"100M", "400M", "1.6B", "3.2B"}
+    assert proposed <= {length for _, length in pairs} and not any("xC" in name for name in names)
+    assert table["rows"][0]["gain per FLOP"] == 1 and all(0 <= row["gain per FLOP"] <= 1 for row in table["rows"])
+    shortest = min(row["FLOPs"] for row in table["rows"] if row["run"].startswith("100M"))
+    assert shortest >= 0.49 * 6 * 1e8 * lengths[0]
 
 
 def test_a_budget_that_buys_nothing_is_refused(tmp_path: Path) -> None:

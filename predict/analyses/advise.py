@@ -13,20 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from ladder.errors import UserError
-from ladder.rungs.rung import Target, rung_name
+from ladder.rungs.rung import Target, parse_run_name, rung_name
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossTask
 from predict.measured.mapping import size_name
 from predict.measured.points import TaskPoints, task_points
-from predict.measured.same import levels, same_point
+from predict.measured.same import NEAR, SAME, levels, same_point
 from predict.measured.tasks import Task
 from predict.methods.gate import following
 from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, direct
 from predict.show import command_line
+from predict.show.numbers import short_number
 from predict.show.plots import BLUE, GREY, Plot, label, place_names
-from predict.show.tables import Table, fixed, share, significant, whole, words
+from predict.show.tables import Table, share, significant, whole, words
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
 TASK_LOSS, LM_LOSS, ACCURACY = "task loss", "LM loss", "accuracy"
@@ -46,7 +47,7 @@ class Candidate:
     chosen: int | None = None
 
     @property
-    def per_budget(self) -> float:
+    def per_flop(self) -> float:
         return self.reduction / self.flops
 
 
@@ -177,7 +178,7 @@ def advise(
         )
         for name, (n, d) in options.items()
     ]  # fmt: skip
-    ranked = sorted(listed, key=lambda candidate: -candidate.per_budget)
+    ranked = sorted(listed, key=lambda candidate: -candidate.per_flop)
     return Advice(candidates=tuple(ranked), bases=tuple(one.basis for one in found))
 
 
@@ -198,9 +199,23 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     """(name, N, D) of runs not yet made that cost less than the target.
 
     Sizes: the ladder's, those its configuration knows beyond, or else twice the largest, all below the target's.
-    Multiples: those of the configuration, or else the ladder's own and twice the largest.
+    Multiples: those of the configuration, or else the ladder's own and twice the largest. Runs that are not named by
+    size and multiple are another project's, and get its lengths (`_foreign`).
     """
-    have = [(run.n, 20 * run.n * run.multiple) for run in data.rungs]
+    if data.ladder is None and not all(parse_run_name(run.name) for run in data.rungs):
+        found = _foreign(data, target)
+        have, within = [(run.n, run.d) for run in data.rungs], NEAR
+    else:
+        found = _by_multiples(data, target)
+        have, within = [(run.n, 20 * run.n * run.multiple) for run in data.rungs], SAME
+    return [
+        (name, n, d)
+        for name, n, d in found
+        if n * d < target.n * target.d and not any(same_point((n, d), point, within) for point in have)
+    ]
+
+
+def _by_multiples(data: Measured, target: Target) -> list[tuple[str, float, float]]:
     sizes = {run.size: run.n for run in data.rungs}
     smallest, largest = min(sizes.values()), max(sizes.values())
     multiples = set(levels(run.multiple for run in data.rungs))
@@ -213,17 +228,27 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     if max(sizes.values()) == largest and 2 * largest < target.n:
         sizes[size_name(2 * largest)] = 2 * largest
     return [
-        (rung_name(size, multiple), n, 20 * n * multiple)
-        for size, n in sizes.items()
-        for multiple in sorted(multiples)
-        if not any(same_point((n, 20 * n * multiple), point) for point in have)
-        and n * 20 * n * multiple < target.n * target.d
+        (rung_name(size, multiple), n, 20 * n * multiple) for size, n in sizes.items() for multiple in sorted(multiples)
     ]
 
 
+def _foreign(data: Measured, target: Target) -> list[tuple[str, float, float]]:
+    """Sizes on the lengths that the ladder has and twice the longest, whether those are of tokens or of tokens per
+    parameter; where all runs have one length, half of it too. No shorter run: that far down no law was fitted."""
+    ns = levels((run.n for run in data.rungs), NEAR)
+    ns += [2 * ns[-1]] if 2 * ns[-1] < target.n else []
+    tokens = levels((run.d for run in data.rungs), NEAR)
+    ratios = levels((run.d / run.n for run in data.rungs), NEAR)
+    lengths = tokens if len(tokens) <= len(ratios) else ratios
+    lengths = [*([lengths[0] / 2] if len(lengths) == 1 else []), *lengths, 2 * lengths[-1]]
+    points = [(n, length if len(tokens) <= len(ratios) else length * n) for n in ns for length in lengths]
+    return [(f"{short_number(n)} on {short_number(d)} tokens", n, d) for n, d in points]
+
+
 def advice_table(advice: Advice, target: Target, budget: float) -> Table:
+    best = max(advice.candidates[0].per_flop, 1e-300)
     rows = tuple(
-        (one.name, one.flops, one.flops / budget, -one.reduction, 100 * one.per_budget * budget, one.chosen)
+        (one.name, one.flops, one.flops / budget, -one.reduction, one.per_flop / best, one.chosen)
         for one in advice.candidates
     )
     return Table(
@@ -233,11 +258,12 @@ def advice_table(advice: Advice, target: Target, budget: float) -> Table:
             significant("FLOPs", 3, "FLOPs"),
             share("of budget"),
             share("uncertainty", 1, signed=True),
-            fixed("gain per budget", 1, "percent"),
+            share("gain per FLOP", 1),
             whole("order"),
         ),
         rows=rows,
         notes=(
+            "gain per FLOP: of the best one's",
             "uncertainty: change of the sd of the target's predicted loss, mean over tasks, if only this run is added",
             "order: what to train first, second, … until the budget is spent",
             *advice.notes,

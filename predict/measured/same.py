@@ -11,23 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 SAME = 0.01
+NEAR = 0.1  # closer than rungs that are meant to differ
 
 
-def same(value: float, other: float) -> bool:
+def same(value: float, other: float, within: float = SAME) -> bool:
     """Whether the larger is at most 1% above the smaller; both must be above 0."""
-    return max(value, other) <= (1 + SAME) * min(value, other)
+    return max(value, other) <= (1 + within) * min(value, other)
 
 
-def same_point(first: tuple[float, float], second: tuple[float, float]) -> bool:
+def same_point(first: tuple[float, float], second: tuple[float, float], within: float = SAME) -> bool:
     """Of two (N, D)."""
-    return same(first[0], second[0]) and same(first[1], second[1])
+    return same(first[0], second[0], within) and same(first[1], second[1], within)
 
 
-def levels(values: Iterable[float]) -> list[float]:
+def levels(values: Iterable[float], within: float = SAME) -> list[float]:
     """The distinct values in ascending order; of those that are the same the smallest stands for all."""
     found: list[float] = []
     for value in sorted(values):
-        if not found or not same(value, found[-1]):
+        if not found or not same(value, found[-1], within):
             found.append(value)
     return found
 
