@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from ladder.__main__ import main
 from ladder.config.config import ladder_from_config, load_config
 from ladder.files.locks import exclusive, lock_holder
+from ladder.files.writing import write_text
 from ladder.process.processes import process_start
+from ladder.records.run_record import RunRecord
 from ladder.runs.history import read_history, recorded
+from ladder.runs.identity import run_identity
 from ladder.runs.queue import JobKind, QueuedJob
 from ladder.runs.rundir import LadderDirectory, RunDirectory
 from ladder.runs.show import duration, status_table
@@ -184,6 +188,32 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert code() == EXIT_DONE
     statuses = ladder_status(directory, rungs)
     assert LadderStatus(runs=statuses, at_work=False, note="no prediction", incomplete=True).exit_code == EXIT_STOPPED
+
+
+def test_a_run_of_other_settings_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ladder=nano", f"runs_dir={tmp_path}", "ladder.multiples=[1]"]
+    config = load_config(words)
+    rung = ladder_from_config(config).rungs[0]
+    run = LadderDirectory(config.directory).run(rung.name)
+    identity, hparams = run_identity(config, rung, None), rung.hparams
+    RunRecord(
+        **vars(identity), run=rung.name, config_hash=identity.sha256(), git_revision="0",
+        total_steps=hparams.total_steps, checkpoint_steps=hparams.checkpoint_steps,
+    ).dump(run.run_file)  # fmt: skip
+    for step in hparams.checkpoint_steps:
+        write_text(run.checkpoint(step) / "rung.json", "{}")
+        write_text(run.metrics_file(step), "{}")
+    status = ["status", *words, "suite.tasks=null", "suite.lm_loss.sotu.shards=none", "rung=n0-1xC"]
+    assert main(status) == EXIT_DONE
+    assert f"{hparams.total_steps}/{hparams.total_steps}" in capsys.readouterr().out
+    assert main([*status, "ladder.recipe.sequence_length=64"]) == EXIT_STOPPED
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "0 of 1 runs done" in shown and " other settings " in shown and "%" not in shown
+    assert f"{hparams.total_steps:,}/" not in shown
+    assert "begun with another configuration (hparams." in shown and "more);" in shown
+    write_events(run, start(socket.gethostname(), os.getpid()))
+    assert main([*status, "ladder.recipe.sequence_length=64"]) == EXIT_UNDER_WAY
+    assert "running, other settings" in capsys.readouterr().out
 
 
 def test_history_is_recorded_with_code_and_error(tmp_path: Path) -> None:

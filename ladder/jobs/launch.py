@@ -30,6 +30,7 @@ from ladder.jobs.snapshot import Snapshot, take_snapshot
 from ladder.process.gpus import visible_gpus
 from ladder.rungs.rung import Ladder, Rung, Target
 from ladder.runs.adopt import adopt
+from ladder.runs.identity import OtherSettings
 from ladder.runs.plan import Costs, Plan, make_plan
 from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory
@@ -219,17 +220,20 @@ class Launch:
         """From files first; the queue, where the cluster has one, says what they cannot."""
         snapshot = self.files()
         note = f"from files alone: {snapshot.silent}" if snapshot.silent and self.cluster.slurm else ""
-        incomplete = False
-        try:
-            check_identities(self.config, self.directory, self.rungs, None)
-        except UserError as error:
-            note, incomplete = note or str(error), True
+        incomplete, others = False, set()
+        for rung in self.rungs:
+            try:
+                check_identities(self.config, self.directory, [rung], None)
+            except UserError as error:
+                note, incomplete = note or str(error), True
+                others |= {rung.name} if isinstance(error, OtherSettings) else set()
         if snapshot.outdated:
             note = note or f"{self._outdated(snapshot)}: python -m ladder run measures what is new or changed in it"
         if self.whole and snapshot.done == len(self.rungs):
             note = note or self.forecast.describe()
             incomplete = incomplete or not self.forecast.made()
-        return LadderStatus(runs=snapshot.runs, at_work=snapshot.at_work, note=note, incomplete=incomplete)
+        runs = [replace(run, other_settings=run.rung.name in others) for run in snapshot.runs]
+        return LadderStatus(runs=runs, at_work=snapshot.at_work, note=note, incomplete=incomplete)
 
     def _outdated(self, snapshot: Snapshot) -> str:
         return f"{snapshot.outdated} checkpoints were measured with another suite than {self.config.suite.name} now is"

@@ -9,6 +9,12 @@ from ladder.records.run_record import CheckpointRecord, Identity
 from ladder.rungs.rung import Rung
 from ladder.runs.rundir import RUN_FILE, RUNG_FILE, RunDirectory
 
+MOST = 3  # differences that are listed
+
+
+class OtherSettings(UserError):
+    """A run that is there was begun with another configuration."""
+
 
 def run_identity(config: Config, rung: Rung, mix: Mix | None) -> Identity:
     """What makes two runs the same run; anything else may differ between a start and a restart.
@@ -32,7 +38,12 @@ def run_identity(config: Config, rung: Rung, mix: Mix | None) -> Identity:
 
 
 def check_identity(run: RunDirectory, identity: Identity) -> None:
-    """Refuses to go on with a run that was begun with other values."""
+    """Refuses to go on with a run that was begun with other values.
+
+    Raises:
+        OtherSettings: it was.
+        UserError: what says so is damaged or lost.
+    """
     if not run.run_file.exists():
         if identity.data_fingerprint is not None:
             _check_checkpoints(run, identity.sha256())
@@ -48,8 +59,9 @@ def check_identity(run: RunDirectory, identity: Identity) -> None:
         if before.get(key) != value
     ]
     if changed:
-        raise UserError(
-            f"{run.path} was begun with another configuration ({'; '.join(changed)}); "
+        more = f"; and {len(changed) - MOST} more" if len(changed) > MOST else ""
+        raise OtherSettings(
+            f"{run.path} was begun with another configuration ({'; '.join(changed[:MOST])}{more}); "
             "use those values, another runs_dir, or remove that directory"
         )
 

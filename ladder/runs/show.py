@@ -13,7 +13,7 @@ from rich.text import Text
 from ladder.rungs.rung import Rung
 from ladder.runs.plan import Plan, RungPlan
 from ladder.runs.rundir import LadderDirectory
-from ladder.runs.status import LadderStatus, RunState, RunStatus
+from ladder.runs.status import UNDER_WAY, LadderStatus, RunStatus
 
 
 def describe(rung: Rung) -> str:
@@ -134,7 +134,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
     """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
-    done = sum(run.state is RunState.DONE for run in status.runs)
+    done = sum(run.done for run in status.runs)
     title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
     columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
     for name in _DISPENSABLE:
@@ -155,17 +155,28 @@ _DISPENSABLE = ("last error", "tokens/s", "checkpoints", "restarts", "loss", "%"
 def _columns(runs: Sequence[RunStatus]) -> dict[str, list[str]]:
     return {
         "run": [run.rung.name for run in runs],
-        "state": [run.state for run in runs],
-        "step": [f"{run.step:,}/{run.rung.hparams.total_steps:,}" for run in runs],
-        "%": [f"{run.fraction:.0%}" for run in runs],
+        "state": [_state(run) for run in runs],
+        "step": [_of(run, run.step, run.rung.hparams.total_steps) for run in runs],
+        "%": ["" if run.other_settings else f"{run.fraction:.0%}" for run in runs],
         "loss": ["" if run.loss is None else f"{run.loss:.3f}" for run in runs],
         "tokens/s": [f"{run.tokens_per_second:,.0f}" if run.tokens_per_second else "" for run in runs],
         "ETA": ["" if run.eta_seconds is None else duration(run.eta_seconds) for run in runs],
-        "checkpoints": [f"{run.checkpoints}/{run.expected}" for run in runs],
-        "evaluated": [f"{run.evaluated}/{run.expected}" for run in runs],
+        "checkpoints": [_of(run, run.checkpoints, run.expected) for run in runs],
+        "evaluated": ["" if run.other_settings else _of(run, run.evaluated, run.expected) for run in runs],
         "restarts": [str(run.restarts or "") for run in runs],
         "last error": [_short(run.error) for run in runs],
     }
+
+
+def _state(run: RunStatus) -> str:
+    if not run.other_settings:
+        return run.state
+    return f"{run.state}, other settings" if run.state in UNDER_WAY else "other settings"
+
+
+def _of(run: RunStatus, count: int, expected: int) -> str:
+    """How many of how many, where that is known."""
+    return f"{count:,}" if run.other_settings else f"{count:,}/{expected:,}"
 
 
 def _short(text: str, limit: int = 60) -> str:

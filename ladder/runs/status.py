@@ -31,11 +31,15 @@ class RunState(StrEnum):
     DONE = "done"
 
 
+UNDER_WAY = (RunState.RUNNING, RunState.QUEUED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
     """`unmeasured` counts checkpoints that are there and not measured; a measured one may have been thinned out.
 
-    `outdated` counts those that were measured with another suite, whether they are there or not.
+    `outdated` counts those that were measured with another suite, whether they are there or not. With `other_settings`
+    the run is not the rung that the configuration means: its steps are of another length.
     """
 
     rung: Rung
@@ -51,6 +55,11 @@ class RunStatus:
     outdated: int
     restarts: int
     error: str
+    other_settings: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.state is RunState.DONE and not self.other_settings
 
     @property
     def trained(self) -> bool:
@@ -153,10 +162,10 @@ class LadderStatus:
     def exit_code(self) -> int:
         """0: all done. 1: under way. 3: a run failed, or nothing is at work and something is missing."""
         states = {run.state for run in self.runs}
-        if states <= {RunState.DONE} and not self.incomplete:
+        if all(run.done for run in self.runs) and not self.incomplete:
             return EXIT_DONE
         return EXIT_UNDER_WAY if self.under_way and RunState.FAILED not in states else EXIT_STOPPED
 
     @property
     def under_way(self) -> bool:
-        return self.at_work or any(run.state in (RunState.RUNNING, RunState.QUEUED) for run in self.runs)
+        return self.at_work or any(run.state in UNDER_WAY for run in self.runs)
