@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import re
 from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
@@ -10,6 +12,9 @@ EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 LONGEST = 290  # characters of a message: what is quoted in it may be anything
 LONGEST_WORD = 70  # where the message is too long
+_NAME = re.compile(r"\w[./_=]\w|[/\"]")  # of a file, a key or what was given
+_LAST_NAME = re.compile(r"/?[^\s/]*\Z")
+_BREAK = re.compile(r"[\s,;/]+")
 
 
 class UserError(Exception):
@@ -18,21 +23,47 @@ class UserError(Exception):
     def __str__(self) -> str:
         text = "".join(letter if letter.isprintable() else " " for letter in super().__str__())
         text = " ".join(text.split())
-        if len(text) > LONGEST:  # long paths give way first, which are known by their ends
-            text = " ".join(_ending(word) if len(word) > LONGEST_WORD else word for word in text.split())
-        return shortened(text, LONGEST)
+        if len(text) <= LONGEST:
+            return text
+        words = [shortened(word, LONGEST_WORD) for word in text.split()]
+        if len(words) > LONGEST:
+            words = words[: LONGEST // 2] + words[-LONGEST // 2 :]
+        return shortened(_fewer(words, LONGEST), LONGEST)
 
 
-def _ending(word: str) -> str:
-    return f"{word[:10]}…{word[len(word) - LONGEST_WORD + 11 :]}"
+def _fewer(words: list[str], most: int) -> str:
+    """The words in so many characters: those of the middle give way, names of files and keys after all others."""
+    left: list[str | None] = list(words)
+    middle = 0.6 * len(words)
+    order = sorted(range(len(words)), key=lambda place: (bool(_NAME.search(words[place])), abs(place - middle)))
+    for place in order:
+        if len(text := _with_gaps(left)) <= most:
+            return text
+        left[place] = None
+    return _with_gaps(left)
+
+
+def _with_gaps(words: list[str | None]) -> str:
+    groups = itertools.groupby(words, key=lambda word: word is None)
+    return " ".join("…" if gap else " ".join(word for word in group if word) for gap, group in groups)
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """On one line, its middle left out where it is longer than `most` characters: for what is quoted in an error."""
+    """On one line, its middle left out where it is longer than `most` characters: for what is quoted in an error.
+
+    Cut between words, and a path between its folders, where there is such a place; its last name stays whole if it can.
+    """
     line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
     if len(line) <= most:
         return line
-    return f"{line[: most - most // 3]}…{line[len(line) - most // 3 :]}"
+    end = len(line) - most // 3
+    if end > (last := _LAST_NAME.search(line).start()) > len(line) - most + most // 6:  # type: ignore[union-attr]
+        end = last
+    elif (later := _BREAK.search(line, end)) and later.start() < len(line) - most // 6:
+        end = later.start()
+    head = line[: most - 1 - (len(line) - end)]
+    breaks = [found.end() for found in _BREAK.finditer(head)]
+    return f"{head[: breaks[-1]] if breaks and breaks[-1] > len(head) // 2 else head}…{line[end:]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

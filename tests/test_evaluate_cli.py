@@ -461,7 +461,7 @@ def test_a_long_task_is_heard_of_off_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("evaluate.report.time.monotonic", lambda: now)
+    monkeypatch.setattr("evaluate.results.report.time.monotonic", lambda: now)
     progress = Progressing(quiet=False)
     progress.begin("model")
     for done, now in ((0, 1000.0), (10, 1029.0), (50, 1031.0), (60, 1040.0), (99, 1062.0)):  # noqa: B007

@@ -66,7 +66,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "configs" / group).mkdir(parents=True)
         (tmp_path / "configs" / group / "mine.yaml").write_text(yaml.safe_dump(node))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ladder.snapshot.queue_of", lambda directory: {})
+    monkeypatch.setattr("ladder.jobs.snapshot.queue_of", lambda directory: {})
     monkeypatch.setattr("ladder.jobs.launch.visible_gpus", list)
     return tmp_path
 

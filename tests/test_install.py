@@ -158,7 +158,8 @@ def test_results_name_the_commit_or_the_version_that_was_installed(site: Path, t
     copy = shutil.copytree(site, tmp_path / "project" / "site")  # in an environment inside somebody's repository
     subprocess.run(["git", "init", "-q", str(tmp_path / "project")], check=True)
     code = (
-        "from model_ladder._packages.ladder.provenance import git_diff, git_revision; print(git_revision(), git_diff())"
+        "from model_ladder._packages.ladder.process.provenance import git_diff, git_revision; "
+        "print(git_revision(), git_diff())"
     )
 
     def revision() -> str:
@@ -188,6 +189,6 @@ def test_what_is_absent_is_asked_for_from_where_the_tool_came(
     (metadata / "direct_url.json").unlink(missing_ok=True)
     if origin:
         (metadata / "direct_url.json").write_text(json.dumps(origin))
-    code = "from model_ladder._packages.ladder.provenance import requirement; print(requirement('train'))"
+    code = "from model_ladder._packages.ladder.process.provenance import requirement; print(requirement('train'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
     assert done.stdout.strip() == expected, done.stderr

@@ -1,4 +1,4 @@
-"""A package that is not installed is one line that says what brings it."""
+"""An error is one line: a package that is not installed says what brings it, a long message keeps its names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from conftest import ROOT, assert_user_error
 
 from ladder.command.running import TRAIN_EXTRA
+from ladder.errors import UserError, shortened
 
 
 def run_without(absent: str, stage: str, *words: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"import sys; sys.modules[{absent!r}] = None\n"  # what Python has for a module that is not there
         f"from {stage}.__main__ import main\n"
-        "from ladder.errors import run_command\n"
+        "from ladder.command.running import run_command\n"
         "run_command(main)"
     )
     return subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
@@ -39,6 +40,31 @@ def test_what_the_training_extra_brings(absent: str, words: tuple[str, ...], tmp
 def test_what_another_distribution_brings(tmp_path) -> None:
     words = ["backtest", "--ladder", "tests", "--plot", str(tmp_path / "x.png")]
     assert_user_error(run_without("pandas", "predict", *words), "pandas is not installed", "pip install pandas")
+
+
+def test_names_of_files_and_keys_survive_where_a_message_is_shortened() -> None:
+    folder = "/scratch/" + "/".join(f"a-folder-of-a-long-path-{number}" for number in range(8))
+    keys = [f"ladder.recipe.some_long_key_{number}" for number in range(4)]
+    listed = "; ".join(f"{key}: 128 there, and something quite different now" for key in keys)
+    said = str(UserError(f"{folder}/measurements-2026.csv was begun otherwise ({listed}); remove {folder}/run.json"))
+    assert len(said) <= 290 and said.startswith("/scratch/") and "…" in said
+    assert "/measurements-2026.csv was" in said and said.endswith("/run.json")
+    assert all(key in said for key in keys)
+    assert len(str(UserError("x" * 100_000))) <= 290 and len(str(UserError("x y.z " * 100_000))) <= 290
+    assert str(UserError("a short one: " + "b" * 100)) == "a short one: " + "b" * 100
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "short"),
+    [
+        ("/one/two/three/four/five/a-long-name.yaml", 30, "/one/two/…/a-long-name.yaml"),
+        ("alpha, beta, gamma, delta, epsilon, zeta, eta", 33, "alpha, beta, gamma, …, zeta, eta"),
+        ("x" * 50, 20, "xxxxxxxxxxxxx…xxxxxx"),
+        ("as it is", 8, "as it is"),
+    ],
+)
+def test_what_is_quoted_is_cut_between_names(text: str, most: int, short: str) -> None:
+    assert shortened(text, most) == short
 
 
 def test_a_missing_module_of_our_own_stays_a_traceback() -> None:

@@ -65,7 +65,7 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
 
 def _system_error(error: OSError) -> str:
     if error.filename:
-        return shortened(f"{error.filename}: {error.strerror}; check that it is there and may be used", 280)
+        return f"{shortened(str(error.filename), 200)}: {error.strerror}; check that it is there and may be used"
     if error.errno == errno.ENOSPC:
         return f"the output cannot be written: {error.strerror}"
     return shortened(str(error), 280)
