@@ -113,16 +113,14 @@ def ours(work: Work, watch: Stopwatch) -> None:
     """What `train.trainer.Trainer._update` does on the device, on given tokens, in a process set up as its own."""
     prepare_cpu()
     accelerator = Accelerator(mixed_precision="bf16" if work.bf16 else "no", cpu=not GPU)
-    model = build_model(model_config(work.shape, work.recipe), seed=0).to(accelerator.device)
+    model = build_model(model_config(work.shape, work.recipe), work.rung.groups, seed=0).to(accelerator.device)
     if GPU or work.length == 4096:  # train.compile=true, which pays where a step takes seconds
         compile_blocks(model)
     wrapped = LossModel(model, work.recipe.z_loss, static=GPU)
     micro_batch = work.sequences
     if GPU:
         micro_batch = what_fits(wrapped, work.shape, accelerator, work.sequences, work.length, copied=False)
-    parallel = parallelise(
-        "ddp", accelerator, wrapped, lambda plain: build_optimizer(plain, work.recipe, work.rung.hparams)
-    )
+    parallel = parallelise("ddp", accelerator, wrapped, lambda plain: build_optimizer(plain, work.recipe, work.rung))
     parallel.module.train()
     for number, batch in enumerate(tokens_of(work).split(work.sequences), start=1):
         for part in batch.to(accelerator.device, non_blocking=True).split(micro_batch):
@@ -141,7 +139,7 @@ def trainer(work: Work, watch: Stopwatch, micro_batch: int) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             watch.step_ended(state.global_step)
 
-    model = build_model(model_config(work.shape, work.recipe), seed=0)
+    model = build_model(model_config(work.shape, work.recipe), work.rung.groups, seed=0)
     rows = [{"input_ids": row, "labels": row} for row in tokens_of(work)]
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(),

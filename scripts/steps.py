@@ -59,8 +59,8 @@ def seconds_per_token(ladder: Ladder, size: str) -> float:
 
     torch.set_num_threads(1)
     rung = ladder.make_rung(size, 1)
-    model = LossModel(build_model(model_config(rung.shape, ladder.recipe), 0), ladder.recipe.z_loss)
-    optimizer = build_optimizer(model.model, ladder.recipe, rung.hparams)
+    model = LossModel(build_model(model_config(rung.shape, ladder.recipe), rung.groups, 0), ladder.recipe.z_loss)
+    optimizer = build_optimizer(model.model, ladder.recipe, rung)
     tokens = torch.zeros(rung.hparams.batch_sequences, rung.hparams.sequence_length, dtype=torch.long)
 
     def step() -> float:

@@ -19,8 +19,8 @@ RUNG = NANO.make_rung("n1", 1)
 
 
 def two_micro_batches(kind: str, accelerator: Accelerator) -> dict[str, Any]:
-    wrapped = LossModel(build_model(model_config(RUNG.shape, NANO.recipe), 0), 1e-4)
-    build = functools.partial(build_optimizer, recipe=NANO.recipe, hparams=RUNG.hparams)
+    wrapped = LossModel(build_model(model_config(RUNG.shape, NANO.recipe), RUNG.groups, 0), 1e-4)
+    build = functools.partial(build_optimizer, recipe=NANO.recipe, rung=RUNG)
     parallel = parallelise(kind, accelerator, wrapped, build)
     seen: dict[str, Any] = {"mesh": [], "kept": 0}
 

@@ -26,7 +26,7 @@ CONFIG = model_config(RUNG.shape, NANO.recipe)
 def test_no_pass_waits_for_the_device(document_end: int | None) -> None:
     """On the meta device there are no values, so whatever asks for one fails."""
     with torch.device("meta"):
-        model = build_model(CONFIG, 0)
+        model = build_model(CONFIG, RUNG.groups, 0)
         hidden = LossModel(model, 1e-4, document_end).hidden_states(torch.zeros(2, 32, dtype=torch.long))
     assert hidden.shape == (2, 32, RUNG.shape.d_model) and hidden.device.type == "meta"
     with torch.device("meta"), pytest.raises(RuntimeError):  # what it replaces
@@ -46,7 +46,7 @@ def test_the_static_loss_waits_for_nothing(learned: int | None, monkeypatch: pyt
 
 
 def test_cosines_are_computed_once_and_in_fp32() -> None:
-    wrapped = LossModel(build_model(CONFIG, 0), 1e-4)
+    wrapped = LossModel(build_model(CONFIG, RUNG.groups, 0), 1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         wrapped.hidden_states(torch.zeros(2, 32, dtype=torch.long))
     cosines, sines = wrapped._angles
@@ -56,7 +56,7 @@ def test_cosines_are_computed_once_and_in_fp32() -> None:
 
 
 def test_hidden_states_are_those_of_hugging_face() -> None:
-    model = build_model(CONFIG, 0)
+    model = build_model(CONFIG, RUNG.groups, 0)
     tokens = torch.randint(0, 512, (3, 32), generator=torch.Generator().manual_seed(0))
     expected = model.model(input_ids=tokens, use_cache=False).last_hidden_state
     assert torch.equal(LossModel(model, 0.0).hidden_states(tokens), expected)
@@ -92,7 +92,7 @@ def test_the_static_body_makes_its_gradient_of_the_logits_themselves() -> None:
 
 
 def test_what_is_tried_compiles_once_and_training_nothing_more() -> None:
-    model = build_model(CONFIG, 0)
+    model = build_model(CONFIG, RUNG.groups, 0)
     counter = CompileCounter()
     for block in model.model.layers:  # as on a GPU: train/model.py
         block.compile(backend=counter, dynamic=False, fullgraph=True)
@@ -117,7 +117,7 @@ def test_the_micro_batch_divides_the_share_and_shrinks_until_it_fits(monkeypatch
     monkeypatch.setattr(micro_batch, "fits", fits)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * 10**9, 80 * 10**9))
     rung = ladder_from_config(load_config(["ladder=olmo2"])).make_rung("760M", 1)
-    wrapped = LossModel(build_model(CONFIG, 0), 1e-4, static=True)
+    wrapped = LossModel(build_model(CONFIG, RUNG.groups, 0), 1e-4, static=True)
     assert micro_batch.what_fits(wrapped, rung.shape, Accelerator(cpu=True), 20, 4096, False) == 5
     assert tried == [10, 5]  # the plan's first
     most[0] = 0

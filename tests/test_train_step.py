@@ -38,7 +38,7 @@ def test_architecture_is_the_papers() -> None:
 
 def test_initialisation() -> None:
     rung = NANO.make_rung("n6", 1)
-    model = build_model(model_config(rung.shape, NANO.recipe), seed=1)
+    model = build_model(model_config(rung.shape, NANO.recipe), rung.groups, seed=1)
     matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
     values = torch.cat([matrix.detach().flatten() for matrix in matrices])
     assert values.abs().max() <= 0.06
@@ -46,16 +46,16 @@ def test_initialisation() -> None:
     truncated_std = 0.02 * math.sqrt(1 - 6 * math.exp(-4.5) / math.sqrt(2 * math.pi) / math.erf(3 / math.sqrt(2)))
     assert values.std().item() == pytest.approx(truncated_std, rel=5e-3)
     assert all((parameter == 1).all() for parameter in model.parameters() if parameter.ndim == 1)
-    again = build_model(model_config(rung.shape, NANO.recipe), seed=1)
-    other = build_model(model_config(rung.shape, NANO.recipe), seed=2)
+    again = build_model(model_config(rung.shape, NANO.recipe), rung.groups, seed=1)
+    other = build_model(model_config(rung.shape, NANO.recipe), rung.groups, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
 
 
 def test_weight_decay_groups() -> None:
     rung = NANO.make_rung("n1", 1)
-    model = build_model(model_config(rung.shape, NANO.recipe), seed=0)
-    optimizer = build_optimizer(model, NANO.recipe, rung.hparams)
+    model = build_model(model_config(rung.shape, NANO.recipe), rung.groups, seed=0)
+    optimizer = build_optimizer(model, NANO.recipe, rung)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in optimizer.param_groups}
     assert groups[0.0] == {"model.embed_tokens.weight"}
@@ -94,9 +94,9 @@ def test_first_updates_equal_a_plain_reference() -> None:
     rung = NANO.make_rung("n3", 1)
     recipe, hparams = NANO.recipe, rung.hparams
     config = model_config(rung.shape, recipe)
-    ours, reference = build_model(config, seed=0), build_model(config, seed=0)
+    ours, reference = build_model(config, rung.groups, seed=0), build_model(config, rung.groups, seed=0)
     wrapped = LossModel(ours, recipe.z_loss)
-    optimizer = build_optimizer(ours, recipe, hparams)
+    optimizer = build_optimizer(ours, recipe, rung)
     embedding = reference.get_input_embeddings().weight
     plain = torch.optim.AdamW(
         [
@@ -144,7 +144,7 @@ def test_sequences_left_out_equal_ignored_labels() -> None:
     """The published runs mask the labels of such sequences; the divisor stays the whole batch."""
     rung = NANO.make_rung("n3", 1)
     config = model_config(rung.shape, NANO.recipe)
-    ours, reference = build_model(config, seed=0), build_model(config, seed=0)
+    ours, reference = build_model(config, rung.groups, seed=0), build_model(config, rung.groups, seed=0)
     tokens = torch.randint(0, 512, (4, 32), generator=torch.Generator().manual_seed(0))
     loss, cross_entropy = LossModel(ours, NANO.recipe.z_loss)(tokens, 1 / tokens.numel(), 2)
     loss.backward()
@@ -162,7 +162,7 @@ def test_sequences_left_out_equal_ignored_labels() -> None:
 
 def test_bf16_autocast_keeps_fp32_gradients_and_loss() -> None:
     rung = NANO.make_rung("n1", 1)
-    model = LossModel(build_model(model_config(rung.shape, NANO.recipe), seed=0), 1e-4)
+    model = LossModel(build_model(model_config(rung.shape, NANO.recipe), rung.groups, seed=0), 1e-4)
     tokens = torch.randint(0, 512, (2, 32), generator=torch.Generator().manual_seed(0))
     exact = model(tokens, 1.0)[0].item()
     with torch.autocast("cpu", dtype=torch.bfloat16):

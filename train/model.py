@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Olmo2Config, Olmo2ForCausalLM
 
-from ladder.rungs.recipe import HParams, Recipe
+from ladder.rungs.groups import Groups, group_of
+from ladder.rungs.recipe import Recipe
+from ladder.rungs.rung import Rung
 from ladder.rungs.shape import ModelShape
 from train.loss import next_token_loss
 
@@ -44,20 +46,20 @@ def model_config(shape: ModelShape, recipe: Recipe, eos: int | None = None, pad:
     )
 
 
-def build_model(config: Olmo2Config, seed: int) -> Olmo2ForCausalLM:
-    """Random weights: normal(0, std) truncated at 3 std for every matrix, embedding and head too; norms 1.
+def build_model(config: Olmo2Config, groups: Groups, seed: int) -> Olmo2ForCausalLM:
+    """Random weights: normal(0, std) truncated at 3 std for every matrix, embedding and head too.
 
-    The seed alone decides them: they are drawn on the CPU in the order of the parameter names.
+    Seed and `groups` alone decide them: they are drawn on the CPU in the order of the parameter names.
     """
     model = Olmo2ForCausalLM._from_config(config, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
-    std = config.initializer_range
     with torch.no_grad():
-        for _, parameter in sorted(model.named_parameters()):
+        for name, parameter in sorted(model.named_parameters()):
+            initial = getattr(groups, group_of(name)).initial
             if parameter.ndim == 2:
-                nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std, generator=generator)
+                nn.init.trunc_normal_(parameter, std=initial, a=-3 * initial, b=3 * initial, generator=generator)
             else:
-                parameter.fill_(1.0)
+                parameter.fill_(initial)
     return model
 
 
@@ -150,14 +152,27 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
     return same.tril()[:, None]
 
 
-def build_optimizer(model: Olmo2ForCausalLM, recipe: Recipe, hparams: HParams) -> torch.optim.AdamW:
-    """AdamW in two groups: the input embedding without weight decay, everything else with it (the published runs)."""
-    embedding = model.get_input_embeddings().weight
-    decayed = [parameter for parameter in model.parameters() if parameter is not embedding]
+def build_optimizer(model: Olmo2ForCausalLM, recipe: Recipe, rung: Rung) -> torch.optim.AdamW:
+    """AdamW with a parameter group for each of `rung.groups.alike()`, in that order."""
+    named: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        named.setdefault(group_of(name), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": [embedding], "weight_decay": 0.0}],
-        lr=hparams.peak_lr,
+        [
+            {
+                "params": [parameter for group in groups for parameter in named[group]],
+                "lr": rung.hparams.peak_lr * multiplier,
+                "weight_decay": decay,
+            }
+            for (multiplier, decay), groups in rung.groups.alike().items()
+        ],
         betas=(recipe.adam_beta1, recipe.adam_beta2),
         eps=recipe.adam_eps,
         fused=True,
     )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, groups: Groups, lr: float) -> None:
+    """The learning rate of the next update: `lr` is the run's, of which each parameter group has a multiple."""
+    for parameters, (multiplier, _) in zip(optimizer.param_groups, groups.alike(), strict=True):
+        parameters["lr"] = lr * multiplier

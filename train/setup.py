@@ -39,7 +39,7 @@ def build_trainer(config: Config, rung: Rung, mix: Mix, run: RunDirectory) -> Tr
     recipe = ladder.recipe
     tokenizer = AutoTokenizer.from_pretrained(mix.tokenizer_directory)
     shape = model_config(rung.shape, recipe, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
-    model = build_model(shape, int(config.seed)).to(accelerator.device)
+    model = build_model(shape, rung.groups, int(config.seed)).to(accelerator.device)
     if _compiled(config):
         compile_blocks(model)
     document_end = tokenizer.eos_token_id if config.train.document_mask else None
@@ -161,10 +161,14 @@ def find_branch(rung: Rung, run: RunDirectory, record: RunRecord) -> Path | None
     """The state of a longer run that is, up to this rung's first decaying step, the same run."""
     if rung.hparams.schedule != "wsd":
         return None
-    same = ("shape", "recipe", "seed", "data_fingerprint", "document_mask")
+    same = ("shape", "recipe", "seed", "data_fingerprint", "document_mask", "groups")
     for other in find_runs(run.path.parent):
         state = other.branch(rung.hparams.decay_start)
-        if state.is_dir() and all(getattr(other.record(), key) == getattr(record, key) for key in same):
+        if not state.is_dir():
+            continue
+        theirs = other.record()
+        alike = all(getattr(theirs, key) == getattr(record, key) for key in same)
+        if alike and theirs.hparams.get("peak_lr") == record.hparams.get("peak_lr"):
             return state
     return None
 

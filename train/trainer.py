@@ -38,7 +38,7 @@ from train.checkpoint import (
 )
 from train.log import Log, peak_flops
 from train.meter import Meter
-from train.model import LossModel, build_optimizer
+from train.model import LossModel, build_optimizer, set_rate
 from train.order import BatchOrder
 from train.parallel import from_main, parallelise
 from train.profile import Profile
@@ -107,7 +107,7 @@ class Trainer:
                 f"train.parallel=fsdp2: {self.accelerator.num_processes} processes cannot share a batch of "
                 f"{self.rung.hparams.batch_sequences} sequences evenly; start a number of processes that divides it"
             )
-        build = functools.partial(build_optimizer, recipe=self.recipe, hparams=self.rung.hparams)
+        build = functools.partial(build_optimizer, recipe=self.recipe, rung=self.rung)
         self._parallel = parallelise(self.settings.parallel, self.accelerator, self.wrapped, build)
         self._wrapped, self._optimizer = self._parallel.module, self._parallel.optimizer
         self._step = 0
@@ -171,8 +171,7 @@ class Trainer:
                 losses.append(cross_entropy.detach())
         grad_norm = self._parallel.clip(recipe.gradient_clip)
         finite = torch.isfinite(grad_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = hparams.lr_at(step)
+        set_rate(self._optimizer, self.rung.groups, hparams.lr_at(step))
         self._parallel.step(finite)
         self._meter.add(torch.stack(losses).sum(), finite, step, (len(tokens) - learned) * share)
         return grad_norm

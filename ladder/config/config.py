@@ -27,7 +27,7 @@ from ladder.rungs.rung import Ladder, parse_run_name
 
 UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
-DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local"}  # of configs/model_ladder.yaml
+DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local", "recipe": "paper"}  # of configs/model_ladder*.yaml
 
 # Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(
@@ -185,6 +185,8 @@ def group_node(group: str, name: str) -> DictConfig:
 
 
 def _for_hydra(word: str) -> str:
+    if (plain := word.lstrip("+")).startswith("recipe="):
+        return f"recipe@ladder.{plain}"
     match = _SIZE_OVERRIDE.fullmatch(word)
     if match is None or (match["size"] is None and not match["value"].startswith("{")):
         return word

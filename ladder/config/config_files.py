@@ -11,7 +11,7 @@ from ladder.rungs.rung import Ladder, Target, run_as_target
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
-GROUPS = ("data", "suite", "cluster", "target", "ladder")
+GROUPS = ("data", "suite", "cluster", "target", "ladder", "recipe")
 
 
 def config_folders() -> list[Path]:

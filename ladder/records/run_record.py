@@ -34,6 +34,7 @@ class Identity:
     recipe: Values
     seed: Whole
     document_mask: bool = False
+    groups: dict[str, dict[str, Number]] | None = None  # None: as the recipe's constants have it
     data_fingerprint: Text | None = None
 
     def values(self) -> dict[str, object]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ladder.errors import UserError
 from ladder.files.bind import Count, Whole, as_given
+from ladder.rungs.groups import Groups, GroupSettings
+from ladder.rungs.transfer import Transfer
 
 Schedule = Literal["cosine", "wsd"]
 MOST_TOKENS, MOST_CHECKPOINTS = 1e20, 100_000  # of one run: beyond these it is a slip
@@ -22,7 +24,11 @@ _Below1 = Annotated[float, Field(ge=0, lt=1), as_given]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The constants of the rules below; values and their sources stand in `configs/recipe/paper.yaml`."""
+    """The constants of the rules below; values and their sources stand in `configs/recipe/`.
+
+    transfer: how peak rate, initialisation and decay of the smallest rung are carried to others; None: the rules below
+        hold for all of them.
+    """
 
     sequence_length: Count
     tokens_per_parameter: _Above0
@@ -49,6 +55,24 @@ class Recipe:
     init_std: _Above0
     rope_theta: _Above0
     norm_eps: _Above0
+    transfer: Transfer | None = None
+
+    def constants(self) -> dict[str, float | str]:
+        """All but `transfer`, whose rules leave nothing behind but a run's hyper-parameters and groups."""
+        return {key: value for key, value in vars(self).items() if key != "transfer"}
+
+    def groups(self) -> Groups:
+        """One rate and deviation for all matrices; the embedding alone is not decayed (the published runs)."""
+        matrix = GroupSettings(lr=1.0, initial=self.init_std, weight_decay=self.weight_decay)
+        gain = replace(matrix, initial=1.0)
+        return Groups(
+            hidden=matrix,
+            down=matrix,
+            head=matrix,
+            branch_gains=gain,
+            gains=gain,
+            embedding=replace(matrix, weight_decay=0.0),
+        )
 
     def hparams(self, n: int, multiple: float) -> HParams:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ladder.errors import UserError, did_you_mean, unknown
+from ladder.rungs.groups import Groups
 from ladder.rungs.recipe import HParams, Recipe
 from ladder.rungs.shape import ModelShape
+from ladder.rungs.transfer import Extent
 
 _RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
 TEN_TIMES = "10x-"
@@ -33,6 +35,7 @@ class Rung:
     multiple: float
     shape: ModelShape
     hparams: HParams
+    groups: Groups
     rerun: str = ""
 
     @property
@@ -46,6 +49,10 @@ class Rung:
     @property
     def d(self) -> int:
         return self.hparams.d
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(shape=self.shape, batch_tokens=self.hparams.batch_tokens, d=self.d)
 
     @property
     def flops_6nd(self) -> float:
@@ -91,12 +98,38 @@ class Ladder:
         return [self.make_rung(size, multiple) for size in self.sizes for multiple in self.multiples]
 
     def branches_of(self, rung: Rung) -> list[Rung]:
-        """The shorter rungs of its size that go on from its states; none unless the schedule is WSD."""
+        """The shorter rungs of its size that go on from its states; none unless the schedule is WSD.
+
+        None either where peak rate or decay depend on the number of tokens.
+        """
         if rung.hparams.schedule != "wsd":
             return []
-        return [self.make_rung(rung.size, multiple) for multiple in self.multiples if multiple < rung.multiple]
+        shorter = [self.make_rung(rung.size, multiple) for multiple in self.multiples if multiple < rung.multiple]
+        return [one for one in shorter if (one.hparams.peak_lr, one.groups) == (rung.hparams.peak_lr, rung.groups)]
+
+    @property
+    def base(self) -> Rung | None:
+        """The rung from which the recipe carries its values to the others; None where it has one rule for all.
+
+        Raises:
+            UserError: `ladder.recipe.transfer.base` is no size of the ladder.
+        """
+        if self.recipe.transfer is None:
+            return None
+        return self._before_transfer(
+            self.recipe.transfer.base or min(self.sizes, key=lambda size: self.sizes[size].n), 1
+        )
 
     def make_rung(self, size: str, multiple: float) -> Rung:
+        """Raises UserError for a size that the ladder does not have, and for a multiple that no run can have."""
+        rung, transfer, base = self._before_transfer(size, multiple), self.recipe.transfer, self.base
+        if transfer is None or base is None:
+            return rung
+        peak_lr = base.hparams.peak_lr * transfer.peak_lr(rung.extent, base.extent)
+        groups = transfer.groups(rung.extent, base.extent, base.groups)
+        return replace(rung, hparams=replace(rung.hparams, peak_lr=peak_lr), groups=groups)
+
+    def _before_transfer(self, size: str, multiple: float) -> Rung:
         shapes = self.sizes | self.larger_sizes
         if size not in shapes:
             raise unknown(f"size of ladder {self.name}", size, shapes)
@@ -105,6 +138,7 @@ class Ladder:
             multiple=multiple,
             shape=shapes[size],
             hparams=self.recipe.hparams(shapes[size].n, multiple),
+            groups=self.recipe.groups(),
         )
 
     def rung(self, name: str) -> Rung:

@@ -30,9 +30,10 @@ def run_identity(config: Config, rung: Rung, mix: Mix | None) -> Identity:
         d=rung.d,
         shape=vars(rung.shape),
         hparams=vars(rung.hparams),
-        recipe=vars(config.ladder.recipe),
+        recipe=config.ladder.recipe.constants(),
         seed=config.seed,
         document_mask=config.train.document_mask,
+        groups=rung.groups.values() if rung.groups != config.ladder.recipe.groups() else None,
         data_fingerprint=mix.fingerprint if mix else None,
     )
 
@@ -54,9 +55,9 @@ def check_identity(run: RunDirectory, identity: Identity) -> None:
         before.pop("recipe.ngram_max_repeats", None)
         now.pop("recipe.ngram_max_repeats")
     changed = [
-        f"{key}: {before.get(key, 'absent')} there, {value} now"
-        for key, value in now.items()
-        if before.get(key) != value
+        f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now"
+        for key in now | before
+        if now.get(key) != before.get(key) and (key in now or key.startswith("groups."))
     ]
     if changed:
         more = f"; and {len(changed) - MOST} more" if len(changed) > MOST else ""

@@ -6,12 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ladder.config.cluster import Cluster, Gpu
 from ladder.config.settings import TrainSettings
 from ladder.errors import UserError
+from ladder.rungs.groups import Groups
 from ladder.rungs.memory import ADAM_BYTES, USABLE, largest_micro_batch, sequence_bytes, training_bytes
 from ladder.rungs.recipe import Recipe
 from ladder.rungs.rung import Ladder, Rung, Target
@@ -25,6 +26,8 @@ NAMED = 6  # rungs, in a note
 class RungPlan:
     """One rung's numbers, in base units (tokens, FLOPs, hours, dollars, bytes): a row of `--csv`.
 
+    `groups` is what each group of parameters has of the rate, its initial size and its decay; in a row of `--csv`
+    columns such as `groups.hidden.lr`.
     `flops_6nd` is 6ND, `flops_with_attention` adds 12·L·d·T per token. `micro_batch` is what the memory of
     `cluster.gpu` should hold; the trainer finds out by trying (with fsdp2 it takes one). `evaluation_gpu_hours` is for
     all its checkpoints.
@@ -40,6 +43,7 @@ class RungPlan:
     accumulation: int
     steps: int
     peak_lr: float
+    groups: Groups
     schedule: str
     warmup_steps: int
     checkpoints: int
@@ -58,6 +62,7 @@ class RungPlan:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     ladder: str
+    base: str | None  # the rung whose rates and deviations are carried to the others
     target: Target
     gpu: Gpu
     rungs: tuple[RungPlan, ...]
@@ -114,6 +119,7 @@ class Costs:
             accumulation=-(-share // micro_batch),
             steps=hparams.total_steps,
             peak_lr=hparams.peak_lr,
+            groups=rung.groups,
             schedule=hparams.schedule,
             warmup_steps=hparams.warmup_steps,
             checkpoints=evaluations,
@@ -158,6 +164,7 @@ def make_plan(ladder: Ladder, rungs: Sequence[Rung], target: Target, costs: Cost
     alone = cluster.slurm is None and gpus_here <= 1
     return Plan(
         ladder=ladder.name,
+        base=ladder.base.name if ladder.base else None,
         target=target,
         gpu=cluster.gpu,
         rungs=planned,
@@ -189,9 +196,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     totals = ("flops_6nd", "flops_with_attention", "gpu_hours", "evaluation_gpu_hours", "checkpoints")
     return {
         "ladder": plan.ladder,
+        "base": plan.base,
         "target": vars(plan.target),
         "gpu": vars(plan.gpu),
-        "rungs": [vars(rung) for rung in plan.rungs],
+        "rungs": [vars(rung) | {"groups": rung.groups.values()} for rung in plan.rungs],
         "total": {key: plan.total(key) for key in (*totals, "weights_bytes", "resume_bytes")}
         | {"dollars": plan.dollars, "share_of_target": plan.share_of_target},
     }
@@ -199,7 +207,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def plan_csv(plan: Plan) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(RungPlan)])
-    writer.writerows(vars(rung).values() for rung in plan.rungs)
+    rows = [_csv_row(rung) for rung in plan.rungs]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def _csv_row(rung: RungPlan) -> dict[str, Any]:
+    groups = rung.groups.values().items()
+    flat = {f"groups.{name}.{key}": value for name, settings in groups for key, value in settings.items()}
+    return {key: value for key, value in vars(rung).items() if key != "groups"} | flat

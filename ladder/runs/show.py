@@ -24,6 +24,10 @@ def describe(rung: Rung) -> str:
         "D": f"{rung.d:,} tokens ({rung.multiple:g} x 20N)",
         "batch": f"{hparams.batch_tokens:,} tokens ({hparams.batch_sequences} x {hparams.sequence_length:,})",
         "peak LR": f"{hparams.peak_lr:.4e}",
+        "groups": "; ".join(
+            f"{name} {hparams.peak_lr * group.lr:.3g} from {group.initial:.3g}, decay {group.weight_decay:.3g}"
+            for name, group in rung.groups.items()
+        ),
         "steps": (
             f"{hparams.total_steps:,} (warmup {hparams.warmup_steps:,}, {hparams.schedule} to {hparams.decay_steps:,})"
         ),
@@ -55,7 +59,7 @@ def size(number: float) -> str:
 
 
 def plan_tables(plan: Plan) -> list[Table]:
-    """What is trained, and what that costs: the two tables that `python -m ladder plan` prints."""
+    """What is trained, and what that costs: the tables that `python -m ladder plan` prints."""
     recipe = _table(
         f"ladder {plan.ladder}: {len(plan.rungs)} rungs",
         ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention"),
@@ -85,7 +89,25 @@ def plan_tables(plan: Plan) -> list[Table]:
     disk = f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk"
     checkpoints = f"{plan.total('checkpoints'):,.0f} checkpoints"
     cost.caption = _cost_caption(plan, checkpoints, disk) if plan.on_gpus else f"{checkpoints}; {disk}"
-    return [recipe, cost]
+    return [recipe, *([_carried(plan)] if plan.base else []), cost]
+
+
+def _carried(plan: Plan) -> Table:
+    """What each group of parameters is given, where that differs from rung to rung."""
+    table = _table(
+        f"carried from {plan.base}: peak LR, initial size, weight decay",
+        ("rung", *(name.replace("_", " ") for name, _ in plan.rungs[0].groups.items())),
+    )
+    for previous, rung in zip([None, *plan.rungs], plan.rungs, strict=False):
+        if previous and rung.n != previous.n:
+            table.add_section()
+        cells = (
+            f"{rung.peak_lr * group.lr:.3g}  {group.initial:.3g}  {group.weight_decay:.2g}"
+            for _, group in rung.groups.items()
+        )
+        table.add_row(rung.rung, *cells)
+    table.caption = "an initial size is the deviation of a matrix, the value of a gain"
+    return table
 
 
 def _cost_on_gpus(plan: Plan) -> Table:

@@ -80,7 +80,7 @@ def training_row(size: str, static: bool, tiny: bool) -> dict[str, Any]:
     started = time.perf_counter()
     micro_batch = what_fits(wrapped, rung.shape, accelerator, share, length, copied=True) if GPU else 2
     row: dict[str, Any] = {"micro_batch": micro_batch, "share": share, "try_seconds": time.perf_counter() - started}
-    build = functools.partial(build_optimizer, recipe=recipe, hparams=rung.hparams)
+    build = functools.partial(build_optimizer, recipe=recipe, rung=rung)
     parallel = Replicated(accelerator, wrapped, build)
     parallel.module.train()
     tokens = torch.randint(0, rung.shape.vocab_size, (micro_batch, length), device=DEVICE)
