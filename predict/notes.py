@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from ladder.errors import shortened
+from ladder.words import count_of
 
 LONGEST = 300  # characters of a note
 MOST = 6  # names that are listed one by one
@@ -42,7 +43,7 @@ TEXTS = {
         "over the rungs whose N and D both have, {a} of A's {of_a} and {b} of B's {of_b}: the accuracies rest on these "
         "alone and may differ from those of predict --ladder, which fits all"
     ),
-    "no-rungs": "{count} measured runs are no rungs of ladder {ladder} and not fitted (--sizes, --multiples): {runs}",
+    "no-rungs": "{count:measured run} not fitted, being no rungs of ladder {ladder} (--sizes, --multiples): {runs}",
     "dearer-runs": "not fitted, as they take no less compute than {target}: {runs}",
     "tasks-unread": "left out, without an accuracy that is known (acc, acc_norm): {tasks}",
     "subjects-unread": "left out, as the other subjects of their category of MMLU were not measured: {tasks}",
@@ -52,12 +53,12 @@ TEXTS = {
     "task-loss-incomplete": "no task loss of {tasks} in {runs}: the member task loss takes no part there",
     "lm-loss-incomplete": "no language-modelling loss that every rung has (none in {runs}): no member LM loss",
     "mixed-recipes": "the rungs were trained by different recipes: they differ in {keys}",
-    "fitted-on": "fitted on {runs} runs of {source} ({share:.2%} of the target's compute)",
+    "fitted-on": "fitted on {runs:run} of {source} ({share:.2%} of the target's compute)",
     "shipped-laws": "no --ladder given: laws that come with the package",
-    "laws-of": "laws fitted by this tool on {ladder} ({measurements}; {runs} runs, up to N = {max_n:.3g})",
-    "members": "members: {names} (mean error on {splits} back-tests {error:.2f} points; alone: {alone})",
+    "laws-of": "laws fitted by this tool on {ladder} ({measurements}; {runs:run}, up to N = {max_n:.3g})",
+    "members": "members: {names} (mean error on {splits:back-test} {error:.2f} points; alone: {alone})",
     "members-untested": "members: {names} (no back-tests: too few rungs)",
-    "members-apart": "members: {names} (their features are not measured for all tasks)",
+    "members-apart": "members: {names}, each for the tasks that have what it needs; so not compared by back-tests",
     "intervals-learned": (
         "intervals: accuracy's rest on the errors on {families} model families, not on this ladder's back-tests; "
         "{unseen:.0%} wider, as families that were left out needed"
@@ -124,4 +125,13 @@ def _words(value: Any) -> Any:
         names = [shortened(str(item), 40) for item in value]
         more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         return ", ".join(names[:MOST]) + more
+    if isinstance(value, int):
+        return _Count(value)
     return shortened(value, 120) if isinstance(value, str) else value
+
+
+class _Count(int):
+    """`{runs:run}` -> "1 run", or "16 runs"."""
+
+    def __format__(self, spec: str) -> str:
+        return count_of(self, spec) if len(spec) > 2 and spec[0].isalpha() else super().__format__(spec)

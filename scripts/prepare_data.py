@@ -40,6 +40,7 @@ from ladder.records.shards import (
     remember_checksums,
     token_dtype,
 )
+from ladder.words import count_of
 
 
 def main(argv: list[str]) -> int:
@@ -65,7 +66,10 @@ def main(argv: list[str]) -> int:
     print(f"preparing {directory}", file=sys.stderr, flush=True)
     with whole_or_stopped(directory) as partial:
         splits = prepare(data, partial)
-    counts = (f"{split} {part['tokens']:,} tokens of {part['documents']:,} documents" for split, part in splits.items())
+    counts = (
+        f"{split} {count_of(part['tokens'], 'token')} of {count_of(part['documents'], 'document')}"
+        for split, part in splits.items()
+    )
     print(f"prepared {directory}: {'; '.join(counts)}")
     return 0
 

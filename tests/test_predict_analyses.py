@@ -114,6 +114,20 @@ def test_advice_for_foreign_runs_names_what_can_be_trained(
     assert shortest >= 0.49 * 6 * 1e8 * lengths[0]
 
 
+def test_a_loss_of_running_text_is_not_shown_as_the_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = simulated()
+    path = str(write(tmp_path / "own.csv", frame))
+    main(["--ladder", path, *RUNGS, *TARGET])
+    assert "LM loss" not in capsys.readouterr().out
+    path = str(write(tmp_path / "text.csv", frame[frame.metric != "rc_bpb"]))
+    main(["--ladder", path, *RUNGS, *TARGET])
+    shown = capsys.readouterr().out
+    assert " LM loss" in shown.replace("member LM loss", "") and "actual loss" not in shown
+    main(["--ladder", path, *RUNGS, *TARGET, "--json"])
+    (row,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert row["loss_of"] == "text" and row["loss"] > 1.8  # above the entropy of the simulated text
+
+
 def test_a_budget_that_buys_nothing_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", simulated())
     with pytest.raises(UserError, match="buys no further run; the cheapest"):

@@ -32,7 +32,7 @@ from ladder.config.config import compose
 from ladder.config.data import Mix
 from ladder.errors import UserError
 from ladder.files.wheels import fetch_wheel
-from ladder.records.run_record import shard_writer
+from ladder.records import shard_writer
 from ladder.records.shards import TokenShards
 from train.order import BatchOrder
 
@@ -196,7 +196,9 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
 
 
 def test_not_enough_text() -> None:
-    with pytest.raises(UserError, match="not enough text for a tokenizer of 5000 entries"):
+    with pytest.raises(
+        UserError, match=r"not enough text for a tokenizer of 5000 entries, only (\d+) .* set train_bpe: \1 in the data"
+    ):
         train_bpe(["too little"], 5000)
     with pytest.raises(UserError, match="train_bpe=10 must be at least 257"):
         train_bpe(["too little"], 10)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ladder.errors import UserError
 from ladder.records.metrics_file import MetricsFile, Trial
+from ladder.words import count_of
 
 LINE_SECONDS = 30.0  # off a terminal, between two lines of one task
 WANDB_MODES = ("off", "offline", "online")
@@ -93,7 +94,7 @@ def table(metrics: MetricsFile) -> str:
     """The metrics of one checkpoint as text; the primary accuracy with its standard error."""
     lines = [*_ranked_lines(metrics), *_gold_lines(metrics)]
     for group in metrics.groups:
-        what = f"the mean of {len(group.weights)} tasks"
+        what = f"the mean of {count_of(len(group.weights), 'task')}"
         lines.append(f"{group.name}: {group.metric} {group.value:.4f} ± {group.stderr:.4f}, {what}")
     for loss in metrics.lm_loss:
         lines.append(

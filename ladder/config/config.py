@@ -100,9 +100,14 @@ def _choices(words: Sequence[str]) -> dict[str, str]:
     for key, _, value in (word.partition("=") for word in words):
         if key.lstrip("+") in GROUPS:
             if value not in options(key.lstrip("+")):
-                raise unknown(key.lstrip("+"), value, options(key.lstrip("+")))
+                raise _no_option(key.lstrip("+"), value)
             chosen[key.lstrip("+")] = value
     return chosen
+
+
+def _no_option(group: str, name: str, where: str = "") -> UserError:
+    error = unknown(group, name, options(group))
+    return UserError(f"{where}{error}; a file of your own is configs/{group}/{shortened(name)}.yaml")
 
 
 def _named_by_ladder(words: Sequence[str]) -> list[str]:
@@ -115,8 +120,12 @@ def _named_by_ladder(words: Sequence[str]) -> list[str]:
     file = read(LadderFile, config_files("ladder")[name])
     if any(key.startswith("target.") for key in keys):
         keys.add("target")
-    named = [f"{group}={value}" for group in NAMED_BY_LADDER if (value := getattr(file, group)) and group not in keys]
-    return _whole_target(named)
+    named = {group: getattr(file, group) for group in NAMED_BY_LADDER if getattr(file, group) and group not in keys}
+    chosen = _whole_target([f"{group}={value}" for group, value in named.items()])
+    for group, value in named.items():
+        if f"{group}={value}" in chosen and value not in options(group):
+            raise _no_option(group, value, f"{config_files('ladder')[name]}: ")
+    return chosen
 
 
 def names_suite(words: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from ladder.config.cluster import Cluster
 from ladder.config.data import DataSettings
 from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError, unknown
-from ladder.files.bind import Count, Name, Place, Positive, Share, Text, Whole
+from ladder.files.bind import Count, Name, Place, Positive, Share, Text, Whole, Word
 from ladder.rungs.recipe import Recipe
 from ladder.rungs.rung import Ladder, Rung, Target, run_as_target, ten_times
 from ladder.rungs.shape import ModelShape, Shape, Width
@@ -79,13 +79,13 @@ class LadderFile:
 
     name: Name
     vocab_size: Width
-    sizes: Annotated[dict[Name, Shape], Field(min_length=1)]
+    sizes: Annotated[dict[Word, Shape], Field(min_length=1)]
     data: Annotated[Name, _option_of("data")]
     suite: Annotated[Name, _option_of("suite")] | None = None
     target: Name | None = None
     cluster: Annotated[Name, _option_of("cluster")] | None = None
     multiples: tuple[Positive, ...] | None = None
-    larger_sizes: dict[Name, Shape] = field(default_factory=dict)
+    larger_sizes: dict[Word, Shape] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
 
@@ -96,8 +96,8 @@ class LadderSettings:
 
     name: Name
     vocab_size: Width
-    sizes: dict[Name, Shape]
-    larger_sizes: dict[Name, Shape]
+    sizes: dict[Word, Shape]
+    larger_sizes: dict[Word, Shape]
     multiples: tuple[Positive, ...]
     recipe: Recipe
     fit: Smoothing

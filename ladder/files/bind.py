@@ -50,6 +50,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_word(name: str) -> str:
+    """A name that can stand in a list, in a command line and in a longer name. Raises ValueError for any other."""
+    if not re.fullmatch(r"\w[\w.+-]{0,59}", name):
+        raise ValueError("must be a name of letters, digits and . _ + - (at most 60), without spaces")
+    return name
+
+
 def checked_path(path: str) -> str:
     """Text that may name a file. Raises ValueError for any other."""
     if "\0" in path:
@@ -72,6 +79,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]  # a part of 1, such as an accuracy 
 Text = Annotated[str, Field(min_length=1)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(checked_path)]  # of a file or folder, with its folders
 Name = Annotated[str, AfterValidator(checked_name)]  # of a file or folder
+Word = Annotated[str, AfterValidator(checked_word)]  # of a size
 
 
 def lenient(cls: type[T]) -> type[T]:

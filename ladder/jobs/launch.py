@@ -35,6 +35,7 @@ from ladder.runs.plan import Costs, Plan, make_plan
 from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.status import LadderStatus
+from ladder.words import count_of
 
 LAUNCHER = "python -m ladder run"
 
@@ -159,8 +160,9 @@ class Launch:
             snapshot = self.snapshot()
             if snapshot.queue and not self.cluster.slurm:
                 raise UserError(
-                    f"SLURM has {len(snapshot.queue)} jobs of {self.directory.path} ({', '.join(snapshot.queue)}): add "
-                    "cluster=slurm, or end them with python -m ladder cancel cluster=slurm"
+                    f"SLURM has {count_of(len(snapshot.queue), 'job')} of {self.directory.path} "
+                    f"({', '.join(snapshot.queue)}): add cluster=slurm, or end them with "
+                    "python -m ladder cancel cluster=slurm"
                 )
             for rung in self.rungs:
                 adopt(self.config, self.directory.run(rung.name))
@@ -236,7 +238,10 @@ class Launch:
         return LadderStatus(runs=runs, at_work=snapshot.at_work, note=note, incomplete=incomplete)
 
     def _outdated(self, snapshot: Snapshot) -> str:
-        return f"{snapshot.outdated} checkpoints were measured with another suite than {self.config.suite.name} now is"
+        return (
+            f"{count_of(snapshot.outdated, 'checkpoint')} measured with another suite than "
+            f"{self.config.suite.name} now is"
+        )
 
     def cancel(self) -> None:
         """Ends the launcher of this machine and its trainings, or takes the chosen rungs' jobs out of SLURM's queue."""

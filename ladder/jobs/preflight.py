@@ -21,6 +21,7 @@ from ladder.runs.identity import check_identity, run_identity
 from ladder.runs.plan import CPU_FLOPS_LIMIT, Plan
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.show import size
+from ladder.words import count_of
 
 
 def check_affordable(rungs: Sequence[Rung], gpus: int) -> None:
@@ -47,7 +48,7 @@ def check_devices(cluster: Cluster, rungs: Sequence[Rung], gpus: int) -> None:
     for rung in rungs:
         wanted = cluster.gpus_of(rung, left)
         if wanted > left:
-            raise UserError(f"cluster.gpus: {rung.name} is to have {wanted} GPUs, here are {left} for training")
+            raise UserError(f"cluster.gpus: {rung.name} is to have {count_of(wanted, 'GPU')}, training has {left} here")
         if wanted > 1 and isinstance(cluster.parallel, int) and cluster.parallel > gpus:
             raise UserError(
                 f"cluster.parallel={cluster.parallel} shares {gpus} GPUs, and {rung.name} is to "

@@ -22,6 +22,7 @@ from ladder.process.stages import launcher_shown, python_shown
 from ladder.rungs.memory import host_bytes
 from ladder.runs.queue import JobKind, QueuedJob
 from ladder.runs.rundir import LadderDirectory
+from ladder.words import count_of
 
 
 def queue_of(directory: LadderDirectory) -> dict[str, QueuedJob]:
@@ -70,7 +71,8 @@ def submit_ladder(
         # A job that is still ending holds the run; its successor waits for it.
         ids[job.name] = _submit(directory, cluster, job, ids, nice=len(jobs), before=ending.get(job.name))
         limit = f", at most {_minutes(job, _settings(cluster))} minutes"
-        report(f"{job.name} submitted as job {ids[job.name]}{f', {job.gpus} GPUs' if job.gpus else ''}{limit}")
+        gpus = f", {count_of(job.gpus, 'GPU')}" if job.gpus else ""
+        report(f"{job.name} submitted as job {ids[job.name]}{gpus}{limit}")
 
 
 def cancel(ids: Iterable[str]) -> None:

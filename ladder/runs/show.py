@@ -14,6 +14,7 @@ from ladder.rungs.rung import Rung
 from ladder.runs.plan import Plan, RungPlan
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.status import UNDER_WAY, LadderStatus, RunStatus
+from ladder.words import count_of
 
 
 def describe(rung: Rung) -> str:
@@ -61,7 +62,7 @@ def size(number: float) -> str:
 def plan_tables(plan: Plan) -> list[Table]:
     """What is trained, and what that costs: the tables that `python -m ladder plan` prints."""
     recipe = _table(
-        f"ladder {plan.ladder}: {len(plan.rungs)} rungs",
+        f"ladder {plan.ladder}: {count_of(len(plan.rungs), 'rung')}",
         ("rung", "N", "D", "batch", "peak LR", "warmup", "steps", "ckpts", "6ND", "+ attention"),
     )
     cost = _cost_on_gpus(plan) if plan.on_gpus else _table("on this machine's CPU", ("rung", "weights", "resume"))
@@ -87,7 +88,7 @@ def plan_tables(plan: Plan) -> list[Table]:
         f"in all {plan.total('flops_6nd'):.2e} FLOPs (6ND), {plan.share_of_target:.1%} of target {plan.target.name}"
     )
     disk = f"{size(plan.total('weights_bytes') + plan.total('resume_bytes'))} of disk"
-    checkpoints = f"{plan.total('checkpoints'):,.0f} checkpoints"
+    checkpoints = count_of(plan.total("checkpoints"), "checkpoint")
     cost.caption = _cost_caption(plan, checkpoints, disk) if plan.on_gpus else f"{checkpoints}; {disk}"
     return [recipe, *([_carried(plan)] if plan.base else []), cost]
 
@@ -143,7 +144,11 @@ def _cost_caption(plan: Plan, checkpoints: str, disk: str) -> str:
     if plan.one_by_one_hours:
         notes.append(f"one after another {duration(3600 * plan.one_by_one_hours)}")
     if plan.followers:
-        notes.append(f"{plan.followers} followers hold a GPU each meanwhile")
+        several = plan.followers > 1
+        notes.append(
+            f"{count_of(plan.followers, 'follower')} hold{'' if several else 's'} a GPU{' each' if several else ''} "
+            "meanwhile"
+        )
     return "; ".join(notes)
 
 
@@ -157,7 +162,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
     """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
     done = sum(run.done for run in status.runs)
-    title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
+    title = Text(f"{directory.path}: {done} of {count_of(len(status.runs), 'run')} done")
     columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
     for name in _DISPENSABLE:
         if sum(max(map(len, (header, *cells))) + 3 for header, cells in columns.items()) > width:

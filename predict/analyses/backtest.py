@@ -10,6 +10,7 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.analyses.loss_backtest import loss_backtest_table
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossTask
@@ -122,7 +123,7 @@ def split_table(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Meth
     total = np.average(columns[len(methods) :], axis=1, weights=weights)
     rows.append(("mean", None, None, *columns[: len(methods)].mean(axis=1), *total))
     return Table(
-        title=f"Back-tests: mean error in points over {len(tasks)} tasks, by what was fitted",
+        title=f"Back-tests: mean error in points over {count_of(len(tasks), 'task')}, by what was fitted",
         columns=(
             words("fitted on"),
             whole("runs"),
@@ -231,7 +232,7 @@ def loss_backtests(data: Measured, losses: Sequence[LossTask]) -> list[Table]:
 
 def _no_splits(data: Measured) -> UserError:
     return UserError(
-        f"{data.source}: {len(data.rungs)} rungs hold no smaller ladder of 5 runs with a dearer run beyond"
+        f"{data.source}: no smaller ladder of 5 runs with a dearer one beyond among {count_of(len(data.rungs), 'rung')}"
     )
 
 

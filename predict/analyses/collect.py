@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ladder.errors import UserError
+from ladder.words import count_of
 from predict.measured import mapping
 from predict.measured.flat_files import write_parquet
 from predict.measured.joined import joined
@@ -32,4 +33,5 @@ def main(argv: list[str]) -> None:
     if known.output.exists() and known.ladder.exists() and known.output.samefile(known.ladder):
         raise UserError(f"--output {known.output} is what --ladder reads; give another name")
     write_parquet(reading, known.output)
-    print(f"wrote {known.output}: {len(reading.table)} measurements of {reading.table.run.nunique()} runs")
+    runs = count_of(reading.table.run.nunique(), "run")
+    print(f"wrote {known.output}: {count_of(len(reading.table), 'measurement')} of {runs}")

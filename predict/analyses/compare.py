@@ -17,6 +17,7 @@ import numpy as np
 
 from ladder.errors import UserError, shortened, unknown
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.analyses.compare_all import all_pairs_plot, all_pairs_tables
 from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.ladder import Measured
@@ -153,7 +154,7 @@ def worth(pair: Pair, target: Target) -> str:
         better, other, value, ends = "B", "A", 1 / value, (1 / ends[1], 1 / ends[0])
     budgets = [f"{target.flops_6nd * times:.3g}" for times in (value, *ends)]
     return (
-        f"over the mean of {len(pair.effect.tasks)} tasks {better} is better with probability "
+        f"over the mean of {count_of(len(pair.effect.tasks), 'task')} {better} is better with probability "
         f"{max(mean.probability, 1 - mean.probability):.2f}, and worth {value:.3g} times the compute (80% interval "
         f"{ends[0]:.3g} to {ends[1]:.3g}): {other} reaches its accuracy with {budgets[0]} FLOPs ({budgets[1]} to "
         f"{budgets[2]})"

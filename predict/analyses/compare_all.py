@@ -10,6 +10,7 @@ import numpy as np
 
 from ladder.errors import shortened
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.analyses.recipes import Pair, Recipes
 from predict.show.plots import BLUE, GREY, INK, Plot, label, widen_left
 from predict.show.tables import Column, Plain, Range, Row, Table, fixed, share, significant, whole, words
@@ -95,7 +96,8 @@ def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Tabl
         )
     left_out = len(pairs) > MOST_SHOWN
     return Table(
-        title=f"{len(rows)} recipes at {target.name}, best first, by the mean over {len(found.tasks)} tasks",
+        title=f"{count_of(len(rows), 'recipe')} at {target.name}, best first, "
+        f"by the mean over {count_of(len(found.tasks), 'task')}",
         columns=(
             words("recipe"),
             words("measured at"),
@@ -109,7 +111,7 @@ def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Tabl
             "lead, better than, speed-up: against the average of the others that share a scale",
             f"tasks: {shortened(', '.join(task.name for task in found.tasks), 400)}",
             *(note.text for note in found.notes),
-            *((f"{len(pairs)} pairs: --csv, --json and --markdown have them",) if left_out else ()),
+            *((f"{count_of(len(pairs), 'pair')}: --csv, --json and --markdown have them",) if left_out else ()),
         ),
     ).without_empty_columns()
 

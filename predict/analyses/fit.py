@@ -7,6 +7,7 @@ from ladder.config.config_files import options as config_options
 from ladder.files.hashing import json_sha256
 from ladder.files.writing import write_text
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.ensemble import Ensemble, all_tasks
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> None:
     known, overrides = command_line.parse(options, argv)
     data = command_line.data_of(known, overrides)
     write_text(known.output, laws_of(data, known.tasks).text())
-    print(f"wrote {known.output}: laws of {len(data.rungs)} runs")
+    print(f"wrote {known.output}: laws of {count_of(len(data.rungs), 'run')}")
 
 
 def laws_of(data: Measured, names: list[str]) -> LawFile:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ladder.errors import UserError, unknown
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.measured.finished import runs_at
 from predict.measured.ladder import Measured, is_variant
 from predict.measured.runs import Run
@@ -59,7 +60,7 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
     followed = {p.task: p for p in predictions if p.task in companion.ways}
     if not followed:
         raise UserError(f"run {run.name} was measured on none of the tasks that are predicted")
-    source = str(record) if record else f"{len(fits.below.rungs)} runs of {fits.below.source}"
+    source = str(record) if record else f"{count_of(len(fits.below.rungs), 'run')} of {fits.below.source}"
     return Followed(run=run, target=target, companion=companion, predictions=followed, lm_loss=lm_loss, source=source)
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ladder.errors import UserError, shortened
+from ladder.words import count_of
 from predict.measured.finished import measured_target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
 from predict.methods.forecast_file import Forecast, load
 from predict.show import command_line
-from predict.show.predictions import percent, percent_range
+from predict.show.predictions import loss_cells, percent, percent_range
 from predict.show.tables import Column, Row, Table, fixed, flags, whole, words
 from predict.show.verdicts import flag_texts
 
@@ -57,6 +58,7 @@ def score_table(one: Scored) -> Table:
         words("80%"),
         words("95%"),
         fixed("loss", 4),
+        fixed("LM loss", 4, "nats per token"),
         fixed("measured loss", 4),
         fixed("loss error %", 2, "percent", signed=True),
         flags(),
@@ -69,7 +71,7 @@ def score_table(one: Scored) -> Table:
         notes=(
             summary(one),
             *_lm_loss(one),
-            f"{one.path}: from {len(basis.runs)} runs, {basis.share:.2%} of the target's compute; "
+            f"{one.path}: from {count_of(len(basis.runs), 'run')}, {basis.share:.2%} of the target's compute; "
             f"code {forecast.code}; measurements {basis.measurements_sha256}",
         ),
     ).without_empty_columns()
@@ -85,7 +87,7 @@ def _row(p: Prediction) -> Row:
         p.error_points,
         _hit(p.accuracy.interval80, p.actual),
         _hit(p.accuracy.interval95, p.actual),
-        p.loss.value if p.loss else None,
+        *loss_cells(p),
         p.actual_loss,
         p.loss_error_percent,
         flag_texts(p),
@@ -107,7 +109,9 @@ def summary(one: Scored) -> str:
     if error is not None:
         errors = [p.error_points for p in known if p.error_points is not None and not p.verdict.trendless]
         worst = max(errors, key=abs)
-        parts.append(f"mean absolute error {error:.2f} points over {len(errors)} tasks, largest {worst:+.2f}")
+        parts.append(
+            f"mean absolute error {error:.2f} points over {count_of(len(errors), 'task')}, largest {worst:+.2f}"
+        )
     if inside:
         parts.append(f"80% intervals hold {inside[0]} of {inside[2]}, 95% intervals {inside[1]}")
     if missing := [p.title for p in found if p.actual is None]:
@@ -131,7 +135,7 @@ def calibration_table(found: Sequence[Scored]) -> Table:
     rows = [_calibration_row(one.name, one.predictions) for one in found]
     everything = [p for one in found for p in one.predictions]
     return Table(
-        title=f"Calibration of {len(found)} forecasts",
+        title=f"Calibration of {count_of(len(found), 'forecast')}",
         columns=(
             words("forecast"),
             whole("tasks"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.analyses.following import Followed, add_run, follow, run_named, run_of, target_of
 from predict.measured.ladder import Measured
 from predict.methods.base import Estimate
@@ -74,7 +75,9 @@ def in_back_tests(measured: Measured, tasks: Sequence[str]) -> tuple[list[Moment
         found += moments(followed, truths)
         names.append(f"{split.name} -> {run.name}")
     if not found:
-        raise UserError(f"{measured.source}: {len(measured.rungs)} rungs hold no smaller ladder of 5 with a dearer run")
+        raise UserError(
+            f"{measured.source}: no smaller ladder of 5 with a dearer run among {count_of(len(measured.rungs), 'rung')}"
+        )
     return found, names
 
 

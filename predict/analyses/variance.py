@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ladder.words import count_of
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
@@ -107,7 +108,7 @@ def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
         columns=(words("task"), *_columns("accuracy"), *(_columns("loss") if losses else ())),
         rows=rows,
         notes=(
-            f"SD: of single checkpoints; rerun: of final values between {repeats} runs and their reruns; "
+            f"SD: of single checkpoints; rerun: of final values between {count_of(repeats, 'run')} and reruns; "
             f"SNR: spread of the rungs' final values over the larger of the two{whole if 1 < measured <= LAST else ''}",
         ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ladder.errors import shortened
+from ladder.words import count_of
 
 if TYPE_CHECKING:
     from predict.measured.ladder import Measured
@@ -18,8 +19,8 @@ MOST_WORDS = 120  # characters of a list of names
 
 def in_a_line(ladder: Measured) -> str:
     beyond = len(ladder.runs) - len(ladder.rungs)
-    runs = f"{len(ladder.rungs)} rungs" + (f" and {beyond} more runs" if beyond else "")
-    return f"<ladder {ladder.name} from {ladder.source}: {runs} on {len(ladder.task_names())} tasks>"
+    runs = count_of(len(ladder.rungs), "rung") + (f" and {count_of(beyond, 'more run')}" if beyond else "")
+    return f"<ladder {ladder.name} from {ladder.source}: {runs} on {count_of(len(ladder.task_names()), 'task')}>"
 
 
 def as_html(ladder: Measured) -> str:
@@ -30,12 +31,12 @@ def as_html(ladder: Measured) -> str:
     rows = [_row(size, runs) for size, runs in sizes.items()]
     if len(rows) > MOST_ROWS:
         left = len(rows) - MOST_ROWS + 1
-        rows[MOST_ROWS // 2 : MOST_ROWS // 2 + left] = [(f"… {left} more sizes", "", "", "", "")]
+        rows[MOST_ROWS // 2 : MOST_ROWS // 2 + left] = [(f"… {count_of(left, 'more size')}", "", "", "", "")]
     rungs = {run.name for run in ladder.rungs}
     others = [run.name for run in ladder.runs if run.name not in rungs]
     below = [f"tasks: {_names(ladder.task_names())}", f"not fitted: {_names(others)}" if others else ""]
     return _table(
-        f"{ladder.name}: {len(ladder.rungs)} rungs", ("size", "N", "runs", "D", "checkpoints"), rows
+        f"{ladder.name}: {count_of(len(ladder.rungs), 'rung')}", ("size", "N", "runs", "D", "checkpoints"), rows
     ) + "".join(f"<div><small>{html.escape(words)}</small></div>" for words in below if words)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ladder.config.settings import Smoothing, TargetSettings
 from ladder.errors import UserError, shortened, unknown
 from ladder.rungs.rung import Ladder, Target
+from ladder.words import count_of
 from predict.measured import described
 from predict.measured.losses import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve
@@ -186,7 +187,7 @@ class Measured:
         if len(self.rungs) < at_least:
             names = shortened(", ".join(run.name for run in self.rungs) or "none", 80)
             raise UserError(
-                f"{self.source}: {len(self.rungs)} rungs to fit ({names}), at least {at_least} are needed; "
+                f"{self.source}: {count_of(len(self.rungs), 'rung')} to fit ({names}), at least {at_least} are needed; "
                 f"train and evaluate more, or widen --sizes and --multiples"
             )
         return self

@@ -63,8 +63,8 @@ class Prediction:
     """What a method says about one task of a target, beside what was measured there, if it was.
 
     Accuracies lie in [0, 1]; `loss` is in the unit of the method's feature (bits per byte for the task loss) and None
-    where the method has none. `members` holds what each part of an average says, `paper_accuracy` the paper's method
-    for comparison.
+    where the method has none; with `of_text` it is of running text, in nats per token. `members` holds what each part
+    of an average says, `paper_accuracy` the paper's method for comparison.
     """
 
     task: str
@@ -77,6 +77,7 @@ class Prediction:
     actual: float | None = None
     actual_loss: float | None = None
     paper_accuracy: float | None = None
+    of_text: bool = False
 
     @property
     def error_points(self) -> float | None:

@@ -20,7 +20,7 @@ from predict.measured.tasks import Task
 from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
 from predict.methods.constants import CONSTANTS
 from predict.methods.intervals import Calibration
-from predict.methods.members import MEMBERS, Member
+from predict.methods.members import LM_LOSS, MEMBERS, Member
 from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
 from predict.notes import Note, note
@@ -46,14 +46,16 @@ class EnsembleLaw:
         mean, spread = (float(value) for value in self.curve(n, d))
         values = {name: float(chain.accuracy(n, d)) for name, chain in self.members.items()}
         value = float(self.accuracy(n, d))
-        losses = [loss for chain in self.members.values() if (loss := chain.loss(n, d)) is not None]
+        losses = {name: loss for name, chain in self.members.items() if (loss := chain.loss(n, d)) is not None}
+        first = next(iter(losses), None)
         return Prediction(
             task=self.task.name,
             title=self.task.title,
             accuracy=calibration.accuracy(value, spread, self.curve.noise, n, d, self.task.items),
-            loss=calibration.loss(float(losses[0]), n, d) if losses else None,
+            loss=calibration.loss(float(losses[first]), n, d) if first else None,
             verdict=self.verdict,
             members=(("curves", mean), *values.items()),
+            of_text=first == LM_LOSS,
         )
 
 

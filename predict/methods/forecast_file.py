@@ -165,6 +165,7 @@ class Forecast:
                 loss=task.loss.estimate if task.loss else None,
                 verdict=task.verdict,
                 notes=task.notes,
+                of_text=task.loss is not None and task.loss.metric == "lm_loss",
             )
             for name, task in self.tasks.items()
         ]

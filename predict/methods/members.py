@@ -20,6 +20,7 @@ from predict.methods.noise import RUN_NOISE, item_variance
 
 LOSS_PRIOR = Prior(centre=0.3, width=0.3)
 DIRECT_PRIOR = Prior(centre=0.25, width=0.5)
+LM_LOSS = "LM loss"  # the member whose loss is of running text
 FLOORS = 19  # candidates for the learnt floor of the language-modelling chain
 
 
@@ -94,7 +95,7 @@ def direct(points: TaskPoints, weights: np.ndarray) -> ChainFits:
 
 MEMBERS = (
     Member(name="task loss", fit=task_loss, loss=lambda points: points.loss),
-    Member(name="LM loss", fit=lm_loss, loss=lambda points: points.lm),
+    Member(name=LM_LOSS, fit=lm_loss, loss=lambda points: points.lm),
     Member(name="direct", fit=direct, loss=lambda points: None),
 )
 

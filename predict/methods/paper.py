@@ -142,6 +142,10 @@ class FittedPaper(PaperLaws):
         """The points of step 2, run by run."""
         return self.method.pairs(self.measured, task)
 
+    def predict(self, target: Target) -> list[Prediction]:
+        of_text = self.method.feature is not None and self.method.feature.metric == "lm_loss"
+        return [replace(one, of_text=of_text) for one in super().predict(target)]
+
     def first(self, count: int) -> FittedPaper:
         """Only the first `count` tasks."""
         return replace(self, laws=self.laws[:count])

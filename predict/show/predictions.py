@@ -60,6 +60,7 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
         fixed("error", 2, "points", signed=True),
         fixed("paper", 2, "percent"),
         fixed("loss", 4),
+        fixed("LM loss", 4, "nats per token"),
         fixed("actual loss", 4),
         fixed("loss error %", 2, "percent", signed=True),
         flags(),
@@ -73,7 +74,7 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
             percent(p.actual),
             p.error_points,
             percent(p.paper_accuracy),
-            p.loss.value if p.loss else None,
+            *loss_cells(p),
             p.actual_loss,
             p.loss_error_percent,
             flag_texts(p),
@@ -83,6 +84,12 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
     error = mean_error(list(predictions))
     summary = () if error is None else (_summary(predictions, error),)
     return Table(title=title, columns=columns, rows=rows, notes=(*summary, *notes)).without_empty_columns()
+
+
+def loss_cells(p: Prediction) -> tuple[float | None, float | None]:
+    """The loss of the task, or else of running text."""
+    value = p.loss.value if p.loss else None
+    return (None, value) if p.of_text else (value, None)
 
 
 def loss_table(losses: Sequence[LossPrediction], title: str, notes: Sequence[str] = ()) -> Table:

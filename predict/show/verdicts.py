@@ -43,6 +43,7 @@ def prediction_numbers(p: Prediction) -> dict[str, Any]:
     return {
         "task": p.task,
         "loss": loss.value if loss else None,
+        "loss_of": ("text" if p.of_text else "task") if loss else None,
         "accuracy": accuracy.value,
         **_ends("", accuracy.interval80, accuracy.interval95),
         "actual": p.actual,

@@ -63,9 +63,11 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             "byte, and the end of text"
         )
     if tokenizer.get_vocab_size() < vocab_size:
+        found = tokenizer.get_vocab_size()
         raise UserError(
-            f"not enough text for a tokenizer of {vocab_size} entries: only {tokenizer.get_vocab_size()} were found; "
-            "lower data.tokenizer.train_bpe"
+            f"not enough text for a tokenizer of {vocab_size} entries, only {found} were found: give more text, or set "
+            f"train_bpe: {found} in the data's file (data.tokenizer.train_bpe=…); a ladder's "
+            "vocab_size may stay, or be as low"
         )
     return tokenizer
 
