@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,24 +114,17 @@ class Evaluator:
         """
         self._try(scorer, job)
         arrays = self.processes.agree(lambda: files.loglikelihoods(provenance) if files and not again else {})
-        results: list[TaskResult] = []
-        gold: list[GoldResult] = []
         for task in job.suite.tasks:
-            plan = self.plan(task, job, scorer.tries)
             if task.key not in arrays:
-                arrays[task.key] = self._score(scorer, task, plan)
+                arrays[task.key] = self._score(scorer, task, self.plan(task, job, scorer.tries))
                 if files and self.processes.main:
                     files.save_loglikelihoods(provenance, arrays)
-            match task:
-                case RankedTask():
-                    results.extend(task_results(task, choices_of(plan, arrays[task.key])))
-                case GoldTask():
-                    gold.append(gold_result(task, plan, arrays[task.key]))
+        results, gold = self._results(job, arrays, scorer.tries)
         metrics = MetricsFile(
             **vars(origin) | _software(),
             weight_files=weight_files,
-            results=tuple(results),
-            gold=tuple(gold),
+            results=results,
+            gold=gold,
             lm_loss=self._lm_losses(scorer, job),
             suite=job.suite.name,
             max_length=job.max_length,
@@ -154,6 +147,20 @@ class Evaluator:
             self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
         if joined := [key for key, plan in plans.items() if 2 * plan.unspaced[0] > len(plan.choices)]:
             self.warn(f"{', '.join(joined)}: {UNSPACED}")
+
+    def _results(
+        self, job: Job, arrays: Mapping[str, np.ndarray], tries: bool
+    ) -> tuple[tuple[TaskResult, ...], tuple[GoldResult, ...]]:
+        results: list[TaskResult] = []
+        gold: list[GoldResult] = []
+        for task in job.suite.tasks:
+            plan = self.plan(task, job, tries)
+            match task:
+                case RankedTask():
+                    results.extend(task_results(task, choices_of(plan, arrays[task.key])))
+                case GoldTask():
+                    gold.append(gold_result(task, plan, arrays[task.key]))
+        return tuple(results), tuple(gold)
 
     def _try(self, scorer: Scorer, job: Job) -> None:
         """Finds out how the model takes rows as long and as wide as the suite's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from evaluate.models.checkpoint import Checkpoint, read_header
@@ -91,6 +92,12 @@ def load_model(
         what = f"its weights are quantised ({method}) and" if method else "its weights"
         hint = "; measure the original ones" if method else ""
         raise UserError(f"{checkpoint.path}: {what} cannot be loaded ({_reason(error)}){hint}") from None
+    _check_complete(checkpoint, info)
+    return model.to(device)
+
+
+def _check_complete(checkpoint: Checkpoint, info: Mapping[str, Any]) -> None:
+    """`info` is what transformers found when it loaded the weights."""
     for kind in ("missing_keys", "mismatched_keys"):
         if bad := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info[kind]):
             what = "are absent" if kind == "missing_keys" else "have another shape"
@@ -98,7 +105,6 @@ def load_model(
                 f"{checkpoint.path}: weights do not fit its {CONFIG_FILE}: {len(bad)} tensors {what}, "
                 f"the first is {shortened(bad[0])}"
             )
-    return model.to(device)
 
 
 def _check_shapes(checkpoint: Checkpoint, trust_remote_code: bool) -> None:

@@ -195,14 +195,8 @@ def _flatten(
     pair_node = _concatenate([row.pair_node + start for (_, row), start in zip(rows, offsets[:-1], strict=True)])
     heads, pair_head = np.unique(pair_node, return_inverse=True)
     by_head = np.argsort(pair_head, kind="stable")
-    texts = [choice for document in documents for choice in document.choices]
     return Plan(
-        choices=_ints(len(document.choices) for document in documents),
-        gold=_ints(document.gold for document in documents),
-        groups=np.array([document.group for document in documents]),
-        characters=_ints(map(len, texts)),
-        bytes=_ints(len(text.encode()) for text in texts),
-        spaces=_ints(text.startswith(" ") for text in texts),
+        **_of_documents(documents),
         prefix_tokens=_concatenate([section.prefix for section in sections]),
         prefix_offsets=_offsets([len(section.prefix) for section in sections]),
         row_section=_ints(number for number, _ in rows),
@@ -217,9 +211,22 @@ def _flatten(
         limit=_ints([limit]),
         truncated=_ints([truncated]),
         otherwise=_ints([otherwise]),
-        unspaced=_ints([sum(is_unspaced(document.contexts, document.choices) for document in documents)]),
         tries=_ints([tries]),
     )
+
+
+def _of_documents(documents: Sequence[AnyDocument]) -> dict[str, np.ndarray]:
+    """The fields of a plan that do not depend on tokens."""
+    texts = [choice for document in documents for choice in document.choices]
+    return {
+        "choices": _ints(len(document.choices) for document in documents),
+        "gold": _ints(document.gold for document in documents),
+        "groups": np.array([document.group for document in documents]),
+        "characters": _ints(map(len, texts)),
+        "bytes": _ints(len(text.encode()) for text in texts),
+        "spaces": _ints(text.startswith(" ") for text in texts),
+        "unspaced": _ints([sum(is_unspaced(document.contexts, document.choices) for document in documents)]),
+    }
 
 
 def _ints(values: Iterable[int]) -> Ints:

@@ -100,9 +100,6 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
     job = JobEnvironment()
     if job.num_tasks > 1:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-    cores = os.environ.get("SLURM_CPUS_PER_TASK")
-    # Each process of a node would start compilers for all of the node's cores.
-    defaults = {"OMP_NUM_THREADS": cores, "TORCHINDUCTOR_COMPILE_THREADS": cores} if cores else {}
     received: list[int] = []
     stage: Stage | None = None
 
@@ -113,7 +110,7 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
 
     for wanted in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(wanted, forward)
-    full = {**defaults, **os.environ, **environment}
+    full = {**_threads(), **os.environ, **environment}
     stage = Stage(words, Path(output), Path(directory), full, log=job.global_rank == 0)
     for number in list(received):  # those from before it was there
         stage.send(number)
@@ -123,6 +120,12 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
     if end.state is EndState.STOPPED and signal.SIGUSR2 in received and job.global_rank == 0:
         subprocess.run(["scontrol", "requeue", job.job_id], check=True)
     return str(end.state)
+
+
+def _threads() -> dict[str, str]:
+    """For each process of a node, which would take all of the node's cores, and start compilers for all of them."""
+    cores = os.environ.get("SLURM_CPUS_PER_TASK")
+    return {"OMP_NUM_THREADS": cores, "TORCHINDUCTOR_COMPILE_THREADS": cores} if cores else {}
 
 
 def last_line(path: Path) -> str:

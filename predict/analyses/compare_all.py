@@ -116,6 +116,21 @@ def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Tabl
     ).without_empty_columns()
 
 
+PAIR_COLUMNS = (
+    words("A"),
+    words("B"),
+    fixed("A - B", 2, "points", signed=True),
+    fixed("80% interval", 1, "points", signed=True),
+    fixed("P(A > B)", 2),
+    significant("speed-up", 3),
+    significant("speed-up, 80%", 2),
+    significant("FLOPs for B", 3, "FLOPs"),
+    fixed("single scale", 2, "points", signed=True),
+    words("at"),
+    fixed("actual", 2, "points", signed=True),
+)
+
+
 def pair_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
     rows: list[Row] = []
     names = ranked(found, standings(found, pairs))
@@ -138,19 +153,7 @@ def pair_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
         )
     return Table(
         title=f"Every pair at {target.name}: A is predicted the better one",
-        columns=(
-            words("A"),
-            words("B"),
-            fixed("A - B", 2, "points", signed=True),
-            fixed("80% interval", 1, "points", signed=True),
-            fixed("P(A > B)", 2),
-            significant("speed-up", 3),
-            significant("speed-up, 80%", 2),
-            significant("FLOPs for B", 3, "FLOPs"),
-            fixed("single scale", 2, "points", signed=True),
-            words("at"),
-            fixed("actual", 2, "points", signed=True),
-        ),
+        columns=PAIR_COLUMNS,
         rows=tuple(rows),
         notes=(
             "speed-up: times the target's compute with which B reaches A's accuracy, in all FLOPs for B; "

@@ -81,47 +81,32 @@ def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
         yield from metrics_rows(MetricsFile.load(run.metrics_file(step)))
 
 
+RANKED = {
+    "acc_per_byte": "rc_acc_per_byte",
+    "acc_raw": "rc_acc_raw",
+    "bpb": "rc_bpb",
+    "task_ce": "rc_task_ce",
+    "prob_correct": "rc_prob_correct",
+}  # what a metrics file calls the quantities of a task in format rc -> what a measurement table does
+
+
 def metrics_rows(metrics: MetricsFile) -> Iterable[dict[str, Any]]:
     """Rows of one metrics file."""
     common = {key: getattr(metrics, key) for key in ("run", "size", "n", "d", "step", "tokens")}
+
+    def row(task: str, split: str, metric: str, value: float | None, items: int, chance: float) -> dict[str, Any]:
+        return common | {
+            "task": task, "split": split, "metric": metric, "value": value, "items": items, "chance": chance,
+        }  # fmt: skip
+
     for result in metrics.results:
-        form = result.format
-        names = {"acc": f"{form}_acc"}
-        if form == "rc":
-            names |= {
-                "bpb": "rc_bpb",
-                "acc_per_byte": "rc_acc_per_byte",
-                "acc_raw": "rc_acc_raw",
-                "task_ce": "rc_task_ce",
-                "prob_correct": "rc_prob_correct",
-            }
+        names = {"acc": f"{result.format}_acc"} | (RANKED if result.format == "rc" else {})
         for key, metric in names.items():
-            yield common | {
-                "task": result.task,
-                "split": result.split,
-                "metric": metric,
-                "value": getattr(result, key),
-                "items": result.n,
-                "chance": result.chance,
-            }
+            yield row(result.task, result.split, metric, getattr(result, key), result.n, result.chance)
     for gold in metrics.gold:
-        yield common | {
-            "task": gold.task,
-            "split": gold.split,
-            "metric": "rc_bpb",
-            "value": gold.bpb,
-            "items": gold.n,
-            "chance": math.nan,
-        }
+        yield row(gold.task, gold.split, "rc_bpb", gold.bpb, gold.n, math.nan)
     for loss in metrics.lm_loss:
-        yield common | {
-            "task": loss.name,
-            "split": "val",
-            "metric": "lm_loss",
-            "value": loss.nats_per_token,
-            "items": loss.tokens,
-            "chance": math.nan,
-        }
+        yield row(loss.name, "val", "lm_loss", loss.nats_per_token, loss.tokens, math.nan)
 
 
 def _about(runs: Sequence[RunDirectory]) -> About:
