@@ -1,7 +1,7 @@
 """What a reader must know about a set of numbers: a code that programs may rely on, a severity, and the values.
 
-Notes are made where something is found out and worded where they are shown, by `Note.text`. A new kind of note is a
-line in `TEXTS`.
+Notes are made where something is found out and worded where they are shown, by `Note.words` and `Note.text`. A new
+kind of note is a line in `TEXTS`.
 """
 
 from __future__ import annotations
@@ -101,10 +101,14 @@ class Note:
     values: Mapping[str, Any]
 
     @property
+    def words(self) -> str:
+        """One line of at most 300 characters, whatever its severity."""
+        return shortened(TEXTS[self.code].format(**{key: _words(value) for key, value in self.values.items()}), LONGEST)
+
+    @property
     def text(self) -> str:
-        """One line of at most 300 characters, "warning: " before it where it is one."""
-        words = TEXTS[self.code].format(**{key: _words(value) for key, value in self.values.items()})
-        return shortened(f"warning: {words}" if self.severity is Severity.WARNING else words, LONGEST)
+        """The same, "warning: " before it where it is one."""
+        return shortened(f"warning: {self.words}" if self.severity is Severity.WARNING else self.words, LONGEST)
 
     def to_json(self) -> dict[str, Any]:
         return {"code": self.code, "severity": self.severity.value, "values": dict(self.values), "text": self.text}

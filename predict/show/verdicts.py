@@ -18,7 +18,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 def note_texts(notes: Sequence[Note]) -> tuple[str, ...]:
     """Notes on one row: that they are warnings goes without saying."""
-    return tuple(note.text.removeprefix("warning: ") for note in notes)
+    return tuple(note.words for note in notes)
 
 
 def flag_texts(prediction: Prediction) -> tuple[str, ...]:
