@@ -103,10 +103,8 @@ def test_two_processes_give_the_numbers_of_one_to_the_last_bit(
 ) -> None:
     for step in STEPS:
         write_step(run, step)
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
-    one_machine = ["--cpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
-    plain = ["--mixed_precision=no", "--dynamo_backend=no"]
-    command = [*accelerate, *one_machine, *plain, "-m", "evaluate"]
+    # As accelerate starts them on GPUs; of `--cpu --num_processes=2` without MPI it makes a single process.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "evaluate"]
     two = finish(worker(run, "--output", str(run.path / "two"), command=command))
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(run.path.parent.parent / "cache"))
     assert torch.get_num_threads() == 1  # as in the two; sums depend on it
