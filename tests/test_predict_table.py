@@ -9,10 +9,10 @@ import pytest
 from simulated_ladder import rows_of, simulated, write
 
 from ladder.errors import UserError
+from predict.measured.about import Reading
 from predict.measured.ai2 import read_ai2
 from predict.measured.flat_files import write_parquet
 from predict.measured.load import read_measurements
-from predict.measured.reading import Reading
 from predict.measured.table import check, table_of
 
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from ladder.errors import UserError
+from predict.measured.about import Unexplained
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
-from predict.measured.reading import Unexplained
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels, same
 

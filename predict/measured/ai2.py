@@ -16,10 +16,10 @@ import pandas as pd
 
 from ladder.config.config import compose, ladder_of
 from ladder.errors import UserError
+from predict.measured.about import About, Reading
 from predict.measured.flat_files import read_frame
 from predict.measured.mapping import Mapping
 from predict.measured.reader import Reader
-from predict.measured.reading import About, Reading
 from predict.measured.table import COLUMNS, Metric, check
 from predict.measured.tasks import CHANCE, ITEMS
 

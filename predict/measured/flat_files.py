@@ -22,9 +22,9 @@ from ladder.errors import UserError, shortened
 from ladder.files.bind import bind
 from ladder.files.reading import parse_json
 from ladder.files.writing import atomic_file
+from predict.measured.about import About, Reading
 from predict.measured.mapping import Mapping, tidy
 from predict.measured.reader import Reader
-from predict.measured.reading import About, Reading
 
 FIRST_LINE = 2  # of a CSV file below its header
 LONGEST_LINE = 1_000_000  # bytes

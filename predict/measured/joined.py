@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ladder.errors import unknown
-from predict.measured.reading import Reading
+from predict.measured.about import Reading
 from predict.measured.table import check
 
 OF_RUNS = ("ladder", "size", "n", "d")

@@ -30,10 +30,10 @@ from ladder.files.bind import Positive, Share, Whole, bind, lenient
 from ladder.files.reading import parse_json, read
 from ladder.rungs.benchmarks import LM_EVAL_NAMES
 from predict.measured import mapping as mappings
+from predict.measured.about import About, Reading
 from predict.measured.flat_files import read_frame
 from predict.measured.mmlu_subjects import Subjects
 from predict.measured.reader import Reader
-from predict.measured.reading import About, Reading
 from predict.measured.table import COUNTS, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import note

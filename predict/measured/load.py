@@ -11,10 +11,10 @@ from ladder.config.settings import LadderSettings
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
+from predict.measured.about import Reading
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.mapping import read_mapping, tidy
 from predict.measured.reader import Reader
-from predict.measured.reading import Reading
 from predict.measured.rungs import measured_ladder, our_sizes
 
 if TYPE_CHECKING:

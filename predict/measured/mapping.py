@@ -42,7 +42,7 @@ import pandas as pd
 from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.files.bind import Positive, Share, Text, Whole, bind
 from ladder.files.reading import read_yaml
-from predict.measured.reading import About, Reading, Unexplained
+from predict.measured.about import About, Reading, Unexplained
 from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning

@@ -14,9 +14,9 @@ from ladder.files.bind import Name, bind, lenient
 from ladder.files.reading import read
 from ladder.records.metrics_file import MetricsFile
 from ladder.runs.rundir import RunDirectory, find_runs
+from predict.measured.about import About, Reading
 from predict.measured.mapping import Mapping
 from predict.measured.reader import Reader
-from predict.measured.reading import About, Reading
 from predict.measured.table import table_of
 from predict.notes import warning
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from predict.measured.about import Reading
 from predict.measured.mapping import Mapping
-from predict.measured.reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)

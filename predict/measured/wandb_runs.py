@@ -17,10 +17,10 @@ import pandas as pd
 
 from ladder.errors import UserError, shortened
 from ladder.files.reading import parse_json
+from predict.measured.about import Reading
 from predict.measured.ai2 import parse_column
 from predict.measured.mapping import Mapping, Measure, tidy
 from predict.measured.reader import Reader
-from predict.measured.reading import Reading
 
 PREFIX = "wandb:"
 _HEADER, _BLOCK, _RECORD = 7, 32768, 7  # bytes: file header, block, record header of a .wandb file
