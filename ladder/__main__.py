@@ -1,4 +1,4 @@
-"""`python -m ladder new|plan|run|status|cancel|predict [ladder=NAME] [key=value …]`: from plan to prediction."""
+"""`python -m ladder new|plan|run|status|check|cancel|predict [ladder=NAME] [key=value …]`: from plan to prediction."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.live import Live
 
+from ladder.check.ladder_check import check_ladder
+from ladder.check.page import exit_code, print_page
 from ladder.command.arguments import multiples, names, split_overrides
 from ladder.command.running import Parser, run_command
 from ladder.config.config import load_config, names_suite
@@ -18,7 +21,10 @@ from ladder.config.new import new_ladder
 from ladder.config.task_files import note_on_spaces
 from ladder.errors import UserError, unknown
 from ladder.jobs.launch import Launch
+from ladder.jobs.local import JobsFailed
 from ladder.jobs.preflight import note_on_default_suite
+from ladder.records.checks import checks_json
+from ladder.rungs.sweep import sweep_rungs
 from ladder.runs.plan import note_on_budgets, plan_csv, plan_json
 from ladder.runs.show import plan_tables, print_table, status_table
 
@@ -27,8 +33,16 @@ COMMANDS = {
     "plan": "what the rungs are and what they cost",
     "run": "train and measure what is missing, then predict",
     "status": "where each run stands; exit code 0: all done, 1: under way, 3: stopped or failed",
+    "check": "whether the rungs were trained well; exit code 0: nothing found, 1: worth a look, 3: bad",
     "cancel": "end what runs, saved, and take back what waits",
     "predict": "predict the target, once everything is measured",
+}
+BELONGS = {
+    "json": ("plan", "check"),
+    "csv": ("plan",),
+    "dry_run": ("run", "check"),
+    "watch": ("status",),
+    "sweep": ("plan", "run", "status", "check", "cancel"),
 }
 REFRESH_SECONDS = 5
 QUIET_REFRESH_SECONDS = 60
@@ -44,10 +58,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("command", help=", ".join(COMMANDS))
     parser.add_argument("--sizes", type=names, default=[], help="only these sizes, such as 190M,370M")
     parser.add_argument("--multiples", type=multiples, default=[], help="only these Chinchilla multiples, such as 1,2")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="a sweep of learning rate and batch in place of the rungs; check: train it",
+    )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="plan: as JSON")
+    form.add_argument("--json", action="store_true", help="plan, check: as JSON")
     form.add_argument("--csv", action="store_true", help="plan: as CSV, a row for each rung")
-    parser.add_argument("--dry-run", action="store_true", help="run: print what would be submitted or launched")
+    parser.add_argument("--dry-run", action="store_true", help="run, check --sweep: print what would be started")
     parser.add_argument("--watch", action="store_true", help="status: refresh until nothing is under way")
     options, words = parser.parse_known_args(argv)
     if options.command not in COMMANDS:
@@ -57,14 +76,15 @@ def main(argv: list[str]) -> int:
             raise UserError("say how the ladder is called: python -m ladder new NAME")
         print(new_ladder(words[0]))
         return 0
-    for option, command in (("json", "plan"), ("csv", "plan"), ("dry_run", "run"), ("watch", "status")):
-        if getattr(options, option) and options.command != command:
-            raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {command}")
+    for option, commands in BELONGS.items():
+        if getattr(options, option) and options.command not in commands:
+            raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {' and '.join(commands)}")
     launch = make_launch(options, split_overrides(words))
     return {
         "plan": lambda: show_plan(launch, options),
         "run": lambda: run(launch, options.dry_run),
         "status": lambda: watch(launch) if options.watch else show_status(launch),
+        "check": lambda: check(launch, options),
         "cancel": lambda: launch.cancel(),
         "predict": lambda: launch.predict(),
     }[options.command]() or 0
@@ -75,7 +95,11 @@ def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch
     ladder = config.ladder.build()
     if config.rung and (options.sizes or options.multiples):
         raise UserError("rung= chooses one run; leave out --sizes and --multiples")
+    if options.sweep and (config.rung or options.sizes or options.multiples):
+        raise UserError("--sweep chooses its own runs; leave out rung=, --sizes and --multiples")
     rungs = [ladder.rung(config.rung)] if config.rung else ladder.select(options.sizes, options.multiples)
+    if options.sweep:
+        rungs = sweep_rungs(ladder)
     return Launch(config=config, overrides=tuple(overrides), ladder=ladder, rungs=tuple(rungs))
 
 
@@ -106,6 +130,30 @@ def run(launch: Launch, dry_run: bool) -> None:
             print_table(table)
     launch.check()
     launch.run(report=lambda line: print(line, flush=True))
+
+
+def check(launch: Launch, options: argparse.Namespace) -> int:
+    """With `--sweep` its points are trained first; then the ladder's rungs are judged, and what was swept."""
+    ladder = launch
+    if options.sweep:
+        ladder = replace(launch, rungs=tuple(launch.ladder.rungs))
+        if missing := launch.files().to_train:
+            for table in plan_tables(replace(launch, rungs=tuple(missing)).plan(launch.files())):
+                print_table(table)
+        try:
+            run(launch, options.dry_run)
+        except JobsFailed as error:  # a rate that is too high may well end so
+            warn(str(error))
+        if options.dry_run:
+            return 0
+    elif options.dry_run:
+        raise UserError("--dry-run belongs to python -m ladder check --sweep, which trains")
+    found = check_ladder(ladder.config, ladder.directory, ladder.rungs, ladder.files().runs)
+    if options.json:
+        print(checks_json(found))
+    else:
+        print_page(f"{ladder.directory.path}: {len(ladder.rungs)} rungs", found)
+    return exit_code(found)
 
 
 def show_notes(launch: Launch) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "collect": Verb("analyses.collect", "keep measurements from anywhere as one Parquet table"),
     "register": Verb("analyses.register", "put a forecast on record, in one file"),
     "score": Verb("analyses.score", "forecasts beside what was measured since"),
+    "check": Verb("analyses.check", "whether a ladder's rungs were trained well, by what was measured of them"),
     "track": Verb("analyses.track", "a big run as it goes, against the band that the ladder gives for each moment"),
     "sharpen": Verb("analyses.sharpen", "how a forecast improves with the first checkpoints of its run"),
     "fit": Verb("analyses.fit", "write the fitted laws of a ladder as JSON"),

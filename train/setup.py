@@ -159,7 +159,7 @@ def branch_steps(rung: Rung, ladder: Ladder) -> tuple[int, ...]:
 
 def find_branch(rung: Rung, run: RunDirectory, record: RunRecord) -> Path | None:
     """The state of a longer run that is, up to this rung's first decaying step, the same run."""
-    if rung.hparams.schedule != "wsd":
+    if rung.hparams.schedule != "wsd" or rung.variation.tag:
         return None
     same = ("shape", "recipe", "seed", "data_fingerprint", "document_mask", "groups")
     for other in find_runs(run.path.parent):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,7 @@ from ladder.errors import UserError
 from ladder.files.hashing import json_sha256
 from ladder.files.reading import read_json
 from ladder.jobs.supervise import last_line
-from ladder.process.stages import stage
+from ladder.process.stages import stage_output
 from ladder.rungs.rung import Ladder, Rung, Target
 from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory, RunDirectory
@@ -72,11 +70,11 @@ class LadderForecast:
             *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in self._rungs))),
         ]
         report = self._directory.report(self._target.name)
-        _stage("predict", "report", *words, "--output", str(report))
+        stage_output("predict", "report", *words, "--output", str(report))
         if self.path.exists():
             self.path.rename(_free_name(self.path))
         record = ("--name", self._target.name, "--inputs", json.dumps(self._inputs()), "--output", str(self.path))
-        _stage("predict", "register", *words, *record)
+        stage_output("predict", "register", *words, *record)
 
     def _target_words(self) -> tuple[str, ...]:
         """By its name where that says which model it is, so that the report has it as its title."""
@@ -134,11 +132,3 @@ def _values(run: RunDirectory) -> dict[str, list[Any]]:
                 if isinstance(row, dict):
                     found.setdefault(f"{prefix}{row.get(key)}", []).append([path.name, row])
     return found
-
-
-def _stage(*words: str) -> str:
-    """What `python -m WORDS` prints; its error is raised as ours."""
-    done = subprocess.run([sys.executable, *stage(*words)], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
-    return done.stdout

@@ -126,10 +126,14 @@ class Launch:
     def _training(self, rung: Rung, rungs: Sequence[Rung], plan: Plan) -> Job:
         gpus = self.cluster.gpus_of(rung, self.gpus_each) if self._uses_gpus else 0
         job = training_job(self.config, self.overrides, rung, plan, self.directory, gpus)
-        if rung.hparams.schedule != "wsd":
+        if rung.hparams.schedule != "wsd" or rung.variation.tag:
             return job
         # The shorter runs of a WSD size branch off the longer one, which saves the states they start from.
-        longer = [other for other in rungs if other.size == rung.size and other.multiple > rung.multiple]
+        longer = [
+            other
+            for other in rungs
+            if other.size == rung.size and other.multiple > rung.multiple and not other.variation.tag
+        ]
         return replace(job, after=tuple(other.name for other in longer))
 
     @property

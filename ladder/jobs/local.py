@@ -26,6 +26,10 @@ PROGRESS_SECONDS = 15
 _POLL_SECONDS = 0.2
 
 
+class JobsFailed(UserError):
+    """All jobs have ended, and some of them failed."""
+
+
 @dataclass(frozen=True)
 class Running:
     job: Job
@@ -65,7 +69,7 @@ class LocalRun:
         self._finished = finished
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Raises UserError after everything else has ended, where jobs failed; it names them and the first reason."""
+        """Raises JobsFailed after everything else has ended, where jobs failed; it names them and the first reason."""
         self._await_orphans()
         waiting = list(jobs)
         started: set[str] = set()
@@ -97,7 +101,7 @@ class LocalRun:
                 self._stop_all()
         if self._failed:
             names, (name, reason) = ", ".join(self._failed), next(iter(self._failed.items()))
-            raise UserError(f"failed: {names}; {name}: {reason}")
+            raise JobsFailed(f"failed: {names}; {name}: {reason}")
 
     def _await_orphans(self) -> None:
         """A launcher that was killed left its trainings at work, on devices that nobody knows of."""

@@ -7,7 +7,11 @@ In a checkout a stage is a package that runs by its name. The installed tool has
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
+from collections.abc import Sequence
+
+from ladder.errors import UserError
 
 INSTALLED = __name__.startswith("model_ladder.")
 
@@ -25,3 +29,11 @@ def python_shown() -> str:
 def launcher_shown() -> str:
     """How a line to copy starts accelerate's launcher."""
     return f"{python_shown()} -m accelerate.commands.launch" if INSTALLED else "accelerate launch"
+
+
+def stage_output(*words: str, allowed: Sequence[int] = ()) -> str:
+    """What a stage prints that is run to its end. Its error is raised as ours; codes `allowed` beside 0 are none."""
+    done = subprocess.run([sys.executable, *stage(*words)], capture_output=True, text=True)
+    if done.returncode not in (0, *allowed):
+        raise UserError((done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1].removeprefix("error: "))
+    return done.stdout

@@ -15,6 +15,7 @@ from ladder.rungs.transfer import Extent
 _RUN_NAME = re.compile(r"(?P<size>[^/]+?)-(?P<multiple>\d+(?:\.\d+)?)xC(?:-(?P<tag>.+))?")
 TEN_TIMES = "10x-"
 _RERUN = re.compile(r"(?:rerun\d*)?")
+_VARIATION = re.compile(r"(?:batch(?P<batch>\d+(?:\.\d+)?))?-?(?:lr(?P<lr>\d+(?:\.\d+)?))?")
 
 
 def rung_name(size: str, multiple: float) -> str:
@@ -28,8 +29,32 @@ def parse_run_name(name: str) -> tuple[str, float, str] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variation:
+    """By which factors a run's batch and peak learning rate differ from its recipe's rule: a point of a sweep."""
+
+    batch: float = 1.0
+    lr: float = 1.0
+
+    @property
+    def tag(self) -> str:
+        """As in the name `190M-1xC-batch2-lr0.5`; empty where nothing differs."""
+        parts = (("batch", self.batch), ("lr", self.lr))
+        return "-".join(f"{name}{factor:g}" for name, factor in parts if factor != 1)
+
+    @classmethod
+    def of(cls, tag: str) -> Variation | None:
+        """What the tag of a run's name says; None where it says something else, or nothing."""
+        match = _VARIATION.fullmatch(tag) if tag else None
+        found = cls(**{name: float(factor) for name, factor in match.groupdict("1").items()}) if match else None
+        return found if found and found.tag == tag and min(vars(found).values()) > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rung:
-    """`rerun` tells a run apart that repeats another one, with another seed: `190M-1xC-rerun`."""
+    """`rerun` tells a run apart that repeats another one, with another seed: `190M-1xC-rerun`.
+
+    `variation` is that of a point of a sweep, whose `hparams` have it.
+    """
 
     size: str
     multiple: float
@@ -37,10 +62,11 @@ class Rung:
     hparams: HParams
     groups: Groups
     rerun: str = ""
+    variation: Variation = Variation()
 
     @property
     def name(self) -> str:
-        return rung_name(self.size, self.multiple) + (f"-{self.rerun}" if self.rerun else "")
+        return "-".join(part for part in (rung_name(self.size, self.multiple), self.variation.tag, self.rerun) if part)
 
     @property
     def n(self) -> int:
@@ -102,7 +128,7 @@ class Ladder:
 
         None either where peak rate or decay depend on the number of tokens.
         """
-        if rung.hparams.schedule != "wsd":
+        if rung.hparams.schedule != "wsd" or rung.variation.tag:
             return []
         shorter = [self.make_rung(rung.size, multiple) for multiple in self.multiples if multiple < rung.multiple]
         return [one for one in shorter if (one.hparams.peak_lr, one.groups) == (rung.hparams.peak_lr, rung.groups)]
@@ -120,34 +146,40 @@ class Ladder:
             self.recipe.transfer.base or min(self.sizes, key=lambda size: self.sizes[size].n), 1
         )
 
-    def make_rung(self, size: str, multiple: float) -> Rung:
+    def make_rung(self, size: str, multiple: float, variation: Variation = Variation()) -> Rung:
         """Raises UserError for a size that the ladder does not have, and for a multiple that no run can have."""
-        rung, transfer, base = self._before_transfer(size, multiple), self.recipe.transfer, self.base
-        if transfer is None or base is None:
-            return rung
-        peak_lr = base.hparams.peak_lr * transfer.peak_lr(rung.extent, base.extent)
-        groups = transfer.groups(rung.extent, base.extent, base.groups)
-        return replace(rung, hparams=replace(rung.hparams, peak_lr=peak_lr), groups=groups)
+        rung, transfer, base = self._before_transfer(size, multiple, variation.batch), self.recipe.transfer, self.base
+        peak_lr, groups = rung.hparams.peak_lr, rung.groups
+        if transfer is not None and base is not None:
+            peak_lr = base.hparams.peak_lr * transfer.peak_lr(rung.extent, base.extent)
+            groups = transfer.groups(rung.extent, base.extent, base.groups)
+        hparams = replace(rung.hparams, peak_lr=peak_lr * variation.lr)
+        return replace(rung, hparams=hparams, groups=groups, variation=variation)
 
-    def _before_transfer(self, size: str, multiple: float) -> Rung:
+    def _before_transfer(self, size: str, multiple: float, batch: float = 1.0) -> Rung:
         shapes = self.sizes | self.larger_sizes
         if size not in shapes:
             raise unknown(f"size of ladder {self.name}", size, shapes)
+        recipe = replace(self.recipe, reference_batch_tokens=self.recipe.reference_batch_tokens * batch)
         return Rung(
             size=size,
             multiple=multiple,
             shape=shapes[size],
-            hparams=self.recipe.hparams(shapes[size].n, multiple),
-            groups=self.recipe.groups(),
+            hparams=recipe.hparams(shapes[size].n, multiple),
+            groups=recipe.groups(),
         )
 
     def rung(self, name: str) -> Rung:
-        """The rung of that name: any known size at any multiple, so `3B-2xC` works too, and `190M-1xC-rerun2`."""
+        """The rung of that name: any known size at any multiple, so `3B-2xC` works too, `190M-1xC-rerun2`, and a point
+        of a sweep such as `190M-1xC-lr2`."""
         parsed = parse_run_name(name)
         known = parsed is not None and parsed[0] in self.sizes | self.larger_sizes
-        if parsed is None or not known or not _RERUN.fullmatch(parsed[2]):
+        variation = Variation.of(parsed[2]) if parsed else None
+        if parsed is None or not known or not (variation or _RERUN.fullmatch(parsed[2])):
             names = [rung.name for rung in self.rungs]
             raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, names)}')
+        if variation:
+            return self.make_rung(parsed[0], parsed[1], variation)
         return replace(self.make_rung(parsed[0], parsed[1]), rerun=parsed[2])
 
     def select(self, sizes: Iterable[str] = (), multiples: Iterable[float] = ()) -> list[Rung]:

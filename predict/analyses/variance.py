@@ -71,7 +71,7 @@ def _noise(data: Measured, task: Task, metric: str) -> Noise:
     count = data.smoothing.final_checkpoints
     finals = np.array([run.curve(task, metric).final(count) for run in data.rungs])
     sd = sd_of_last(curve)
-    pairs = [(a, b) for a, b in repeated(data) if a.has(task, metric) and b.has(task, metric)]
+    pairs = [(a, b) for a, b in data.repeated() if a.has(task, metric) and b.has(task, metric)]
     gaps = np.array([a.curve(task, metric).final(count) - b.curve(task, metric).final(count) for a, b in pairs])
     return Noise(
         sd=sd,
@@ -81,20 +81,10 @@ def _noise(data: Measured, task: Task, metric: str) -> Noise:
     )
 
 
-def repeated(data: Measured) -> list[tuple[Run, Run]]:
-    """Rungs and their reruns: the same N and D under another name, such as 190M-1xC-rerun."""
-    return [
-        (rung, other)
-        for rung in data.rungs
-        for other in data.runs
-        if other.name != rung.name and other.name.startswith(f"{rung.name}-")
-    ]
-
-
 def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
     top = largest(data.rungs)
     measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
-    repeats = len(repeated(data))
+    repeats = len(data.repeated())
     whole = "; these are all of the run, so that the SD is also of what it still learned"
     losses = any(noise.loss for noise in noises)
     rows = tuple(

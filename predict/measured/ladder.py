@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ladder.config.settings import Smoothing, TargetSettings
 from ladder.errors import UserError, shortened, unknown
-from ladder.rungs.rung import Ladder, Target
+from ladder.rungs.rung import Ladder, Target, Variation
 from ladder.words import count_of
 from predict.measured import described
 from predict.measured.losses import LossTask, loss_tasks
@@ -165,7 +165,8 @@ class Measured:
             notes.append(note("dearer-runs", runs=dear, target=target.name))
         if self.ladder is not None:
             names = {run.name for run in self.rungs}
-            left = [run for run in self.runs if run.name not in names and not is_variant(run, target)]
+            others = [run for run in self.runs if run.name not in names and not Variation.of(run.tag)]
+            left = [run for run in others if not is_variant(run, target)]
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
         found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
@@ -198,6 +199,15 @@ class Measured:
         if run is None or not run.has(task, "rc_acc"):
             return None
         return accuracy_curve(run, task).final(count)
+
+    def repeated(self) -> list[tuple[Run, Run]]:
+        """Rungs and their reruns: the same N, D and settings under another name, such as 190M-1xC-rerun."""
+        return [
+            (rung, other)
+            for rung in self.rungs
+            for other in self.runs
+            if other.name != rung.name and other.name.startswith(f"{rung.name}-") and not Variation.of(other.tag)
+        ]
 
     def everywhere(self, task: Task, metric: str) -> bool:
         """Whether every rung has that measurement."""
