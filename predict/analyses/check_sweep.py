@@ -30,7 +30,10 @@ def sweep_checks(one: CheckedLadder) -> list[Check]:
         findings=tuple(_rate_finding(sweep.rung, rates.get(sweep.rung), one.noise) for sweep in sweeps),
         values=_consequences(one, optimum) if optimum else {},
     )
-    batch = Check(subject=Subject.BATCH, findings=tuple(_batch_finding(sweep, one.noise) for sweep in sweeps))
+    batch = Check(
+        subject=Subject.BATCH,
+        findings=tuple(_batch_finding(sweep, one.noise) for sweep in sweeps if len(sweep.batches) > 1),
+    )
     moved = [
         _drift_check(one, subject, sweep.rung, found, optimum) for subject, (sweep, found) in drifts.items() if optimum
     ]

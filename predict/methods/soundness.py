@@ -22,7 +22,7 @@ from ladder.config.settings import Smoothing
 from predict.fitting.loss_grid import fit_loss_laws
 from predict.measured.runs import Run
 from predict.measured.same import levels
-from predict.methods.course import FIRST, Course, CurveOf, course_of
+from predict.methods.course import Course, CurveOf, course_of
 from predict.methods.splits import Split
 from predict.methods.student import limit
 
@@ -31,6 +31,7 @@ USUAL, WEIGHT = 0.002, 3  # noise of a final loss, relative, where no reruns tel
 SHAPE_FREEDOM = 3  # coefficients of the shape at each share of training
 FEWEST_LEFT = 2  # degrees of freedom of the noise, at least
 MOST_LEFT_OUT = 4  # one rung in so many: beyond that it is the law, not the rungs
+FROM = 0.25  # share of training: before it the start of a run rules its curve
 MISFIT = 0.05  # of what a run had left to fall: what the shape that runs share leaves unexplained
 LEAST_SPREAD = 0.5  # of the ways, in units of what the shape leaves unexplained
 
@@ -99,9 +100,9 @@ def _left_out(
 def shape_deviations(
     runs: Sequence[Run], curve_of: CurveOf, law: Deviations, smoothing: Smoothing, knee: float
 ) -> Deviations:
-    """Of each run's way to its final loss from the way that the other runs share, on average over its checkpoints.
+    """Of each run's way to its final loss from the way that the other runs share.
 
-    In the mean over the shares of training from a tenth on: above 0 a run falls later than the others, below 0 earlier.
+    In the mean over its checkpoints from a quarter of training on; above 0 it falls later than the others.
     """
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
     finals = np.array([curve_of(run).final(smoothing.final_checkpoints) for run in runs])
@@ -127,15 +128,15 @@ def _without(place: int, sound: np.ndarray) -> Split:
 
 def _way_off(course: Course, place: int, run: Run) -> tuple[float, float]:
     """The mean difference of a run's checkpoints from what the others' shape expects: relative, and in units of what it
-    leaves unexplained. NaN where the run has no checkpoint between a tenth of its training and its end."""
+    leaves unexplained. NaN where the run has no checkpoint between a quarter of its training and its end."""
     own, drops = course.traces[place], course.back_tests[place]
-    kept = (own.shares >= max(FIRST, drops.start)) & (own.shares < 1 - 1e-6)
+    kept = (own.shares >= max(FROM, drops.start)) & (own.shares < 1 - 1e-6)
     if not kept.any():
         return np.nan, np.nan
     final = course.finals[place]
     expected = drops.before(final, own.shares[kept], run.n, run.d)
     off = np.log(own.values[kept] / expected)
-    return float(off.mean()), float((off / np.hypot(course.wiggle, MISFIT * (expected / final - 1))).mean())
+    return float(off.mean()), float((off / np.hypot(USUAL, MISFIT * (expected / final - 1))).mean())
 
 
 Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, float]]
