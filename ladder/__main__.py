@@ -14,12 +14,12 @@ from rich.live import Live
 
 from ladder.check.ladder_check import check_ladder
 from ladder.check.page import exit_code, print_page
-from ladder.command.arguments import multiples, names, split_overrides
-from ladder.command.running import Parser, run_command
+from ladder.command.running import run_command
+from ladder.command.verbs import parse_name, parse_verb, without_verb
 from ladder.config.config import load_config, names_suite
 from ladder.config.new import new_ladder
 from ladder.config.task_files import note_on_spaces
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError
 from ladder.jobs.launch import Launch
 from ladder.jobs.local import JobsFailed
 from ladder.jobs.preflight import note_on_default_suite
@@ -31,55 +31,25 @@ from ladder.runs.show import plan_tables, print_table, status_table
 COMMANDS = {
     "new": "write commented files for a ladder of your own",
     "plan": "what the rungs are and what they cost",
-    "run": "train and measure what is missing, then predict",
+    "run": "train and measure what is missing, then predict; the same command goes on after an interruption",
     "status": "where each run stands; exit code 0: all done, 1: under way, 3: stopped or failed",
     "check": "whether the rungs were trained well; exit code 0: nothing found, 1: worth a look, 3: bad",
     "cancel": "end what runs, saved, and take back what waits",
     "predict": "predict the target, once everything is measured",
-}
-BELONGS = {
-    "json": ("plan", "check"),
-    "csv": ("plan",),
-    "dry_run": ("run", "check"),
-    "watch": ("status",),
-    "sweep": ("plan", "run", "status", "check", "cancel"),
 }
 REFRESH_SECONDS = 5
 QUIET_REFRESH_SECONDS = 60
 
 
 def main(argv: list[str]) -> int:
-    parser = Parser(
-        prog="python -m ladder",
-        commands=COMMANDS,
-        description="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
-        epilog="Any configuration value can be given as key=value.",
-    )
-    parser.add_argument("command", help=", ".join(COMMANDS))
-    parser.add_argument("--sizes", type=names, default=[], help="only these sizes, such as 190M,370M")
-    parser.add_argument("--multiples", type=multiples, default=[], help="only these Chinchilla multiples, such as 1,2")
-    parser.add_argument(
-        "--sweep",
-        action="store_true",
-        help="a sweep of learning rate and batch in place of the rungs; check: train it",
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="plan, check: as JSON")
-    form.add_argument("--csv", action="store_true", help="plan: as CSV, a row for each rung")
-    parser.add_argument("--dry-run", action="store_true", help="run, check --sweep: print what would be started")
-    parser.add_argument("--watch", action="store_true", help="status: refresh until nothing is under way")
-    options, words = parser.parse_known_args(argv)
-    if options.command not in COMMANDS:
-        raise unknown("command", options.command, COMMANDS)
-    if options.command == "new":
-        if len(words) != 1:
-            raise UserError("say how the ladder is called: python -m ladder new NAME")
-        print(new_ladder(words[0]))
+    if not argv or argv[0] not in COMMANDS:
+        without_verb(COMMANDS, argv)
+    verb, *rest = argv
+    if verb == "new":
+        print(new_ladder(parse_name(verb, COMMANDS[verb], rest)))
         return 0
-    for option, commands in BELONGS.items():
-        if getattr(options, option) and options.command not in commands:
-            raise UserError(f"--{option.replace('_', '-')} belongs to python -m ladder {' and '.join(commands)}")
-    launch = make_launch(options, split_overrides(words))
+    options, overrides = parse_verb(verb, COMMANDS[verb], rest)
+    launch = make_launch(options, overrides)
     return {
         "plan": lambda: show_plan(launch, options),
         "run": lambda: run(launch, options.dry_run),
@@ -87,7 +57,7 @@ def main(argv: list[str]) -> int:
         "check": lambda: check(launch, options),
         "cancel": lambda: launch.cancel(),
         "predict": lambda: launch.predict(),
-    }[options.command]() or 0
+    }[verb]() or 0
 
 
 def make_launch(options: argparse.Namespace, overrides: Sequence[str]) -> Launch:

@@ -51,12 +51,12 @@ def _with_gaps(words: list[str | None]) -> str:
 def shortened(text: str, most: int = 60) -> str:
     """On one line, its middle left out where it is longer than `most` characters: for what is quoted in an error.
 
-    Cut between words, and a path between its folders, where there is such a place; its last name stays whole if it can.
+    Cut between words where that goes; of a path most of its end stays, between folders, and its last name whole.
     """
     line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
     if len(line) <= most:
         return line
-    end = len(line) - most // 3
+    end = len(line) - (most // 3 if " " in line or "/" not in line else 3 * most // 4)
     if end > (last := _LAST_NAME.search(line).start()) > len(line) - most + most // 6:  # type: ignore[union-attr]
         end = last
     elif (later := _BREAK.search(line, end)) and later.start() < len(line) - most // 6:

@@ -57,7 +57,7 @@ def test_names_of_files_and_keys_survive_where_a_message_is_shortened() -> None:
 @pytest.mark.parametrize(
     ("text", "most", "short"),
     [
-        ("/one/two/three/four/five/a-long-name.yaml", 30, "/one/two/…/a-long-name.yaml"),
+        ("/one/two/three/four/five/a-long-name.yaml", 30, "/one/…/five/a-long-name.yaml"),
         ("alpha, beta, gamma, delta, epsilon, zeta, eta", 33, "alpha, beta, gamma, …, zeta, eta"),
         ("x" * 50, 20, "xxxxxxxxxxxxx…xxxxxx"),
         ("as it is", 8, "as it is"),

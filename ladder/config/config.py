@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -18,16 +21,28 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ladder.config.config_files import CONFIGS, GROUPS, ROOT_CONFIG, config_files, config_folders, options
+from ladder.config.config_files import (
+    CONFIGS,
+    GROUPS,
+    ROOT_CONFIG,
+    config_files,
+    config_folders,
+    file_of,
+    is_file,
+    options,
+)
 from ladder.config.settings import Config, LadderFile, LadderSettings, check_sizes
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
-from ladder.files.reading import read, read_yaml
+from ladder.files.reading import read, read_text, read_yaml
+from ladder.files.writing import write_text
 from ladder.rungs.rung import Ladder, parse_run_name
 
 UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
 DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local", "recipe": "paper"}  # of configs/model_ladder*.yaml
+
+LEAVING_OUT = ("data.", "suite.")  # groups whose files need not have every key; what is unknown is refused later
 
 # Hydra's grammar has no keys like 600M or 1.3B, so `ladder.sizes.600M={…}` becomes `++ladder.sizes={600M: {…}}`.
 _SIZE_OVERRIDE = re.compile(
@@ -36,11 +51,16 @@ _SIZE_OVERRIDE = re.compile(
 )
 
 
+GIVEN = "given"  # what a file that is named by its path is called while Hydra reads it
+_given_folder: ContextVar[Path | None] = ContextVar("_given_folder", default=None)
+
+
 class OwnConfigs(SearchPathPlugin):
-    """Has Hydra look into the user's folder first too."""
+    """Has Hydra look into the user's folder first too, and before it at the files that are named by their paths."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in config_folders()[:-1]:
+        given = _given_folder.get()
+        for folder in [*config_folders()[-2::-1], *([given] if given else [])]:
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
@@ -80,7 +100,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     words = _whole_target(overrides)
     words = [*_named_by_ladder(words), *words]
     for group, name in _choices(words).items():
-        path = config_files(group)[name]
+        path = file_of(group, name)
         if not isinstance(node := read_yaml(path), dict) or not node:
             raise UserError(f"{path} must hold keys and values")
     try:
@@ -99,15 +119,9 @@ def _choices(words: Sequence[str]) -> dict[str, str]:
             raise UserError(f"{shortened(word)}: a configuration always has a {key}; choose another with {key}=NAME")
     for key, _, value in (word.partition("=") for word in words):
         if key.lstrip("+") in GROUPS:
-            if value not in options(key.lstrip("+")):
-                raise _no_option(key.lstrip("+"), value)
+            file_of(key.lstrip("+"), value)
             chosen[key.lstrip("+")] = value
     return chosen
-
-
-def _no_option(group: str, name: str, where: str = "") -> UserError:
-    error = unknown(group, name, options(group))
-    return UserError(f"{where}{error}; a file of your own is configs/{group}/{shortened(name)}.yaml")
 
 
 def _named_by_ladder(words: Sequence[str]) -> list[str]:
@@ -117,14 +131,18 @@ def _named_by_ladder(words: Sequence[str]) -> list[str]:
         if f"ladder.{group}" in keys:
             raise UserError(f"ladder.{group} is only for a ladder's file; on the command line it is {group}=NAME")
     name = _choices([word for word in words if word.startswith("ladder=")])["ladder"]
-    file = read(LadderFile, config_files("ladder")[name])
+    path = file_of("ladder", name)
+    file = read(LadderFile, path)
     if any(key.startswith("target.") for key in keys):
         keys.add("target")
     named = {group: getattr(file, group) for group in NAMED_BY_LADDER if getattr(file, group) and group not in keys}
     chosen = _whole_target([f"{group}={value}" for group, value in named.items()])
     for group, value in named.items():
-        if f"{group}={value}" in chosen and value not in options(group):
-            raise _no_option(group, value, f"{config_files('ladder')[name]}: ")
+        if f"{group}={value}" in chosen:
+            try:
+                file_of(group, value)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
     return chosen
 
 
@@ -163,8 +181,26 @@ def _hydra() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _given(words: Sequence[str]) -> Iterator[list[str]]:
+    """The words, with names in place of the paths of files, which Hydra finds by them meanwhile."""
+    pairs = [word.partition("=")[::2] for word in words]
+    files = {key: Path(value) for key, value in pairs if key.lstrip("+") in GROUPS and is_file(value)}
+    if not files:
+        yield list(words)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for key, path in files.items():
+            write_text(Path(folder, key.lstrip("+"), f"{GIVEN}.yaml"), read_text(path))
+        token = _given_folder.set(Path(folder))
+        try:
+            yield [f"{key}={GIVEN}" if key in files else word for word, (key, _) in zip(words, pairs, strict=True)]
+        finally:
+            _given_folder.reset(token)
+
+
 def _compose(words: Sequence[str]) -> DictConfig:
-    with _hydra():
+    with _given(words) as words, _hydra():
         config = hydra_compose(ROOT_CONFIG, overrides=[_for_hydra(word) for word in words])
         OmegaConf.resolve(config)
     OmegaConf.set_struct(config.ladder, False)
@@ -196,6 +232,8 @@ def group_node(group: str, name: str) -> DictConfig:
 def _for_hydra(word: str) -> str:
     if (plain := word.lstrip("+")).startswith("recipe="):
         return f"recipe@ladder.{plain}"
+    if word.startswith(LEAVING_OUT):
+        return f"++{word}"
     match = _SIZE_OVERRIDE.fullmatch(word)
     if match is None or (match["size"] is None and not match["value"].startswith("{")):
         return word
@@ -215,6 +253,10 @@ def _explain(error: Exception, words: Sequence[str]) -> UserError:
     try:
         keys = list(_keys(_compose([f"{key}={value}" for key, value in pairs if key in GROUPS])))
     except UNREADABLE:  # it lies in the files
+        if absent := re.search(r"Interpolation key '([\w.]+)' not found", str(error)):
+            group = absent[1].partition(".")[0]
+            where = f"{file_of(group, chosen)}: " if (chosen := _choices(words).get(group)) else ""
+            return UserError(f"{where}{absent[1]} is missing, and another setting refers to it")
         return UserError(f"configs: {shortened(str(error), 240)}")
     for key, _ in pairs:
         if key not in keys and not key.startswith(("+", "~")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ladder.config.settings import TargetSettings
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError, shortened, unknown
 from ladder.files.reading import read
 from ladder.rungs.rung import Ladder, Target, run_as_target
 
@@ -24,6 +24,21 @@ def config_files(group: str) -> dict[str, Path]:
     """The files of a config group by name; the user's own where both folders have one of that name."""
     folders = reversed(config_folders())
     return {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+
+
+def is_file(word: str) -> bool:
+    """Whether a group's value is a path, as in `ladder=plans/mine.yaml`, and not a name."""
+    return word.endswith((".yaml", ".yml"))
+
+
+def file_of(group: str, word: str) -> Path:
+    """The file that a group's value names, or is the path of. Raises UserError where there is none of that name."""
+    if is_file(word):
+        return Path(word)
+    if word not in (files := config_files(group)):
+        place = "" if "/" in word else f"configs/{group}/{shortened(word)}.yaml, or "
+        raise UserError(f"{unknown(group, word, sorted(files))}; a file of your own is {place}{group}=FILE.yaml")
+    return files[word]
 
 
 def options(group: str) -> list[str]:
