@@ -3,8 +3,10 @@ average in place of an arbitrary optimum.
 
     L(N, D) = A / N^alpha + B / D^beta + E                                              (equation 1)
 
-For every pair of exponents on a grid, A, B and E are least squares of the relative residuals without negative
-solutions. The noise is unknown, so a pair's weight is that of a Student t with `FREEDOM` runs' worth of prior noise.
+E is a share of the least loss, and few rungs say little of it: of the same losses, steep laws make a floor, and flat
+ones none. So for every share and pair of exponents on a grid A and B are least squares of the relative residuals
+without negative solutions. The noise is unknown, so a point's weight is its prior's times that of a Student t with
+`FREEDOM` runs' worth of prior noise.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ import numpy as np
 from predict.fitting.ridge import Prior, least_squares_on
 
 EXPONENTS = np.geomspace(0.03, 1.2, 24)
+FLOORS = np.arange(10) / 10  # E as a share of the least loss, equally likely
 # Chosen among some ten settings by the errors on AI2's, Cerebras-GPT's and Pythia's losses, none of them left out:
-# smaller exponents than task losses have.
+# smaller exponents than task losses have. Cerebras-GPT's are smaller still, which the other two do not tell.
 PRIOR = Prior(centre=0.22, width=0.8)
 NOISE, FREEDOM = 0.015, 3.0  # relative, of a run's loss about its law; the weight of that knowledge in runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossLaws:
-    """One posterior per fit: `weights` and the coefficients have shape (fits, alphas, betas), `noise` (fits,).
+    """One posterior per fit: `weights`, `A` and `B` have shape (fits, floors, alphas, betas), `E` (fits, floors),
+    `noise` (fits,).
 
     Coefficients are in units of `n0` and `d0`, the middle of the ladder; `noise` is relative.
     """
@@ -42,38 +46,38 @@ class LossLaws:
         """Mean, and standard deviation over the laws as a share of it, each (fits, targets)."""
         n, d = np.atleast_1d(np.asarray(n, dtype=float)), np.atleast_1d(np.asarray(d, dtype=float))
         by_n, by_d = (n / self.n0) ** -EXPONENTS[:, None], (d / self.d0) ** -EXPONENTS[:, None]
-        w, A, B, E = self.weights, self.A, self.B, self.E
-        first = np.einsum("fij,it->ft", w * A, by_n)
-        second = np.einsum("fij,jt->ft", w * B, by_d)
-        mean = first + second + (w * E).sum(axis=(1, 2))[:, None]
-        square = (
-            np.einsum("fij,it->ft", w * A**2, by_n**2)
-            + np.einsum("fij,jt->ft", w * B**2, by_d**2)
-            + (w * E**2).sum(axis=(1, 2))[:, None]
-            + 2 * np.einsum("fij,it,jt->ft", w * A * B, by_n, by_d, optimize=True)
-            + 2 * np.einsum("fij,it->ft", w * A * E, by_n)
-            + 2 * np.einsum("fij,jt->ft", w * B * E, by_d)
+        w, A, B, E = self.weights, self.A, self.B, self.E[:, :, None, None]
+        (a, aa, ae), (b, bb, be) = (
+            [(w * term).sum(axis=(1, axis)) for term in (x, x**2, x * E)] for x, axis in ((A, 3), (B, 2))
         )
+        mean = a @ by_n + b @ by_d + (w * E).sum(axis=(1, 2, 3))[:, None]
+        square = (aa @ by_n**2 + 2 * ae @ by_n) + (bb @ by_d**2 + 2 * be @ by_d)
+        square += (w * E**2).sum(axis=(1, 2, 3))[:, None]
+        square += 2 * np.einsum("fij,it,jt->ft", (w * A * B).sum(axis=1), by_n, by_d, optimize=True)
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0)) / mean
 
     def formula(self) -> str:
         """The heaviest law of the first fit."""
-        i, j = np.unravel_index(int(self.weights[0].argmax()), self.weights[0].shape)
+        floor, i, j = np.unravel_index(int(self.weights[0].argmax()), self.weights[0].shape)
         alpha, beta = EXPONENTS[i], EXPONENTS[j]
-        A, B = self.A[0, i, j] * self.n0**alpha, self.B[0, i, j] * self.d0**beta
+        A, B = self.A[0, floor, i, j] * self.n0**alpha, self.B[0, floor, i, j] * self.d0**beta
         laws = int((self.weights[0] > 1e-3).sum())
-        return f"L(N,D) = {A:.4g}/N^{alpha:.3f} + {B:.4g}/D^{beta:.3f} + {self.E[0, i, j]:.3f}, heaviest of {laws} laws"
+        return (
+            f"L(N,D) = {A:.4g}/N^{alpha:.3f} + {B:.4g}/D^{beta:.3f} + {self.E[0, floor]:.3f}, heaviest of {laws} laws"
+        )
 
 
 def fit_loss_laws(n: np.ndarray, d: np.ndarray, loss: np.ndarray, used: np.ndarray) -> LossLaws:
     """`n`, `d`, `loss` (runs,); `used` (fits, runs) is 1 where a fit uses a run, else 0."""
     n0, d0 = float(np.exp(np.log(n).mean())), float(np.exp(np.log(d).mean()))
     first, second = (n / n0) ** -EXPONENTS[:, None], (d / d0) ** -EXPONENTS[:, None]
-    precision = used / loss**2
-    sse, (A, B, E) = least_squares_on(first, second, loss, precision)
-    count = used.sum(axis=1)[:, None, None]
+    E = FLOORS * np.where(used > 0, loss, np.inf).min(axis=1)[:, None]  # (fits, floors)
+    precision = np.repeat(used / loss**2, len(FLOORS), axis=0)
+    sse, (A, B) = least_squares_on(first, second, loss - E.reshape(-1, 1), precision)
+    sse, A, B = (array.reshape(*E.shape, *sse.shape[1:]) for array in (sse, A, B))
+    count = used.sum(axis=1)[:, None, None, None]
     score = (count + FREEDOM) * np.log(sse + FREEDOM * NOISE**2) + PRIOR.penalty(EXPONENTS)
-    weights = np.exp(-0.5 * (score - score.min(axis=(1, 2), keepdims=True)))
-    weights /= weights.sum(axis=(1, 2), keepdims=True)
-    noise = np.sqrt((sse.min(axis=(1, 2)) + FREEDOM * NOISE**2) / (count[:, 0, 0] + FREEDOM))
+    weights = np.exp(-0.5 * (score - score.min(axis=(1, 2, 3), keepdims=True)))
+    weights /= weights.sum(axis=(1, 2, 3), keepdims=True)
+    noise = np.sqrt((sse.min(axis=(1, 2, 3)) + FREEDOM * NOISE**2) / (count[:, 0, 0, 0] + FREEDOM))
     return LossLaws(weights=weights, A=A, B=B, E=E, noise=noise, n0=n0, d0=d0)

@@ -86,11 +86,11 @@ def fit_ridge(
 def least_squares_on(
     first: np.ndarray, second: np.ndarray, z: np.ndarray, precision: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Sum of squares (fits, alphas, betas) and A, B, E of that shape for z (runs,), none below 0.
+    """Sum of squares (fits, alphas, betas) and A and B of that shape for z (fits, runs), none below 0.
 
     `first` (alphas, runs) and `second` (betas, runs) are the two terms with A = B = 1.
     """
-    moments = _moments(first, second, z, precision, offset=True)
+    moments = _moments(first, second, z, precision, offset=False)
     return _non_negative(*moments, total=(precision * z**2).sum(axis=1))
 
 
