@@ -130,7 +130,7 @@ def test_a_method_without_intervals_is_scored_too(
 ) -> None:
     path = tmp_path / "paper.json"
     main(["register", "--ladder", str(ladder), *TARGET, "--method", "paper", "--output", str(path)])
-    (table,) = scores(capsys, str(path), "--measured", str(ladder))
+    table, _ = scores(capsys, str(path), "--measured", str(ladder))
     assert "80%" not in table["rows"][0] and np.isfinite(table["rows"][0]["error"])
 
 

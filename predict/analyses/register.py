@@ -26,6 +26,7 @@ from predict.methods.forecast_file import (
     measurements_sha256,
     now,
     stored,
+    stored_losses,
     stored_tasks,
     write_new,
 )
@@ -33,7 +34,7 @@ from predict.methods.law_file import LawFile
 from predict.methods.lm_forecast import lm_forecast
 from predict.methods.paper import PAPER, Paper, PaperLaws
 from predict.show import command_line
-from predict.show.predictions import prediction_table
+from predict.show.predictions import Answer
 
 
 def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None) -> Forecast:
@@ -42,13 +43,12 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
     Raises:
         UserError: as `predict_target`.
     """
-    fits.needs_tasks("a forecast on record")
     data, target = fits.below, fits.target
     predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
     chosen, flops = method_named(method), sum(run.compute for run in data.rungs)
-    default = fits.fitted(DEFAULT)
-    if not isinstance(default, FittedEnsemble):
-        raise TypeError(f"method {DEFAULT} is no ensemble")
+    default = _default(fits) if fits.tasks else None
+    lm_loss = _lm_loss(fits, default) if default and method == DEFAULT else None
+    losses = stored_losses(fits.fitted_losses, target)
     return Forecast(
         schema=FORECAST_SCHEMA,
         target=ForecastTarget(name=target.name, n=target.n, d=target.d),
@@ -65,11 +65,19 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
             share=flops / target.flops_6nd,
         ),
         tasks=stored_tasks(predictions, [_loss_metric(chosen, data, task) for task in fits.fitted(method).tasks]),
-        lm_loss=_lm_loss(fits, default) if method == DEFAULT else None,
+        lm_loss=lm_loss,
         notes=tuple(fits.notes(method)),
-        laws=dataclasses.asdict(LawFile.of(provenance(data), _paper(fits), default, {})),
+        laws=dataclasses.asdict(LawFile.of(provenance(data), _paper(fits), default, {})) if default else {},
         inputs=dict(inputs or {}),
+        losses={name: one for name, one in losses.items() if not lm_loss or name not in lm_loss.texts},
     )
+
+
+def _default(fits: Fits) -> FittedEnsemble:
+    fitted = fits.fitted(DEFAULT)
+    if not isinstance(fitted, FittedEnsemble):
+        raise TypeError(f"method {DEFAULT} is no ensemble")
+    return fitted
 
 
 def _loss_metric(method: Method, data: Measured, task: Task) -> LossMetric | None:
@@ -120,6 +128,12 @@ def main(argv: list[str]) -> None:
         target = Target(name=known.name, n=target.n, d=target.d)
     forecast = forecast_of(Fits(data, target, known.tasks), known.method, known.inputs)
     sha256 = write_new(forecast, known.output)
-    title = f"{target.name} (N = {target.n:.4g}, D = {target.d:.4g}) by method {known.method}"
-    command_line.show("text", prediction_table(forecast.predictions(), title, [note.text for note in forecast.notes]))
+    answer = Answer(
+        target=target,
+        method=known.method,
+        predictions=forecast.predictions(),
+        notes=list(forecast.notes),
+        losses=forecast.loss_predictions(),
+    )
+    command_line.show("text", *answer.tables())
     print(f"wrote {known.output}, registered {forecast.registered} by code {forecast.code}; its SHA-256:\n{sha256}")

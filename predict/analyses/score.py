@@ -11,19 +11,21 @@ from ladder.words import count_of
 from predict.measured.finished import measured_target
 from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
 from predict.methods.forecast_file import Forecast, load
+from predict.methods.losses import LossPrediction
 from predict.show import command_line
-from predict.show.predictions import loss_cells, percent, percent_range
+from predict.show.predictions import loss_cells, loss_table, percent, percent_range
 from predict.show.tables import Column, Row, Table, fixed, flags, whole, words
 from predict.show.verdicts import flag_texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A forecast with what was measured on its target; tasks that were not measured there have no actual value."""
+    """A forecast with what was measured on its target; what was not measured there has no actual value."""
 
     path: Path
     forecast: Forecast
     predictions: tuple[Prediction, ...]
+    losses: tuple[LossPrediction, ...]
     lm_loss: float | None
 
     @property
@@ -32,7 +34,7 @@ class Scored:
 
 
 def scored(path: Path, measured: Path, mapping: Path | None = None) -> Scored:
-    """Raises UserError: `path` is no forecast, or `measured` has no finished run of its target or no task of it."""
+    """Raises UserError: `path` is no forecast, or `measured` has no finished run of its target or nothing predicted."""
     forecast = load(path)
     target = measured_target(measured, forecast.as_target, forecast.ladder.smoothing, mapping)
     predictions = tuple(
@@ -40,13 +42,47 @@ def scored(path: Path, measured: Path, mapping: Path | None = None) -> Scored:
         for p, loss in zip(forecast.predictions(), [task.loss for task in forecast.tasks.values()], strict=True)
     )
     lm_loss = target.lm_loss(forecast.lm_loss.texts) if forecast.lm_loss else None
-    if all(p.actual is None for p in predictions):
-        names = shortened(", ".join(forecast.tasks), 80)
-        raise UserError(f"{measured} has no accuracy of any task that {path} predicts ({names})")
-    return Scored(path=path, forecast=forecast, predictions=predictions, lm_loss=lm_loss)
+    count = forecast.ladder.smoothing.final_checkpoints
+    losses = tuple(
+        replace(p, actual=p.task.final(target.run, count)) if p.task.measured(target.run) else p
+        for p in forecast.loss_predictions()
+    )
+    if all(actual is None for actual in [*(p.actual for p in predictions), *(p.actual for p in losses)]):
+        what = "accuracy of any task" if predictions else "loss"
+        names = shortened(", ".join([*forecast.tasks, *forecast.losses]), 80)
+        raise UserError(f"{measured} has no {what} that {path} predicts ({names})")
+    return Scored(path=path, forecast=forecast, predictions=predictions, losses=losses, lm_loss=lm_loss)
 
 
-def score_table(one: Scored) -> Table:
+def score_tables(one: Scored) -> list[Table]:
+    """Of what has an accuracy, and of losses alone; where the forecast comes from stands below the last."""
+    title, basis = f"{one.name}, registered {one.forecast.registered}", one.forecast.ladder
+    origin = (
+        f"{one.path}: from {count_of(len(basis.runs), 'run')}, {basis.share:.2%} of the target's compute; "
+        f"code {one.forecast.code}; measurements {basis.measurements_sha256}"
+    )
+    if not one.losses:
+        return [score_table(one, title, origin)]
+    alone = "Losses of tasks without an accuracy"
+    first = [score_table(one, title)] if one.predictions else []
+    held = _losses_held(one.losses)
+    return [
+        *first,
+        loss_table(one.losses, alone if first else f"{title}: {alone[0].lower()}{alone[1:]}", [*held, origin]),
+    ]
+
+
+def _losses_held(losses: Sequence[LossPrediction]) -> list[str]:
+    pairs = [(p.actual, p.loss.interval80, p.loss.interval95) for p in losses if p.actual is not None]
+    inside = [(actual in low, actual in high) for actual, low, high in pairs if low and high]
+    if not inside:
+        return []
+    return [
+        f"80% intervals hold {sum(a for a, _ in inside)} of {len(inside)}, 95% intervals {sum(b for _, b in inside)}"
+    ]
+
+
+def score_table(one: Scored, title: str, *notes: str) -> Table:
     """A row per task, and the summary that a paper would print."""
     columns: tuple[Column, ...] = (
         words("task"),
@@ -63,17 +99,11 @@ def score_table(one: Scored) -> Table:
         fixed("loss error %", 2, "percent", signed=True),
         flags(),
     )
-    forecast, basis = one.forecast, one.forecast.ladder
     return Table(
-        title=f"{one.name}, registered {forecast.registered}",
+        title=title,
         columns=columns,
         rows=tuple(_row(p) for p in one.predictions),
-        notes=(
-            summary(one),
-            *_lm_loss(one),
-            f"{one.path}: from {count_of(len(basis.runs), 'run')}, {basis.share:.2%} of the target's compute; "
-            f"code {forecast.code}; measurements {basis.measurements_sha256}",
-        ),
+        notes=(summary(one), *_lm_loss(one), *notes),
     ).without_empty_columns()
 
 
@@ -182,5 +212,6 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     known = options.parse_args(argv)
     found = [scored(path, known.measured, known.mapping) for path in dict.fromkeys(known.forecasts)]
-    tables = [score_table(one) for one in found]
-    command_line.show(known.form, *tables, *([calibration_table(found)] if len(found) > 1 else []))
+    tables = [table for one in found for table in score_tables(one)]
+    several = [one for one in found if one.predictions]
+    command_line.show(known.form, *tables, *([calibration_table(several)] if len(several) > 1 else []))

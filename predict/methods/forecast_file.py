@@ -26,9 +26,12 @@ from ladder.files.reading import read_json
 from ladder.files.writing import atomic_file
 from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.rungs.rung import Target
+from predict.measured.losses import LossMetric as AloneMetric
+from predict.measured.losses import LossTask
 from predict.measured.runs import Run
 from predict.measured.table import LARGEST_LOSS, SMALLEST_LOSS
 from predict.methods.base import Estimate, Interval, Prediction, Verdict
+from predict.methods.losses import FittedLosses, LossPrediction
 from predict.notes import Note
 
 _NUMBERS = re.compile(r"\[[^][\"{}]*\]|\{\s*\"low\"[^{}]*\}")  # an array of numbers, or an interval: on one line
@@ -125,6 +128,16 @@ class ForecastTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForecastLoss:
+    """A loss that has no accuracy, by step 1; `law` is the heaviest of the laws that were averaged."""
+
+    split: str
+    metric: AloneMetric
+    loss: Annotated[Stored, AfterValidator(_a_loss)]
+    law: Text
+
+
+@dataclass(frozen=True, kw_only=True)
 class LmForecast:
     """The mean of the language-modelling losses on `texts`, nats per token."""
 
@@ -134,7 +147,8 @@ class LmForecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """`laws` is what `python -m predict fit` writes, as plain values: a forecast outlives the schema of its laws.
+    """`laws` is what `python -m predict fit` writes, as plain values: a forecast outlives the schema of its laws. It is
+    empty where there are `losses` without an accuracy alone. Texts whose mean is `lm_loss` are not among them.
 
     `inputs` are hashes, by task and text, of what `python -m ladder` made it from; empty where that did not.
     """
@@ -145,11 +159,12 @@ class Forecast:
     registered: Annotated[str, AfterValidator(_moment)]
     code: Text
     ladder: ForecastLadder
-    tasks: Annotated[dict[Text, ForecastTask], Field(min_length=1)]
+    tasks: dict[Text, ForecastTask]
     lm_loss: LmForecast | None
     notes: tuple[Note, ...]
     laws: dict[str, Any]
     inputs: dict[Text, Text]
+    losses: dict[Text, ForecastLoss]
 
     @property
     def as_target(self) -> Target:
@@ -170,6 +185,13 @@ class Forecast:
             for name, task in self.tasks.items()
         ]
 
+    def loss_predictions(self) -> list[LossPrediction]:
+        """Of losses that have no accuracy."""
+        return [
+            LossPrediction(task=LossTask(name=name, split=one.split, metric=one.metric), loss=one.loss.estimate)
+            for name, one in self.losses.items()
+        ]
+
     def text(self) -> str:
         """What `load` reads back: JSON, with a line for each key, interval or array of numbers."""
         plain = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
@@ -181,7 +203,10 @@ def load(path: Path) -> Forecast:
     node = read_json(path)
     if not isinstance(node, dict) or node.get("schema") != FORECAST_SCHEMA or "registered" not in node:
         raise UserError(f"{path} is no forecast of schema {FORECAST_SCHEMA}; python -m predict register writes one")
-    return bind(Forecast, node, str(path))
+    forecast = bind(Forecast, node, str(path))
+    if not forecast.tasks and not forecast.losses:
+        raise UserError(f"{path} predicts nothing: tasks and losses are both empty")
+    return forecast
 
 
 def write_new(forecast: Forecast, path: Path) -> str:
@@ -219,6 +244,16 @@ def stored_tasks(predictions: Sequence[Prediction], metrics: Sequence[LossMetric
             notes=p.notes,
         )
         for p, metric in zip(predictions, metrics, strict=True)
+    }
+
+
+def stored_losses(fitted: FittedLosses, target: Target) -> dict[str, ForecastLoss]:
+    """By name."""
+    return {
+        p.task.name: ForecastLoss(
+            split=p.task.split, metric=p.task.metric, loss=stored(p.loss), law=study.laws.formula()
+        )
+        for p, study in zip(fitted.predict(target), fitted.studies, strict=True)
     }
 
 
