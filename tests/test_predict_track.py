@@ -208,6 +208,11 @@ def test_slack_is_found_again() -> None:
     found = fit_slack(errors, ways, Slack(noise=0.004, misfit=0.05))
     assert found.noise == pytest.approx(0.006, rel=0.2) and found.misfit == pytest.approx(0.3, rel=0.2)
     assert found.widened(3).noise > found.widened(10).noise > found.noise
+    left = random.uniform(0, 1, 4000)
+    errors = random.standard_normal(4000) * np.sqrt(0.006**2 + (0.1 * ways) ** 2 + (0.05 * left) ** 2)
+    fading = fit_slack(errors, ways, Slack(noise=0.004, misfit=0.05), left=left)
+    assert fading.run == pytest.approx(0.05, rel=0.2) and found.run == 0
+    assert fading.sd(0.0, 0.1) < 0.3 * fading.sd(0.0, 0.9)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])

@@ -68,9 +68,9 @@ def _weighing(rows: np.ndarray, others: np.ndarray | None = None) -> Weighing:
     weights = np.full(len(rows), 1 / len(rows))
     if others is not None:
         rows, weights = np.concatenate([rows, others]), np.append(weights, np.full(len(others), 1 / len(others)))
-    errors, lengths, before, places = rows.T
-    slack = fit_slack(errors, lengths, LEAST, weights).widened(len(set(places)))
-    return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths), before), cells=len(rows))
+    errors, lengths, left, before, places = rows.T
+    slack = fit_slack(errors, lengths, LEAST, weights, left).widened(len(set(places)))
+    return Weighing(slack=slack, correlation=correlation(errors / slack.sd(lengths, left), before), cells=len(rows))
 
 
 class Companion:
@@ -216,20 +216,21 @@ class Companion:
         return self._weighings[task]
 
     def _rows(self, way: TaskWay) -> np.ndarray:
-        """(cells, 4): as `_back_tests`, with the place of the run."""
+        """(cells, 5): as `_back_tests`."""
         name = way.study.task.name
         if name not in self._tested:
-            self._tested[name] = np.array(self._back_tests(way), dtype=float).reshape(-1, 4)
+            self._tested[name] = np.array(self._back_tests(way), dtype=float).reshape(-1, 5)
         return self._tested[name]
 
-    def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float, int]]:
-        """(error of the carried accuracy, way, error of the prediction, place of the run) of each cell and share."""
+    def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float, float, int]]:
+        """Of each cell and share: error of the carried accuracy, way, part of the run that is left, error of the
+        prediction, place of the run."""
         found = []
         before = way.study.errors(self._fitted.study.members)
         for (split, place), truth, error in zip(way.study.cells, way.study.actual, before, strict=True):
             for share in SHARES:
                 if one := self.carried(way, place, share, split):
-                    found.append((one.accuracy - truth, one.way, error, int(place)))
+                    found.append((one.accuracy - truth, one.way, 1 - share, error, int(place)))
         return found
 
     def updated(self, task: str, prior: Estimate, share: float) -> Estimate:
@@ -237,7 +238,7 @@ class Companion:
         if share < FIRST:
             return prior
         one = self.carried(self.ways[task], None, share)
-        return self.weighing_of(task).combined(prior, one.accuracy, one.way) if one else prior
+        return self.weighing_of(task).combined(prior, one.accuracy, one.way, 1 - share) if one else prior
 
     def expected_loss(self, course: Course, prior: Estimate, shares: np.ndarray) -> list[Estimate | None]:
         """The loss that checkpoints at these shares should show, before any of them was seen; None too early on."""
@@ -256,7 +257,8 @@ class Companion:
         gains = way.ahead(shares, self.run.n, self.target.d)
         far = self._beyond(self.run.n, self.target.d)
         shake = wiggle([seen.accuracy for seen in way.rungs])
-        sds = np.sqrt(sd_of(prior) ** 2 + self.weighing_of(task).slack.sd(gains * (1 + far)) ** 2 + shake**2)
+        slack = self.weighing_of(task).slack.sd(gains * (1 + far), 1 - shares)
+        sds = np.sqrt(sd_of(prior) ** 2 + slack**2 + shake**2)
         return [
             estimate(prior.value - gain, sd, tail_of(prior), 0.0, 1.0) if np.isfinite(gain) else None
             for gain, sd in zip(gains, sds, strict=True)

@@ -11,6 +11,7 @@ from predict.methods.base import Estimate, Interval
 Z80 = 1.2816  # standard deviations
 MOST_NOISE = 16.0  # times the least
 MOST_MISFIT = 0.4  # a way that is worth less is noise
+RUNS = np.append(0.0, np.geomspace(0.01, 0.12, 9))  # what a whole run may add to an accuracy's
 LEAST_TAIL = 1.53  # the 95% half-width over the 80% one, of a normal distribution
 MOST_TAIL = 10.0
 CORRELATIONS = (0.0, 0.9)
@@ -18,31 +19,49 @@ CORRELATIONS = (0.0, 0.9)
 
 @dataclass(frozen=True, kw_only=True)
 class Slack:
-    """The standard deviation of what is carried on by `way`: noise, and a share of the way itself.
+    """The standard deviation of what is carried on by `way`: noise, a share of the way itself, and what a whole run
+    adds to it, of which the part counts that is `left`.
 
     All in the unit of the value: relative for a loss, accuracy for an accuracy.
     """
 
     noise: float
     misfit: float
+    run: float = 0.0
 
-    def sd(self, way: np.ndarray | float) -> np.ndarray:
-        return np.hypot(self.noise, self.misfit * np.asarray(way))
+    def sd(self, way: np.ndarray | float, left: np.ndarray | float = 0.0) -> np.ndarray:
+        return np.sqrt(self.noise**2 + (self.misfit * np.asarray(way)) ** 2 + (self.run * np.asarray(left)) ** 2)
 
     def widened(self, runs: int) -> Slack:
         """As an 80% interval of Student's t is wider than a normal one, where it was learned from so few runs."""
         factor = 1 + (Z80**2 + 1) / (4 * max(runs - 1, 1))  # Cornish-Fisher
-        return Slack(noise=factor * self.noise, misfit=factor * self.misfit)
+        return Slack(noise=factor * self.noise, misfit=factor * self.misfit, run=factor * self.run)
 
 
-def fit_slack(errors: np.ndarray, ways: np.ndarray, least: Slack, weights: np.ndarray | None = None) -> Slack:
-    """The likeliest for normal errors, on a grid, and no less than `least`: back-tests are few and err together."""
+def fit_slack(
+    errors: np.ndarray,
+    ways: np.ndarray,
+    least: Slack,
+    weights: np.ndarray | None = None,
+    left: np.ndarray | None = None,
+) -> Slack:
+    """The likeliest for normal errors, on a grid, and no less than `least`: back-tests are few and err together.
+
+    `left` is the part of each run that was not seen; without it nothing is said of that.
+    """
     noises = least.noise * np.geomspace(1, MOST_NOISE, 25)
     misfits = np.geomspace(least.misfit, max(MOST_MISFIT, least.misfit), 17)
-    variance = noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2
-    score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
-    i, j = np.unravel_index(score.argmin(), score.shape)
-    return Slack(noise=float(noises[i]), misfit=float(misfits[j]))
+    added = np.zeros(1) if left is None else RUNS
+    best, found = np.inf, least
+    for run in added:
+        variance = (
+            noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2 + (0.0 if left is None else run * left) ** 2
+        )
+        score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
+        i, j = np.unravel_index(score.argmin(), score.shape)
+        if score[i, j] < best:
+            best, found = float(score[i, j]), Slack(noise=float(noises[i]), misfit=float(misfits[j]), run=float(run))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +75,13 @@ class Weighing:
     correlation: float
     cells: int
 
-    def combined(self, prior: Estimate, value: float, way: float) -> Estimate:
-        """The predicted accuracy, updated by `value`, which the run's own curve says after `way` is added.
+    def combined(self, prior: Estimate, value: float, way: float, left: float = 0.0) -> Estimate:
+        """The predicted accuracy, updated by `value`, which the run's own curve says after `way` is added and a part
+        of the run is `left`.
 
         The mean of least variance of two correlated values, neither with a negative weight.
         """
-        s, t, rho = sd_of(prior), float(self.slack.sd(way)), self.correlation
+        s, t, rho = sd_of(prior), float(self.slack.sd(way, left)), self.correlation
         weight = float(np.clip((s**2 - rho * s * t) / max(s**2 + t**2 - 2 * rho * s * t, 1e-12), 0, 1))
         variance = (weight * t) ** 2 + ((1 - weight) * s) ** 2 + 2 * weight * (1 - weight) * rho * s * t
         mean = weight * value + (1 - weight) * prior.value
