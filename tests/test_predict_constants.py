@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from predict.analyses.testbeds import read_testbeds
-from predict.methods.constants import CONSTANTS, FILE, Widths
+from predict.methods.constants import CONSTANTS, FILE, Widths, width_terms
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 import choose_constants as script
@@ -91,6 +91,6 @@ def test_a_family_with_larger_errors_than_the_others_widens_what_is_unseen() -> 
 
 def test_a_width_is_what_its_formula_says() -> None:
     widths = Widths(spread=1.0, noise=2.0, drift=3.0, unvaried=4.0, rest=5.0, factor80=1.0, factor95=2.0, unseen=1.0)
-    terms = np.array([[0.02**2, 0.01**2, 2.0**2, 0.5**2, 1.0]])
+    terms = width_terms(np.array([0.02]), 0.01, 2.0, 0.5)
     expected = 1e-4 + 0.02**2 + 2 * 0.01**2 + 1e-4 * (3 * 4 + 4 * 0.25 + 5)
     assert widths.variance(np.array([1e-4]), terms)[0] == pytest.approx(expected)

@@ -133,7 +133,9 @@ def reaching(largest_n: float, one_n: bool = False) -> Calibration:
 def test_a_ladder_of_tiny_models_has_wider_intervals_and_says_so() -> None:
     smallest = CONSTANTS.origin.smallest_n
     usual, tiny = reaching(smallest), reaching(0.9 * smallest)
-    wide, narrow = (one.accuracy(0.5, 0.02, 0.01, 1e9, 1e11, 1000).interval80 for one in (tiny, usual))
+    wide, narrow = (
+        one.accuracy(0.5, 1e9, 1e11, spread=0.02, noise=0.01, items=1000).interval80 for one in (tiny, usual)
+    )
     assert wide and narrow and wide.width == pytest.approx(UNLIKE * narrow.width)
     codes = [[note.code for note in one.notes(1e9, 1e11, losses=False)] for one in (tiny, usual)]
     assert codes == [["intervals-learned", "ladder-unlike"], ["intervals-learned"]]
@@ -142,7 +144,7 @@ def test_a_ladder_of_tiny_models_has_wider_intervals_and_says_so() -> None:
 def test_what_a_ladder_does_not_vary_widens_its_intervals_and_is_said() -> None:
     several, one = reaching(1e8), reaching(1e8, one_n=True)
     near, far, known = (
-        which.accuracy(0.5, 0.02, 0.01, n, 1e12, 1000).interval80
+        which.accuracy(0.5, n, 1e12, spread=0.02, noise=0.01, items=1000).interval80
         for which, n in ((one, 1e8), (one, 1e10), (several, 1e10))
     )
     assert near and far and known and far.width > 1.2 * known.width > 1.2 * near.width

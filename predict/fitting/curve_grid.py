@@ -13,6 +13,7 @@ constant is one hypothesis more, which the weight goes to where a task shows no 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -80,13 +81,19 @@ class CurveLaw:
 
     def __call__(self, n: Any, d: Any) -> tuple[Any, Any]:
         """Mean and standard deviation of the accuracy that the curves give at N, D: numbers or arrays (points,)."""
-        weight, c, level, psi, bend, phi, k = np.array(self.curves).T
-        weight = weight / weight.sum()
+        weight, c, level, psi, bend, phi, k = self._columns
         by_n, by_d = np.multiply.outer(np.log10(n / self.n0), -2 * k), np.multiply.outer(np.log10(d / self.d0), -2 * k)
         error = phi * np.exp(by_n) + (1 - phi) * np.exp(by_d)
         values = c + (1 - c) * _above_floor(level * (psi + (1 - psi) * error), bend)
         mean = values @ weight
         return mean, np.sqrt((values - mean[..., None]) ** 2 @ weight)
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        """The curves' weights, which sum to 1, and parameters, each (curves,)."""
+        columns = np.array(self.curves).T
+        columns[0] /= columns[0].sum()
+        return columns
 
     def formula(self) -> str:
         """The heaviest curve."""

@@ -64,10 +64,15 @@ class Widths:
     unseen: Positive
 
     def variance(self, items: np.ndarray, terms: np.ndarray) -> np.ndarray:
-        """sd² from p (1 - p) / items, (cells,), and the `terms` s², g², decades², beyond² and 1, (cells, 5)."""
+        """sd² from p (1 - p) / items, (cells,), and what `width_terms` gives."""
         hundredth = 0.01**2
-        weights = [self.spread, self.noise, hundredth * self.drift, hundredth * self.unvaried, hundredth * self.rest]
-        return np.asarray(items + terms @ np.array(weights))
+        beyond = [hundredth * self.drift, hundredth * self.unvaried, hundredth * self.rest]
+        return np.asarray(items + terms @ np.array([self.spread, self.noise, *beyond]))
+
+
+def width_terms(s: Any, g: Any, decades: Any, beyond: Any) -> np.ndarray:
+    """s², g², decades², beyond² and 1 of `Widths`, (cells, 5)."""
+    return np.stack(np.broadcast_arrays(s, g, decades, beyond, 1.0), axis=-1) ** 2
 
 
 @dataclass(frozen=True, kw_only=True)

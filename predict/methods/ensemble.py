@@ -38,20 +38,22 @@ class EnsembleLaw:
 
     def accuracy(self, n: Any, d: Any) -> Any:
         """At N, D, numbers or arrays."""
-        chains = np.mean([chain.accuracy(n, d) for chain in self.members.values()], axis=0)
-        return self.share * self.curve(n, d)[0] + (1 - self.share) * chains
+        return self._blended(self.curve(n, d)[0], [chain.accuracy(n, d) for chain in self.members.values()])
+
+    def _blended(self, curves: Any, chains: Sequence[Any]) -> Any:
+        return self.share * curves + (1 - self.share) * np.mean(chains, axis=0)
 
     def predict(self, target: Target, calibration: Calibration) -> Prediction:
         n, d = target.n, target.d
         mean, spread = (float(value) for value in self.curve(n, d))
         values = {name: float(chain.accuracy(n, d)) for name, chain in self.members.items()}
-        value = float(self.accuracy(n, d))
+        value = float(self._blended(mean, list(values.values())))
         losses = {name: loss for name, chain in self.members.items() if (loss := chain.loss(n, d)) is not None}
         first = next(iter(losses), None)
         return Prediction(
             task=self.task.name,
             title=self.task.title,
-            accuracy=calibration.accuracy(value, spread, self.curve.noise, n, d, self.task.items),
+            accuracy=calibration.accuracy(value, n, d, spread=spread, noise=self.curve.noise, items=self.task.items),
             loss=calibration.loss(float(losses[first]), n, d) if first else None,
             verdict=self.verdict,
             members=(("curves", mean), *values.items()),

@@ -15,7 +15,7 @@ import numpy as np
 from ladder.files.bind import NotNegative, Positive, Whole
 from predict.measured.same import levels
 from predict.methods.base import Estimate, Interval
-from predict.methods.constants import CONSTANTS, Widths
+from predict.methods.constants import CONSTANTS, width_terms
 from predict.methods.noise import LOSS_NOISE, item_variance
 from predict.notes import Note, note, warning
 
@@ -56,12 +56,6 @@ class Reach:
         return max(of_n, math.log10(d / self.largest_d) if self.one_d else 0.0, 0.0)
 
 
-def accuracy_sd(widths: Widths, p: float, s: float, g: float, decades: float, unvaried: float, items: int) -> float:
-    """The standard deviation that `Widths` describes, before factors; `p` is the predicted accuracy."""
-    terms = np.array([[s**2, g**2, decades**2, unvaried**2, 1.0]])
-    return float(np.sqrt(widths.variance(item_variance(np.array([p]), items), terms)[0]))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """What the intervals of a ladder rest on: how far it reaches, and what its back-tests say of loss.
@@ -82,10 +76,11 @@ class Calibration:
         """Whether the ladder's models are smaller than all those that accuracy's widths were learned from."""
         return self.reach.largest_n < CONSTANTS.origin.smallest_n
 
-    def accuracy(self, value: float, spread: float, noise: float, n: float, d: float, items: int) -> Estimate:
+    def accuracy(self, value: float, n: float, d: float, *, spread: float, noise: float, items: int) -> Estimate:
         """A prediction for (n, d) with its intervals; `spread` and `noise` are s and g of `Widths`."""
         widths, reach = CONSTANTS.widths, self.reach
-        sd = accuracy_sd(widths, value, spread, noise, reach.beyond(n, d), reach.unvaried(n, d), items)
+        terms = width_terms(np.array([spread]), noise, reach.beyond(n, d), reach.unvaried(n, d))
+        sd = float(np.sqrt(widths.variance(item_variance(np.array([value]), items), terms)[0]))
         sd *= widths.unseen * (UNLIKE if self.unlike else 1.0)
         half80, half95 = widths.factor80 * sd, widths.factor95 * sd
         return Estimate(
