@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ladder.check.ladder_check import check_ladder
-from ladder.check.page import exit_code, print_page
+from ladder.check.page import print_page
 from ladder.command.running import run_command
 from ladder.command.verbs import parse_name, parse_verb, without_verb
 from ladder.config.config import load_config, names_suite
@@ -23,10 +23,11 @@ from ladder.errors import UserError
 from ladder.jobs.launch import Launch
 from ladder.jobs.local import JobsFailed
 from ladder.jobs.preflight import note_on_default_suite
-from ladder.records.checks import checks_json
+from ladder.records.checks import checks_json, exit_code
 from ladder.rungs.sweep import sweep_rungs
 from ladder.runs.plan import note_on_budgets, plan_csv, plan_json
 from ladder.runs.show import plan_tables, print_table, status_table
+from ladder.words import count_of
 
 COMMANDS = {
     "new": "write commented files for a ladder of your own",
@@ -104,26 +105,33 @@ def run(launch: Launch, dry_run: bool) -> None:
 
 def check(launch: Launch, options: argparse.Namespace) -> int:
     """With `--sweep` its points are trained first; then the ladder's rungs are judged, and what was swept."""
-    ladder = launch
-    if options.sweep:
-        ladder = replace(launch, rungs=tuple(launch.ladder.rungs))
-        if missing := launch.files().to_train:
-            for table in plan_tables(replace(launch, rungs=tuple(missing)).plan(launch.files())):
-                print_table(table)
-        try:
-            run(launch, options.dry_run)
-        except JobsFailed as error:  # a rate that is too high may well end so
-            warn(str(error))
-        if options.dry_run:
-            return 0
-    elif options.dry_run:
+    if launch.config.rung:
+        raise UserError("rung= chooses one run, and check holds each against the others; leave it out")
+    if options.dry_run and not options.sweep:
         raise UserError("--dry-run belongs to python -m ladder check --sweep, which trains")
-    found = check_ladder(ladder.config, ladder.directory, ladder.rungs, ladder.files().runs)
+    if options.sweep:
+        train_sweep(launch, options.dry_run)
+        launch = replace(launch, rungs=tuple(launch.ladder.rungs))
+    if options.dry_run:
+        return 0
+    found = check_ladder(launch.config, launch.directory, launch.rungs, launch.files().runs)
     if options.json:
         print(checks_json(found))
     else:
-        print_page(f"{ladder.directory.path}: {len(ladder.rungs)} rungs", found)
+        print_page(f"{launch.directory.path}: {count_of(len(launch.rungs), 'rung')}", found)
     return exit_code(found)
+
+
+def train_sweep(launch: Launch, dry_run: bool) -> None:
+    """Shows what the points cost that are missing, and trains them."""
+    missing = launch.files().to_train
+    if missing and (dry_run or launch.directory.path.exists()):  # else `run` shows it
+        for table in plan_tables(replace(launch, rungs=tuple(missing)).plan(launch.files())):
+            print_table(table)
+    try:
+        run(launch, dry_run)
+    except JobsFailed as error:  # at a rate that is too high a run may well end so
+        warn(str(error))
 
 
 def show_notes(launch: Launch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from simulated_ladder import LM_LOSS
 
 from ladder.__main__ import main
 from ladder.check.logs import RunLog, read_log
-from ladder.check.page import exit_code, print_page
+from ladder.check.page import print_page
 from ladder.check.recorded import finished_check
 from ladder.check.training import FEWEST_ROWS, divergence, gradient_growth, skipped, spikes
 from ladder.config.config import load_config
@@ -25,7 +26,7 @@ from ladder.config.data import open_data
 from ladder.config.settings import Config
 from ladder.errors import UserError
 from ladder.files.writing import write_json, write_text
-from ladder.records.checks import Check, Subject, Verdict, checks_of
+from ladder.records.checks import Check, Subject, Verdict, checks_of, exit_code
 from ladder.records.metrics_file import LmLossResult, MetricsFile, Provenance
 from ladder.records.run_record import RunRecord
 from ladder.rungs.rung import Rung, Variation
@@ -153,6 +154,23 @@ def test_a_ladder_that_is_not_trained_yet_is_not_known(tmp_path: Path, capsys: p
     assert {one.verdict for one in found} == {Verdict.UNKNOWN} and len(found) == 10
     assert main(["check", *words[:-1]]) == 0
     assert "nothing to judge by yet" in capsys.readouterr().out
+
+
+def test_a_ladder_of_two_schedules_that_is_half_measured(
+    simulated: Simulated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rung in simulated.ladder.rungs:
+        if rung.multiple == 8:
+            shutil.rmtree(simulated.run(rung.name).metrics)
+    _, found = simulated.checked()
+    assert len(found[Subject.LAW].judged) == 12 and found[Subject.LAW].verdict is Verdict.OK
+    odd = simulated.ladder.rung("n1-2xC")
+    write_run(simulated.config, odd, lambda record: record["hparams"].update(schedule="wsd"))
+    code, found = simulated.checked()
+    assert code == 3 and found[Subject.RULE].named[0].names == ("schedule",)
+    assert found[Subject.LAW].verdict is Verdict.UNKNOWN
+    print_page("nano", list(found.values()))
+    assert "mixes learning-rate schedules" in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_fault_is_named_at_its_run(simulated: Simulated, tmp_path: Path) -> None:
@@ -327,7 +345,7 @@ def test_a_sweep_is_planned_shown_and_started_as_rungs_are(
     assert main(["check", "--sweep", "--dry-run", *words]) == 0
     lines = capsys.readouterr().out
     assert "26 rungs" in lines and "rung=n1-1xC-batch2-lr0.5" in lines and "rung=n0-1xC " not in lines
-    for wrong in (["--dry-run"], ["--sweep", "--sizes", "n0"], ["--csv"]):
+    for wrong in (["--dry-run"], ["--sweep", "--sizes", "n0"], ["--csv"], ["rung=n0-1xC"]):
         with pytest.raises(UserError):
             main(["check", *words, *wrong])
 

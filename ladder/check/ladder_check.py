@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ladder.check.logs import read_log
-from ladder.check.page import EXIT_BAD, EXIT_LOOK
 from ladder.check.recorded import data_check, epochs_check, finished_check, rule_check
 from ladder.check.training import training_checks
 from ladder.config.settings import Config
+from ladder.errors import UserError
 from ladder.files.reading import parse_json
 from ladder.process.stages import stage_output
-from ladder.records.checks import Check, Finding, Subject, Verdict, checks_of
+from ladder.records.checks import EXIT_BAD, EXIT_LOOK, Check, Finding, Subject, Verdict, checks_of
 from ladder.rungs.rung import Rung
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.status import RunStatus
@@ -22,7 +22,7 @@ COMMAND = ("predict", "check")
 def check_ladder(
     config: Config, directory: LadderDirectory, rungs: Sequence[Rung], statuses: Sequence[RunStatus]
 ) -> list[Check]:
-    """Raises UserError for a damaged run.json, and where measurements cannot be read."""
+    """Raises UserError for a damaged run.json."""
     runs = {rung.name: directory.run(rung.name) for rung in rungs}
     records = {name: run.record() for name, run in runs.items() if run.run_file.exists()}
     logs = {name: read_log(run.log_file) for name, run in runs.items()}
@@ -32,20 +32,28 @@ def check_ladder(
         data_check(rungs, records, logs),
         epochs_check(config, rungs, runs),
         *training_checks(logs, {run.rung.name: run.error for run in statuses}),
-        *measured_checks(config, directory, rungs),
+        *measured_checks(directory, rungs),
     ]
 
 
-def measured_checks(config: Config, directory: LadderDirectory, rungs: Sequence[Rung]) -> list[Check]:
-    """Of what was measured; nothing is known where nothing was."""
-    if not any(directory.run(rung.name).metrics_files() for rung in rungs):
-        unknown = tuple(Finding(run=rung.name, verdict=Verdict.UNKNOWN) for rung in rungs)
-        return [Check(subject=subject, findings=unknown) for subject in (Subject.LAW, Subject.COLLAPSE)]
+def measured_checks(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[Check]:
+    """Of the rungs that were measured; where they cannot be read as one ladder, the reason stands in place of verdicts."""
+    measured = [rung for rung in rungs if directory.run(rung.name).metrics_files()]
+    if not measured:
+        return _unknown(rungs)
     words = (
         *("--ladder", str(directory.path), "--json"),
-        *("--sizes", ",".join(dict.fromkeys(rung.size for rung in rungs))),
-        *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in rungs))),
+        *("--sizes", ",".join(dict.fromkeys(rung.size for rung in measured))),
+        *("--multiples", ",".join(dict.fromkeys(f"{rung.multiple:g}" for rung in measured))),
     )
-    said = stage_output(*COMMAND, *words, allowed=(EXIT_LOOK, EXIT_BAD))
+    try:
+        said = stage_output(*COMMAND, *words, allowed=(EXIT_LOOK, EXIT_BAD))
+    except UserError as error:
+        return _unknown(rungs, str(error))
     where = f"python -m {' '.join(COMMAND)}"
     return checks_of(parse_json(said, where), where)
+
+
+def _unknown(rungs: Sequence[Rung], *reasons: str) -> list[Check]:
+    findings = tuple(Finding(run=rung.name, verdict=Verdict.UNKNOWN, names=reasons) for rung in rungs)
+    return [Check(subject=subject, findings=findings) for subject in (Subject.LAW, Subject.COLLAPSE)]

@@ -1,4 +1,4 @@
-"""The page of a check: a line each with its verdict and the runs that it names, then what to do; and its exit code."""
+"""The page of a check: a line each with its verdict and the runs that it names, then what to do."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ladder.errors import shortened
-from ladder.records.checks import Check, Finding, Subject, Verdict, worst
+from ladder.records.checks import Check, Finding, Subject, Verdict
+from ladder.words import count_of
 
-EXIT_WELL, EXIT_LOOK, EXIT_BAD = 0, 1, 3
 MOST = 4  # runs that are described one by one
 NARROWEST = 110  # columns where nobody looks at a terminal
 COLOURS = {Verdict.OK: "green", Verdict.LOOK: "yellow", Verdict.BAD: "bold red", Verdict.UNKNOWN: "dim"}
 SWEPT = (Subject.RATE, Subject.BATCH, Subject.DRIFT_N, Subject.DRIFT_D)  # whose numbers are told in any case
 
 Values = Mapping[str, float]
-
-
-def exit_code(checks: Sequence[Check]) -> int:
-    """0: nothing to mend as far as is known. 1: something is worth a look. 3: something is bad."""
-    verdict = worst(one.verdict for one in checks)
-    return {Verdict.BAD: EXIT_BAD, Verdict.LOOK: EXIT_LOOK}.get(verdict, EXIT_WELL)
 
 
 def print_page(title: str, checks: Sequence[Check]) -> None:
@@ -45,9 +39,11 @@ def print_page(title: str, checks: Sequence[Check]) -> None:
 def said(check: Check) -> str:
     """What a check found, in words."""
     shown = check.judged if check.subject in SWEPT else check.named
+    if not shown and not check.judged:
+        reasons = dict.fromkeys(reason for one in check.findings for reason in one.names)
+        return "; ".join(reasons) or "nothing to judge by yet"
     if not shown:
-        runs = f"{len(check.judged)} of {len(check.findings)} runs" if check.judged else "nothing to judge by yet"
-        return "; ".join([runs, *_measure(check)])
+        return "; ".join([f"{len(check.judged)} of {count_of(len(check.findings), 'run')}", *_measure(check)])
     parts = [f"{one.run} {_what(check.subject, one)}" for one in shown[:MOST]]
     if len(shown) > MOST:
         parts.append("and " + shortened(", ".join(one.run for one in shown[MOST:]), 120))
@@ -58,8 +54,9 @@ def _measure(check: Check) -> list[str]:
     values = check.values
     if "power_law" in values:
         return [f"noise of a run {values['noise']:.2%}; the power law is {values['power_law']:.2%} off the rungs"]
-    if "target_shift" in values:
-        return [f"the law's loss at the target {values['target_shift']:+.2%} by it"]
+    if "target_penalty" in values:
+        shift = f", and moves what the ladder predicts for it by {values.get('target_shift', 0.0):+.2%}"
+        return [f"the rule costs the target {values['target_penalty']:.2%}" + shift * ("target_shift" in values)]
     return []
 
 
@@ -77,8 +74,7 @@ def _data(values: Values, names: Sequence[str]) -> str:
 
 
 def _spikes(values: Values, names: Sequence[str]) -> str:
-    count = f"{values['count']:.0f} spike" + ("s" if values["count"] > 1 else "")
-    return f"{count}, the highest at step {values['step']:,.0f}; {values['lost']:.0%} of its steps to get back"
+    return f"{count_of(values['count'], 'spike')}, the highest at step {values['step']:,.0f}; {values['lost']:.0%} of its steps to get back"
 
 
 def _divergence(values: Values, names: Sequence[str]) -> str:
@@ -116,7 +112,7 @@ WORDS: dict[Subject, Callable[[Values, Sequence[str]], str]] = {
     Subject.EPOCHS: lambda values, names: f"reads its text {values['epochs']:.1f} times",
     Subject.DIVERGENCE: _divergence,
     Subject.SPIKES: _spikes,
-    Subject.SKIPPED: lambda values, names: f"skipped {values['count']:.0f} updates ({values['share']:.1%})",
+    Subject.SKIPPED: lambda values, names: f"skipped {count_of(values['count'], 'update')} ({values['share']:.1%})",
     Subject.GRADIENT: lambda values, names: f"{values['growth']:.1f} times its norm of earlier on",
     Subject.LAW: _law,
     Subject.COLLAPSE: _collapse,

@@ -19,6 +19,7 @@ class Verdict(StrEnum):
     UNKNOWN = "not known"
 
 
+EXIT_WELL, EXIT_LOOK, EXIT_BAD = 0, 1, 3
 SEVERITY = (Verdict.UNKNOWN, Verdict.OK, Verdict.LOOK, Verdict.BAD)
 
 
@@ -96,3 +97,9 @@ def checks_json(checks: Sequence[Check]) -> str:
 def checks_of(node: Any, where: str) -> list[Check]:
     """Raises UserError where the value is not what `checks_json` writes."""
     return list(bind(tuple[Check, ...], node, where))
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """0: nothing to mend as far as is known. 1: something is worth a look. 3: something is bad."""
+    verdict = worst(one.verdict for one in checks)
+    return {Verdict.BAD: EXIT_BAD, Verdict.LOOK: EXIT_LOOK}.get(verdict, EXIT_WELL)

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ladder.check.page import exit_code, print_page
-from ladder.records.checks import Check, Finding, Subject, Verdict, by_limits, checks_json
+from ladder.records.checks import Check, Finding, Subject, Verdict, by_limits, checks_json, exit_code
 from ladder.rungs.rung import Target
+from ladder.words import count_of
 from predict.analyses.check_sweep import sweep_checks
 from predict.analyses.checked_ladder import CheckedLadder
 from predict.measured.ladder import Measured
@@ -94,7 +94,9 @@ def main(argv: list[str]) -> int:
     if known.json:
         print(checks_json(found))
     else:
-        print_page(f"{data.source}: {len(data.rungs)} rungs", found)
+        from ladder.check.page import print_page  # what draws it takes a while to load
+
+        print_page(f"{data.source}: {count_of(len(data.rungs), 'rung')}", found)
     return exit_code(found)
 
 
