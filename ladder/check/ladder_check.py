@@ -37,7 +37,7 @@ def check_ladder(
 
 
 def measured_checks(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[Check]:
-    """Of the rungs that were measured; where they cannot be read as one ladder, the reason stands in place of verdicts."""
+    """Of the rungs that were measured. Where they cannot be read as one ladder, the reason stands for the verdicts."""
     measured = [rung for rung in rungs if directory.run(rung.name).metrics_files()]
     if not measured:
         return _unknown(rungs)

@@ -74,7 +74,8 @@ def _data(values: Values, names: Sequence[str]) -> str:
 
 
 def _spikes(values: Values, names: Sequence[str]) -> str:
-    return f"{count_of(values['count'], 'spike')}, the highest at step {values['step']:,.0f}; {values['lost']:.0%} of its steps to get back"
+    count, step = count_of(values["count"], "spike"), f"{values['step']:,.0f}"
+    return f"{count}, the highest at step {step}; {values['lost']:.0%} of its steps to get back"
 
 
 def _divergence(values: Values, names: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ladder.config.config import compose, ladder_of
 from ladder.errors import UserError
 from predict.measured.about import About, Reading
 from predict.measured.flat_files import read_frame
@@ -48,6 +47,8 @@ _METRICS: dict[tuple[str, str], Metric] = {
 @functools.cache
 def parameters() -> dict[str, int]:
     """N by size, from the ladder's shapes: the files do not hold it."""
+    from ladder.config.config import compose, ladder_of  # Hydra takes a while to load
+
     ladder = ladder_of(compose([f"ladder={LADDER}"]).ladder)
     return {size: shape.n for size, shape in (ladder.sizes | ladder.larger_sizes).items()}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.config.settings import LadderSettings
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
+from ladder.rungs.recipe import Recipe
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.about import Reading
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
@@ -174,6 +175,8 @@ def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dic
 
     if carried is None:
         return _composed(overrides)
+    if not overrides and (whole := _whole(carried)):
+        return whole
     words = [f"ladder={carried['name']}"] if carried.get("name") in options("ladder") else []
     base = _composed(words)
     changed = _composed([*words, *overrides]) if overrides else base
@@ -187,6 +190,22 @@ def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dic
         if level == "ladder" and group:
             node[group] = _changed(node.get(group), base.get(group), changed.get(group), name)
     return node
+
+
+def _whole(carried: dict[str, Any]) -> dict[str, Any] | None:
+    """What the code knows of it, where nothing is missing: then no file is needed, nor Hydra, which takes a while."""
+    recipe = carried.get("recipe")
+    if not isinstance(recipe, dict) or not (
+        _needed(LadderSettings) <= carried.keys() and _needed(Recipe) <= recipe.keys()
+    ):
+        return None
+    known, kept = ({item.name for item in fields(one)} for one in (LadderSettings, Recipe))
+    node = {key: value for key, value in carried.items() if key in known}
+    return node | {"recipe": {key: value for key, value in recipe.items() if key in kept}}
+
+
+def _needed(cls: type) -> set[str]:
+    return {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
 
 
 def _changed(carried: Any, base: Any, changed: Any, name: str) -> Any:
