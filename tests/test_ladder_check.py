@@ -109,11 +109,12 @@ def write_metrics(run: RunDirectory, rung: Rung, step: int, nats: float) -> None
 
 
 class Simulated:
-    """A nano ladder on disk, its text, and what `python -m ladder check` says of it."""
+    """A ladder of four nano sizes on disk, its text, and what `python -m ladder check` says of it."""
 
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_shards(directory / "data", {"train": np.zeros(4_000_000, np.int64)}, 512)
-        self.words = ["ladder=nano", f"runs_dir={directory / 'runs'}", f"data.directory={directory / 'data'}"]
+        fourth = "+ladder.sizes.n3={d_model: 24, n_layers: 2, n_heads: 2, ffn_hidden: 64}"
+        self.words = ["ladder=nano", fourth, f"runs_dir={directory / 'runs'}", f"data.directory={directory / 'data'}"]
         self.config = load_config(self.words)
         self.ladder = self.config.ladder.build()
         self._capsys = capsys

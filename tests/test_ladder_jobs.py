@@ -45,23 +45,23 @@ def jobs_of(one: Launch) -> list[Job]:
 
 def test_longest_first_then_what_measures_and_predicts(tmp_path: Path) -> None:
     jobs = jobs_of(launch(tmp_path))
-    assert [job.name for job in jobs[:2]] == ["n3-8xC", "n3-4xC"]
-    assert [job.name for job in jobs[16:]] == ["measure", "predict"]
-    assert all("train.evaluate=true" in job.words for job in jobs[:16])
+    assert [job.name for job in jobs[:2]] == ["n2-8xC", "n1-8xC"]
+    assert [job.name for job in jobs[12:]] == ["measure", "predict"]
+    assert all("train.evaluate=true" in job.words for job in jobs[:12])
     assert set(jobs[-1].after) == {job.name for job in jobs[:-1]}
 
 
 def test_followers_measure_in_place_of_the_trainings(tmp_path: Path) -> None:
     jobs = jobs_of(launch(tmp_path, "cluster.evaluators=2"))
     assert not any("train.evaluate=true" in job.words for job in jobs)
-    assert [job.name for job in jobs[16:]] == ["follow-1", "follow-2", "measure", "predict"]
-    assert jobs[16].after_start and not jobs[16].after
+    assert [job.name for job in jobs[12:]] == ["follow-1", "follow-2", "measure", "predict"]
+    assert jobs[12].after_start and not jobs[12].after
 
 
 def test_shorter_wsd_runs_wait_for_the_longer_one_of_their_size(tmp_path: Path) -> None:
     jobs = {job.name: job for job in jobs_of(launch(tmp_path, "ladder.recipe.schedule=wsd"))}
-    assert jobs["n3-8xC"].after == ()
-    assert set(jobs["n3-2xC"].after) == {"n3-4xC", "n3-8xC"}
+    assert jobs["n2-8xC"].after == ()
+    assert set(jobs["n2-2xC"].after) == {"n2-4xC", "n2-8xC"}
 
 
 def started_on(
@@ -101,7 +101,7 @@ def started_on(
 def test_one_gpu_each_runs_as_many_as_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = started_on(tmp_path, monkeypatch, ["0", "1", "5"], "cluster.gpus=1")
     assert [devices for _, devices in started[:3]] == ["0", "1", "5"]
-    assert len(started) == 16
+    assert len(started) == 12
 
 
 def test_more_trainings_than_gpus_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_a_slurm_job_states_its_gpus_and_asks_for_memory(tmp_path: Path, monkeyp
     jobs = jobs_of(one)
     submit_ladder(one.directory, one.cluster, jobs, {}, report=lambda line: None)
     given = {job.name: words[-1] for job, words in zip(jobs, submitted, strict=True)}
-    assert given["n3-8xC"] == {"MODEL_LADDER_GPUS": "4"}  # on each of two nodes
+    assert given["n2-8xC"] == {"MODEL_LADDER_GPUS": "4"}  # on each of two nodes
     assert given["follow-1"] == {"MODEL_LADDER_GPUS": "1"} and given["predict"] == {"MODEL_LADDER_GPUS": "0"}
     names = [job.name for job in jobs]
     assert "#SBATCH --mem=41GB" in script(one.directory, one.cluster, jobs[0], names)
@@ -195,10 +195,10 @@ def test_a_slurm_job_states_its_gpus_and_asks_for_memory(tmp_path: Path, monkeyp
 
 
 def test_larger_sizes_get_more_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "cluster.gpus={n3: 4, default: 2}"
+    words = "cluster.gpus={n2: 4, default: 2}"
     started = dict(started_on(tmp_path, monkeypatch, list("01234567"), words))
-    assert {len(started[name].split(",")) for name in ("n3-8xC", "n3-1xC")} == {4}
-    assert {len(started[name].split(",")) for name in ("n0-8xC", "n2-1xC")} == {2}
+    assert {len(started[name].split(",")) for name in ("n2-8xC", "n2-1xC")} == {4}
+    assert {len(started[name].split(",")) for name in ("n0-8xC", "n1-1xC")} == {2}
 
 
 def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

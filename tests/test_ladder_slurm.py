@@ -41,7 +41,7 @@ def slurm() -> Iterator[None]:
 def words_for(corpus: Path, runs_dir: Path) -> list[str]:
     ladder = ["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32", "ladder.multiples=[1,2]"]
     data = [f"data.directory={corpus}", "data.max_epochs=200", f"runs_dir={runs_dir}", "train.log_every=2"]
-    return [*ladder, "~ladder.sizes.n2", "~ladder.sizes.n3", *data]
+    return [*ladder, "~ladder.sizes.n2", *data]
 
 
 def on_slurm(words: list[str]) -> list[str]:

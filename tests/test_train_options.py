@@ -201,7 +201,7 @@ def test_a_fit_never_mixes_schedules(tmp_path: Path) -> None:
 
 def test_document_mask_makes_documents_independent() -> None:
     ladder = ladder_from_config(load_config(SMALL))
-    model = build_model(model_config(ladder.sizes["n3"], ladder.recipe), ladder.recipe.groups(), seed=0)
+    model = build_model(model_config(ladder.larger_sizes["n3"], ladder.recipe), ladder.recipe.groups(), seed=0)
     generator = torch.Generator().manual_seed(0)
     first, second = (
         torch.randint(1, 512, (1, 9), generator=generator),
