@@ -149,7 +149,7 @@ def test_a_ladder_registers_its_forecast_and_keeps_an_older_one(
         if verb == "register":
             main([verb, *words])
 
-    monkeypatch.setattr("ladder.jobs.forecast._stage", in_this_process)
+    monkeypatch.setattr("ladder.jobs.forecast.stage_output", in_this_process)
     monkeypatch.setattr(LadderForecast, "missing", lambda self, rung: "")
     target = Target(name="mine", n=1e6, d=1e8)
     forecast = LadderForecast(directory, ladder, ladder.rungs, target, "default")
