@@ -56,6 +56,11 @@ class LossLaws:
         square += 2 * np.einsum("fij,it,jt->ft", (w * A * B).sum(axis=1), by_n, by_d, optimize=True)
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0)) / mean
 
+    @property
+    def irreducible(self) -> np.ndarray:
+        """The mean of E over the laws of each fit, (fits,)."""
+        return np.asarray((self.weights.sum(axis=(2, 3)) * self.E).sum(axis=1))
+
     def formula(self) -> str:
         """The heaviest law of the first fit."""
         floor, i, j = np.unravel_index(int(self.weights[0].argmax()), self.weights[0].shape)

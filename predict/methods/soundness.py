@@ -106,8 +106,7 @@ def shape_deviations(
     """
     n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
     finals = np.array([curve_of(run).final(smoothing.final_checkpoints) for run in runs])
-    laws = fit_loss_laws(n, d, finals, law.sound[None].astype(float))
-    floor = float((laws.weights * laws.E).sum())
+    floor = float(fit_loss_laws(n, d, finals, law.sound[None].astype(float)).irreducible[0])
 
     def judge(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         splits = [_without(i, sound) for i in range(len(runs))]
