@@ -74,12 +74,27 @@ def test_the_command_writes_results_and_no_measurements(folder: Path, capsys: py
     splits = folder / "splits.yaml"
     rungs = [f"{size}-{multiple}xC" for size in ("190M", "370M") for multiple in (1, 2)]
     splits.write_text(json.dumps([{"ladder": "grid", "rungs": rungs, "targets": ["7B-20xC"]}]))
-    main(["bench", str(folder / "made"), "--splits", str(splits), "--output", str(out), "--json"])
+    words = ["bench", str(folder / "made"), "--splits", str(splits), "--output", str(out), "--json"]
+    main(words)
     by_class, by_part = json.loads(capsys.readouterr().out)
+    assert "rungs and targets by splits.yaml" in by_class["notes"] and "columns by" not in str(by_class["notes"])
     assert [row["fitted"] for row in by_part["rows"]] == ["grid, 4 rungs"]
     assert {row["cells"] for row in by_class["rows"]} == {1}
     assert json.loads((out / "bench.json").read_text()) == [by_class, by_part]
     assert (out / "bench.png").read_bytes()[:4] == b"\x89PNG" and "grid, 4 rungs" in (out / "bench.md").read_text()
+
+
+def test_the_mapping_that_lies_beside_a_table_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = folder / "mine.csv"
+    (folder / "made" / "table_grid.csv").rename(table)
+    table.write_text(table.read_text().replace("tokens", "seen", 1))
+    (folder / "mine.yaml").write_text("columns: {tokens: seen}\n")
+    rungs = [f"{size}-{multiple}xC" for size in ("190M", "370M") for multiple in (1, 2)]
+    name = read_testbeds([table])[0].name
+    (folder / "cuts.yaml").write_text(json.dumps([{"ladder": name, "rungs": rungs, "targets": ["7B-20xC"]}]))
+    main(["bench", str(table), "--splits", str(folder / "cuts.yaml"), "--json"])
+    notes = json.loads(capsys.readouterr().out)[0]["notes"]
+    assert "columns by mine.yaml, beside the table" in notes and "rungs and targets by cuts.yaml" in notes
 
 
 @pytest.mark.parametrize(

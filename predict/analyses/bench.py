@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from ladder.errors import UserError, unknown
+from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
 from ladder.files.reading import read_yaml
 from ladder.files.writing import files_into, write_json, write_text
@@ -263,6 +263,13 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
     return plot
 
 
+def _read(beds: Sequence[Bed], splits: Path | None) -> list[str]:
+    """Which files were read besides the tables that were named."""
+    beside = dict.fromkeys(bed.mapping.name for bed in beds if bed.mapping)
+    found = [f"columns by {shortened(', '.join(beside), 200)}, beside the table"] if beside else []
+    return [*found, f"rungs and targets by {splits.name}"] if splits else found
+
+
 def main(argv: list[str]) -> None:
     options = command_line.parser("bench", __doc__ or "")
     options.add_argument(
@@ -282,6 +289,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{known.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
     tables = [class_table(cells), part_table(cells)] if cells else []
     tables += [loss_class_table(losses)] if losses else []
+    tables[0] = replace(tables[0], notes=(*tables[0].notes, *_read(beds, known.splits)))
     command_line.show(known.form, *tables)
     if known.plot and cells:
         bench_plot(cells).save(known.plot)

@@ -27,11 +27,15 @@ BEYOND = 1.2  # a run is held out where it takes at least this times the compute
 
 @dataclass(frozen=True, kw_only=True)
 class Bed:
-    """A ladder with its larger runs; `family` is that of its folder, whose ladders share a recipe and a suite."""
+    """A ladder with its larger runs; `family` is that of its folder, whose ladders share a recipe and a suite.
+
+    `mapping` is the file that explained its columns, where one lay beside.
+    """
 
     name: str
     family: str
     measured: Measured
+    mapping: Path | None = None
 
     @property
     def runs(self) -> list[Run]:
@@ -79,21 +83,22 @@ def _beds_at(path: Path) -> list[Bed]:
     tables = sorted(path.rglob("table*.csv")) if path.is_dir() else []
     if not tables:
         mapping = _mapping_beside(path)
-        return [_bed(measured, path, path.stem) for measured in load_ladders(path, mapping)]
+        return [_bed(measured, path, path.stem, mapping) for measured in load_ladders(path, mapping)]
     found = []
     for table in tables:
-        kind, ladders = table.stem.removeprefix("table").strip("_"), load_ladders(table, _mapping_beside(table))
+        kind, mapping = table.stem.removeprefix("table").strip("_"), _mapping_beside(table)
+        ladders = load_ladders(table, mapping)
         for measured in ladders:
             words = [measured.name, kind] if len(ladders) > 1 else [kind or table.parent.name]
             named = replace(measured, name=", ".join(filter(None, words)))
-            found.append(_bed(named, table, table.parent.name))
+            found.append(_bed(named, table, table.parent.name, mapping))
     return found
 
 
-def _bed(measured: Measured, path: Path, family: str) -> Bed:
+def _bed(measured: Measured, path: Path, family: str, mapping: Path | None) -> Bed:
     if not measured.rungs:
         raise UserError(f"{path}: no run of ladder {measured.name} is a rung")
-    return Bed(name=measured.name, family=family, measured=measured)
+    return Bed(name=measured.name, family=family, measured=measured, mapping=mapping)
 
 
 def _mapping_beside(path: Path) -> Path | None:
