@@ -123,6 +123,8 @@ def test_a_suite_that_short_sequences_cannot_hold_is_refused_before_training(
         (MINE.replace("s1:", "s 1:"), "must be a name of letters, digits and . _ + -"),
         (MINE + "target: 13B-6T", 'unknown target "13B-6T"; did you mean "13B-5T"?'),
         ("a: [", "is not valid YAML"),
+        (MINE.replace("s1:", "yes:"), 'mine.yaml is not valid YAML: "yes" as a key is read as true or false; put it'),
+        (MINE.replace("s1:", "~:"), '"~" as a key is read as null; put it into quotes (line 6'),
     ],
 )
 def test_a_bad_ladder_file_is_named_with_its_key(own: Path, text: str, words: str) -> None:
@@ -132,6 +134,35 @@ def test_a_bad_ladder_file_is_named_with_its_key(own: Path, text: str, words: st
     with pytest.raises(UserError) as error:
         load_config(["ladder=mine"])
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINE.replace("s1:", "s1-1xC:"), "would be called s1-1xC-1xC, which does not say so"),
+        (MINE + "multiples: [1, 1.0000001]", "a run of size s1 at multiple 1.0000001 would be called s1-1xC"),
+        (MINE + "multiples: [1.0e+12]", "would be called s1-1e+12xC"),
+        (
+            MINE + "larger_sizes: {s1: {d_model: 16, n_layers: 1, n_heads: 1, ffn_hidden: 24}}",
+            "s1 stands in sizes and in larger_sizes",
+        ),
+    ],
+)
+def test_names_of_runs_say_what_they_are(own: Path, text: str, words: str) -> None:
+    (own / "data").mkdir()
+    (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
+    (own / "ladder" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        ladder_from_config(load_config(["ladder=mine"]))
+    assert words in str(error.value)
+
+
+def test_a_target_among_the_rungs_is_refused_before_the_text_is_prepared(own: Path) -> None:
+    (own / "data").mkdir()
+    (own / "data" / "mine.yaml").write_text("name: mine\ndirectory: somewhere\n")
+    (own / "ladder" / "mine.yaml").write_text(MINE + "target: s1-2xC")
+    with pytest.raises(UserError, match="target s1-2xC is a rung of the ladder itself"):
+        main(["plan", "ladder=mine"])
 
 
 def test_a_shape_that_no_model_has_is_named_with_its_file_and_size(own: Path) -> None:

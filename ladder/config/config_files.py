@@ -36,7 +36,7 @@ def file_of(group: str, word: str) -> Path:
     if is_file(word):
         return Path(word)
     if word not in (files := config_files(group)):
-        place = "" if "/" in word else f"configs/{group}/{shortened(word)}.yaml, or "
+        place = "" if "/" in word or not word.strip(".") else f"configs/{group}/{shortened(word)}.yaml, or "
         raise UserError(f"{unknown(group, word, sorted(files))}; a file of your own is {place}{group}=FILE.yaml")
     return files[word]
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ladder.errors import UserError
-from ladder.files.bind import LARGEST, Count, Name, Place, Text
+from ladder.files.bind import LARGEST, Count, Name, Place, Text, Word
 from ladder.files.hashing import json_sha256
 from ladder.files.reading import read_json, read_sha256
 from ladder.records.metrics_file import FORMATS, TaskFormat
@@ -103,7 +103,7 @@ class SuiteSettings:
     """
 
     name: Name
-    tasks: dict[Name, TaskSettings] | None = None
+    tasks: dict[Word, TaskSettings] | None = None
     lm_loss: dict[Name, LmLossSettings] | None = None
     groups: dict[Name, GroupSettings] | None = None
     max_length: Count | None = None

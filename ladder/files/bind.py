@@ -79,7 +79,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]  # a part of 1, such as an accuracy 
 Text = Annotated[str, Field(min_length=1)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(checked_path)]  # of a file or folder, with its folders
 Name = Annotated[str, AfterValidator(checked_name)]  # of a file or folder
-Word = Annotated[str, AfterValidator(checked_word)]  # of a size
+Word = Annotated[str, AfterValidator(checked_word)]  # of a size or a task
 
 
 def lenient(cls: type[T]) -> type[T]:

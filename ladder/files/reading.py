@@ -96,7 +96,7 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         reason = getattr(error, "problem", None) or "unreadable"
-        raise UserError(f"{where} is not valid YAML: {shortened(reason, 80)}{at}") from None
+        raise UserError(f"{where} is not valid YAML: {shortened(reason, 120)}{at}") from None
     except ValueError as error:  # an impossible date, or a number of too many digits
         raise UserError(f"{where} is not valid YAML: {shortened(str(error), 80)}") from None
     except RecursionError:
@@ -119,6 +119,9 @@ def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
+_NO_KEYS = {"tag:yaml.org,2002:bool": "true or false", "tag:yaml.org,2002:null": "null"}
+
+
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
     """YAML 1.1 with the floats of YAML 1.2: 1e-3 is a number, as in OmegaConf. A key that stands twice is an error."""
 
@@ -128,6 +131,13 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f'the key "{shortened(key.value, 40)}" stands twice', key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode) and key.tag in _NO_KEYS:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f'"{shortened(key.value, 40)}" as a key is read as {_NO_KEYS[key.tag]}; put it into quotes',
+                    key.start_mark,
                 )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)

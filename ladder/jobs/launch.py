@@ -199,13 +199,14 @@ class Launch:
         self._check_inputs()
         check_disk(self.directory, self.plan(snapshot), snapshot.to_train)
 
-    def _check_context(self) -> None:
+    def _check_plan(self) -> None:
+        """What does not depend on files."""
+        if self.whole:
+            check_target(self.target, self.rungs)
         check_context(self.config.suite, self.ladder.recipe.sequence_length)
 
     def _check_inputs(self) -> None:
-        self._check_context()
-        if self.whole:
-            check_target(self.target, self.rungs)
+        self._check_plan()
         check_data(self.config.data, self.rungs)
         check_suite(self.config.suite)
         check_identities(self.config, self.directory, self.rungs, open_data(self.config.data))
@@ -216,7 +217,7 @@ class Launch:
         Raises:
             UserError: as `run`, for data, suite, and runs that are there.
         """
-        self._check_context()
+        self._check_plan()
         if absent := missing_data(self.config.data):
             return f"{absent} is not prepared yet: its amount and the suite's files are not checked"
         self._check_inputs()

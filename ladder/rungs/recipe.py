@@ -12,6 +12,7 @@ from ladder.errors import UserError
 from ladder.files.bind import Count, Whole, as_given
 from ladder.rungs.groups import Groups, GroupSettings
 from ladder.rungs.transfer import Transfer
+from ladder.words import count_of
 
 Schedule = Literal["cosine", "wsd"]
 MOST_TOKENS, MOST_CHECKPOINTS = 1e20, 100_000  # of one run: beyond these it is a slip
@@ -92,7 +93,7 @@ class Recipe:
         horizon, warmup = math.ceil(tokens / batch_tokens), round(warmup_tokens / batch_tokens)
         if warmup > horizon:
             raise UserError(
-                f"{_named(multiple)}: a run has {horizon:,} steps and would end inside its warmup of "
+                f"{_named(multiple)}: a run has {count_of(horizon, 'step')} and would end inside its warmup of "
                 f"{warmup:,}; raise it or lower ladder.recipe.warmup_tokens_per_parameter"
             )
         every = max(1, self.checkpoint_min_steps, round(self.checkpoint_steps_per_multiple * multiple))

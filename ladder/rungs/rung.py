@@ -118,6 +118,16 @@ class Ladder:
         if len(set(self.multiples)) < len(self.multiples):
             listed = ", ".join(f"{multiple:g}" for multiple in self.multiples)
             raise UserError(f"ladder.multiples=[{listed}] has one of them twice")
+        if both := self.sizes.keys() & self.larger_sizes.keys():
+            raise UserError(f"ladder {self.name}: {min(both)} stands in sizes and in larger_sizes; leave one out")
+        for size in self.sizes | self.larger_sizes:
+            for multiple in self.multiples:
+                if parse_run_name(name := rung_name(size, multiple)) != (size, multiple, ""):
+                    raise UserError(
+                        f"ladder {self.name}: a run of size {size} at multiple {multiple!r} would be called {name}, "
+                        "which does not say so: give multiples of at most 6 digits below a million, and sizes that are "
+                        "not named like runs"
+                    )
 
     @property
     def rungs(self) -> list[Rung]:
