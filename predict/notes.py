@@ -58,7 +58,8 @@ TEXTS = {
     "laws-of": "laws fitted by this tool on {ladder} ({measurements}; {runs:run}, up to N = {max_n:.3g})",
     "members": "members: {names} (mean error on {splits:back-test} {error:.2f} points; alone: {alone})",
     "members-untested": "members: {names} (no back-tests: too few rungs)",
-    "members-apart": "members: {names}, each for the tasks that have what it needs; so not compared by back-tests",
+    "members-apart": "members: {names} (not compared by back-tests: some tasks lack a loss that a member needs)",
+    "members-trendless": "members: {names} (not compared by back-tests: no task follows scale)",
     "intervals-learned": (
         "intervals: accuracy's rest on the errors on {families} model families, not on this ladder's back-tests; "
         "{unseen:.0%} wider, as families that were left out needed"

@@ -210,7 +210,7 @@ def test_a_run_of_other_settings_is_said_to_be_one(tmp_path: Path, capsys: pytes
     shown = " ".join(capsys.readouterr().out.split())
     assert "0 of 1 runs done" in shown and " other settings " in shown and "%" not in shown
     assert f"{hparams.total_steps:,}/" not in shown
-    assert "begun with another configuration (" in shown and "; and 4 more);" in shown
+    assert "begun with another configuration (" in shown and "and 4 more);" in shown
     write_events(run, start(socket.gethostname(), os.getpid()))
     assert main([*status, "ladder.recipe.sequence_length=64"]) == EXIT_UNDER_WAY
     assert "running, other settings" in capsys.readouterr().out

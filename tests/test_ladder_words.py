@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ladder.words import count_of
+from ladder.words import count_of, named
 from predict.notes import note
 
 
@@ -18,3 +18,7 @@ def test_one_is_not_several(number: float, words: str) -> None:
 def test_notes_count_as_people_do() -> None:
     assert "fitted on 1 run of here" in note("fitted-on", runs=1, source="here", share=0.1).text
     assert "on 12 back-tests" in note("members", names=["a"], splits=12, error=1.0, alone={"a": 1.0}).text
+
+
+def test_names_are_listed_as_one_or_several() -> None:
+    assert (named("column", ["n"]), named("column", ["n", "d"])) == ("column n", "columns n, d")

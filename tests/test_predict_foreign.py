@@ -212,3 +212,20 @@ def test_the_57_subjects_become_mmlu(tmp_path: Path) -> None:
     assert content["results"]
     reading = read_measurements(tmp_path)
     assert [note.values["tasks"] for note in reading.about.notes] == [["mmlu_anatomy"]]
+
+
+def test_a_target_below_the_runs_is_said_to_be_one(tmp_path: Path) -> None:
+    path, known = wide(tmp_path / "t.csv", {}), mapping(tmp_path / "m.yaml", "x", "y")
+    with pytest.raises(UserError, match="takes no more compute than 5 of 5 runs, which leaves 0 to fit"):
+        main(["--ladder", str(path), "--mapping", str(known), "--n", "1e6", "--d", "1e9"])
+
+
+def test_spaces_after_commas_and_one_missing_column(tmp_path: Path) -> None:
+    path, known = wide(tmp_path / "t.csv", {}), mapping(tmp_path / "m.yaml", "x", "y")
+    text = path.read_text()
+    path.write_text(text.replace(",", ", "))
+    main(["--ladder", str(path), "--mapping", str(known), *TARGET])
+    tidy_table(table := tmp_path / "tidy.csv")
+    table.write_text("\n".join(line.replace("metric", "what", 1) for line in table.read_text().splitlines()))
+    with pytest.raises(UserError, match=r"missing columns run, n, metric; .* name the right one under columns: of a"):
+        main(["--ladder", str(table), *TARGET])

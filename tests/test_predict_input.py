@@ -178,7 +178,7 @@ def test_words_that_have_no_meaning_here(ladder: Path, word: str) -> None:
 
 def test_a_ladder_shows_itself_in_a_few_lines(ladder: Path) -> None:
     measured = load_ladder(ladder)
-    assert repr(measured) == f"<ladder mine from {ladder}: 4 rungs on 1 tasks>"
+    assert repr(measured) == f"<ladder mine from {ladder}: 4 rungs on 1 task>"
     page = measured._repr_html_()
     assert page.count("<tr>") == 5 and "1.3B" in page and "tasks: quiz" in page
 

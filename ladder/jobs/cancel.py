@@ -15,7 +15,6 @@ from ladder.rungs.rung import Rung
 from ladder.runs.history import at_work
 from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory, find_runs
-from ladder.words import count_of
 
 CANCEL_SECONDS = 700  # a launcher waits 600 for its trainers to save
 
@@ -28,7 +27,7 @@ def cancel_queued(snapshot: Snapshot, rungs: Sequence[Rung]) -> None:
         job for job in snapshot.queue.values() if (job.name in names if job.kind is JobKind.TRAIN else not others_left)
     ]
     cancel(job.id for job in chosen)
-    print(f"cancelled {len(chosen)} of {count_of(len(snapshot.queue), 'job')}; those that ran save their state first")
+    print(f"cancelled {len(chosen)} of {len(snapshot.queue)} jobs; those that ran save their state first")
 
 
 def cancel_here(directory: LadderDirectory, snapshot: Snapshot, rungs: Sequence[Rung]) -> None:

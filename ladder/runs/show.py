@@ -162,7 +162,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 def status_table(directory: LadderDirectory, status: LadderStatus, width: int = 10_000) -> Table:
     """The table of `python -m ladder status`: without columns that are empty, or that do not fit the width."""
     done = sum(run.done for run in status.runs)
-    title = Text(f"{directory.path}: {done} of {count_of(len(status.runs), 'run')} done")
+    title = Text(f"{directory.path}: {done} of {len(status.runs)} runs done")
     columns = {name: cells for name, cells in _columns(status.runs).items() if any(cells) or name in _ALWAYS}
     for name in _DISPENSABLE:
         if sum(max(map(len, (header, *cells))) + 3 for header, cells in columns.items()) > width:

@@ -14,7 +14,6 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rungs.rung import Target, parse_run_name, rung_name
-from ladder.words import count_of
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
@@ -66,9 +65,7 @@ class Advice:
         others = sorted({basis for basis in self.bases if basis != TASK_LOSS})
         if others:
             count = sum(basis != TASK_LOSS for basis in self.bases)
-            found.append(
-                f"{count} of {count_of(len(self.bases), 'task')} by {' or '.join(others)}: no task loss in every rung"
-            )
+            found.append(f"{count} of {len(self.bases)} tasks by {' or '.join(others)}: no task loss in every rung")
         if all(one.chosen is None for one in self.candidates):
             best = self.candidates[0]
             found.append(

@@ -37,7 +37,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     packed = path.suffix == ".gz"
     try:
         header, last = _first_and_last(path, packed)
-        frame = pd.read_csv(path, low_memory=False, compression="gzip" if packed else None)
+        frame = pd.read_csv(path, low_memory=False, skipinitialspace=True, compression="gzip" if packed else None)
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # the parser's errors are ValueErrors
         raise UserError(f"{path} is not a CSV file: {shortened(str(error), 100)}") from None
     _check_header(header, path)

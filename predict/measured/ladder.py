@@ -170,6 +170,12 @@ class Measured:
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
         found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
+        if len(keep) < at_least <= len(keep) + len(dear):
+            raise UserError(
+                f"{self.source}: target {target.name} takes no more compute than {len(dear)} of "
+                f"{count_of(len(others), 'run')}, which leaves {len(keep)} to fit, and {at_least} are needed; "
+                "give a larger target"
+            )
         return replace(self, rungs=tuple(keep), notes=found).checked(at_least)
 
     def narrowed(self, names: Iterable[str] = ()) -> Measured:

@@ -29,6 +29,7 @@ from ladder.errors import UserError, did_you_mean, shortened
 from ladder.files.bind import Positive, Share, Whole, bind, lenient
 from ladder.files.reading import parse_json, read
 from ladder.rungs.benchmarks import LM_EVAL_NAMES
+from ladder.words import named
 from predict.measured import mapping as mappings
 from predict.measured.about import About, Reading
 from predict.measured.flat_files import read_frame
@@ -128,7 +129,7 @@ def _models(path: Path) -> dict[str, dict[str, Any]]:
     frame = read_frame(path)
     missing = [name for name in ("model", "run", "n", "d") if name not in frame.columns]
     if missing:
-        raise UserError(f"{path}: missing column {', '.join(missing)}; expected model,run,n,d[,step,tokens]")
+        raise UserError(f"{path}: missing {named('column', missing)}; expected model,run,n,d[,step,tokens]")
     for name in COUNTS:
         if name in frame.columns:
             frame[name] = numbers(frame[name], name, str(path))

@@ -42,6 +42,7 @@ import pandas as pd
 from ladder.errors import UserError, did_you_mean, shortened, unknown
 from ladder.files.bind import Positive, Share, Text, Whole, bind
 from ladder.files.reading import read_yaml
+from ladder.words import named
 from predict.measured.about import About, Reading, Unexplained
 from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
@@ -156,12 +157,12 @@ def _check_columns(frame: pd.DataFrame, source: str) -> None:
     if not missing:
         return
     wide = {"task", "metric", "value"} <= set(missing)  # a column per measurement, perhaps
-    named = [name for name in missing if not wide or name in ("run", "n")]
-    what = ["name the right one under columns:"] if named else []
+    lacking = [name for name in missing if not wide or name in ("run", "n")]
+    what = ["the right one under columns:"] if lacking else []
     what += ["those that hold measurements under measurements:"] if wide else []
     raise Unexplained(
-        f"{source}: missing column {', '.join(missing)}; {shortened(did_you_mean(missing[0], frame.columns), 100)}; "
-        f"{' and '.join(what)} of a --mapping file ({HELP})"
+        f"{source}: missing {named('column', missing)}; {shortened(did_you_mean(missing[0], frame.columns), 100)}; "
+        f"name {' and '.join(what)} of a --mapping file ({HELP})"
     )
 
 

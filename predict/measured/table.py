@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ladder.errors import UserError, shortened, unknown
+from ladder.words import count_of, named
 from predict.measured.counts import counted
 from predict.measured.same import SAME
 
@@ -53,7 +54,7 @@ def check(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """
     missing = [column for column in ROW if column not in frame.columns]
     if missing:
-        raise UserError(f"{source}: missing column {', '.join(missing)}; expected {', '.join(ROW)}")
+        raise UserError(f"{source}: missing {named('column', missing)}; expected {', '.join(ROW)}")
     if frame.empty:
         raise UserError(f"{source} holds no measurements")
     if "ladder" not in frame.columns:
@@ -61,7 +62,8 @@ def check(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     frame = _typed(frame[COLUMNS], source)
     strange = frame.metric.cat.categories.difference([*ACCURACIES, *LOSSES])
     if len(strange):
-        raise unknown(f"metric in {source}", str(strange[0]), [*ACCURACIES, *LOSSES])
+        error = unknown(f"metric in {source}", str(strange[0]), [*ACCURACIES, *LOSSES])
+        raise UserError(f"{error}; say which it is under metrics: of a --mapping file")
     _check_values(frame, source)
     _check_runs(frame, source)
     return _unique(frame, source)
@@ -195,9 +197,8 @@ def _reject(frame: pd.DataFrame, bad: pd.Series, source: str, what: str) -> None
         row = frame[bad].iloc[0]
         where = f"{_where(row.name, frame.index)}run {_short(row.run)}, step {row.step}"
         quoted = what.format(**{str(name): value for name, value in row.items()})
-        raise UserError(
-            f"{source}: {where}, {_short(row.task)} {row.metric} = {row.value:g} {quoted} ({int(bad.sum())} such rows)"
-        )
+        value = f"{_short(row.task)} {row.metric} = {row.value:g}"
+        raise UserError(f"{source}: {where}, {value} {quoted} ({count_of(int(bad.sum()), 'such row')})")
 
 
 def _reject_column(column: pd.Series, bad: Any, source: str, expected: str) -> None:
@@ -207,7 +208,9 @@ def _reject_column(column: pd.Series, bad: Any, source: str, expected: str) -> N
         given = column.iloc[at]
         shown = "empty" if _empty(given) else shortened(repr(given) if isinstance(given, str) else str(given), 40)
         where = _where(column.index[at], column.index)
-        raise UserError(f"{source}: {where}{column.name} = {shown} is not {expected} ({int(bad.sum())} such rows)")
+        raise UserError(
+            f"{source}: {where}{column.name} = {shown} is not {expected} ({count_of(int(bad.sum()), 'such row')})"
+        )
 
 
 def _where(row: Any, index: pd.Index) -> str:

@@ -103,7 +103,7 @@ class FittedEnsemble(EnsembleLaws):
         predictable = [one for one in self.asked if not one.verdict.trendless and len(one.cells)]
         errors = {names: 100 * float(by_task.mean()) for names, by_task in subset_errors(predictable).items()}
         if members not in errors:
-            return note("members-apart", names=members)
+            return note("members-apart" if predictable else "members-trendless", names=members)
         alone = {names[0]: error for names, error in errors.items() if len(names) == 1}
         return note("members", names=members, splits=len(splits), error=errors[members], alone=alone)
 
