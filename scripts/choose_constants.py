@@ -2,11 +2,11 @@
 
     python scripts/choose_constants.py ../shared/testbeds ../shared/olmo-ladder/runs
 
-Smaller ladders inside each testbed predict its larger runs. Every choice (the prior of the curves, their share, the
-widths of the intervals) is made on all families, which is what `predict/methods/constants.json` then holds, and once
-for every family without it: its errors, which the table shows, never entered that choice. Every class of rungs and
-every family in it weighs the same. AI2's 7B and 13B models, on which the README reports, take no part at all. Takes a
-few minutes on two cores.
+Random smaller ladders inside each testbed predict its larger runs. Every choice (the prior of the curves, their share,
+the widths of the intervals) is made on all families, which is what `predict/methods/constants.json` then holds, and
+once for every family without it: its errors, which the tables show, never entered that choice. Every class of rungs
+and every family in it weighs the same. AI2's 7B and 13B models, on which the README reports, take no part at all.
+Takes a few minutes on two cores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,12 +27,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.stats import t as student
-from small_ladder_cells import KEPT_BACK, cells_of, parts_of
+from small_ladder_cells import KEPT_BACK, cells_of, cuts_of, parts_of
 
 from ladder.files.writing import write_text
-from predict.analyses.testbeds import CLASSES, Bed, read_testbeds
+from predict.analyses.testbeds import CLASSES, Bed, Part, read_testbeds
 from predict.fitting.curve_grid import CurvePrior
-from predict.methods.constants import CONSTANTS, FILE, Constants, Origin, Shares, Widths
+from predict.methods.constants import CONSTANTS, FILE, Constants, Origin, Shares, Widths, width_terms
 from predict.methods.noise import item_variance
 from predict.show.tables import Row, Table, fixed, share, whole, words
 from predict.show.terminal import as_text
@@ -66,6 +66,7 @@ SHARES = tuple(
 # rungs: the middle of 75% to 90%, as errors on the next family are not smaller.
 WANTED = 0.825
 UNSEEN = np.arange(1.0, 2.001, 0.05).round(2)
+TERMS = ("spread", "noise", "drift", "unvaried", "rest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def fitted_widths(cells: pd.DataFrame, p: np.ndarray, prior: int, w: np.ndarray)
     items, terms = variances(cells, p, prior)
 
     def widths(x: np.ndarray) -> Widths:
-        of_terms = dict(zip(("spread", "noise", "drift", "unvaried", "rest"), np.exp(x[:5]).round(3), strict=True))
+        of_terms = dict(zip(TERMS, np.exp(x[:5]).round(3), strict=True))
         factors = [np.exp(x[5]) * student.ppf(level, 1 + np.exp(x[6])) for level in (0.9, 0.975)]
         return Widths(**of_terms, factor80=factors[0].round(3), factor95=factors[1].round(3), unseen=1.0)
 
@@ -137,8 +138,8 @@ def fitted_widths(cells: pd.DataFrame, p: np.ndarray, prior: int, w: np.ndarray)
 def variances(cells: pd.DataFrame, p: np.ndarray, prior: int) -> tuple[np.ndarray, np.ndarray]:
     """What `Widths.variance` takes, for predictions `p`."""
     items = [float(item_variance(np.array(a), int(b))) for a, b in zip(p, cells["items"], strict=True)]
-    squares = [cells[name] ** 2 for name in (f"spread {prior}", f"noise {prior}", "decades", "unvaried")]
-    return np.array(items), np.stack([*squares, np.ones(len(p))], axis=1)
+    names = (f"spread {prior}", f"noise {prior}", "decades", "unvaried")
+    return np.array(items), width_terms(*(cells[name].to_numpy() for name in names))
 
 
 def unseen_of(cells: pd.DataFrame) -> float:
@@ -191,7 +192,7 @@ SHOWN = ("error", "bias", "curves", "chains", "last", "linear", "in80", "in95", 
 def probe(beds: Sequence[Bed], prior: CurvePrior) -> float:
     """Mean error in points of the curves on a few smaller ladders of two families."""
     parts = parts_of([bed for bed in beds if bed.name in PROBED], 2)
-    rows = [row for part in parts for row in cells_of(part, [prior])]
+    rows = [row for seed, part in enumerate(parts) for row in cells_of(part, seed, [prior])]
     return round(100 * float(np.mean([abs(row["mean 0"] - row["actual"]) for row in rows])), 3)  # type: ignore[operator]
 
 
@@ -240,26 +241,34 @@ def main() -> None:
     given = options.parse_args()
     beds = read_testbeds(given.paths)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        cells = pd.DataFrame(
-            [row for rows in pool.map(partial(cells_of, priors=PRIORS), parts_of(beds, PARTS)) for row in rows]
-        )
-        without = list(pool.map(choose, [rest for _, rest in each_left_out(cells)]))
+        cells, cuts = (measured_cells(pool, parts) for parts in (parts_of(beds, PARTS), cuts_of(beds)))
+        families = sorted(cells.family.unique())
+        without = dict(zip(families, pool.map(choose, [rest for _, rest in each_left_out(cells)]), strict=True))
     choice = choose(cells)
-    held = [
-        scored(one, other, other.widths.unseen) for (one, _), other in zip(each_left_out(cells), without, strict=True)
-    ]
-    both = pd.concat(held, ignore_index=True)
-    print(
-        as_text(table(both, "class", "Errors in points by number of rungs, every constant chosen without the family"))
-    )
-    print(as_text(table(both, "family", "The same by family")))
+    for found, by, title in (
+        (cells, "class", "Errors in points by number of rungs, every constant chosen without the family"),
+        (cells, "family", "The same by family"),
+        (cuts[cuts.unvaried == 0], "class", "The same on ladders cut by size, which take no part in the choice"),
+    ):
+        print(as_text(table(held_out(found, without), by, title)))
     print("chosen without each family, and on all of them:")
-    for (one, _), other in zip(each_left_out(cells), without, strict=True):
-        print(in_words(one.family.iloc[0], other))
+    for family, other in without.items():
+        print(in_words(family, other))
     print(in_words("all", choice))
     constants = written(given.paths, beds, cells, choice)
     write_text(given.output, json.dumps(asdict(constants), indent=1) + "\n")
     print(f"wrote {given.output}" + ("" if constants != CONSTANTS else ": unchanged"))
+
+
+def measured_cells(pool: ProcessPoolExecutor, parts: Sequence[Part]) -> pd.DataFrame:
+    rows = pool.map(partial(cells_of, priors=PRIORS), parts, range(len(parts)))
+    return pd.DataFrame([row for some in rows for row in some])
+
+
+def held_out(cells: pd.DataFrame, without: Mapping[str, Choice]) -> pd.DataFrame:
+    """Each family's by the choice that was made without it."""
+    found = [scored(cells[cells.family == name], one, one.widths.unseen) for name, one in without.items()]
+    return pd.concat(found, ignore_index=True)
 
 
 def choose(cells: pd.DataFrame) -> Choice:

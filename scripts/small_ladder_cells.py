@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from predict.analyses.testbeds import Bed, Part, random_parts, rung_class
+from predict.analyses.testbeds import TARGETS, Bed, Part, parts_by_size, random_parts, rung_class, some
 from predict.fitting.curve_grid import CurvePrior, fit_curves
 from predict.methods.intervals import Reach
 from predict.methods.members import MEMBERS
@@ -24,23 +24,26 @@ def family_of(bed: Bed) -> str:
 
 
 def parts_of(beds: Sequence[Bed], most: int) -> list[Part]:
-    """Smaller ladders of each testbed; none of what is kept back."""
-    open_beds = [
-        replace(
-            bed, measured=replace(bed.measured, runs=tuple(r for r in bed.measured.runs if r.name not in KEPT_BACK))
-        )
-        for bed in beds
-    ]
-    return [part for bed in open_beds for part in random_parts(bed, np.random.default_rng(SEED), most)]
+    """Random smaller ladders of each testbed; none of what is kept back."""
+    return [part for bed in _open(beds) for part in random_parts(bed, np.random.default_rng(SEED), most)]
 
 
-def cells_of(part: Part, priors: Sequence[CurvePrior]) -> list[dict[str, object]]:
-    """A row per task and held-out run, with what the curves of every prior say."""
+def cuts_of(beds: Sequence[Bed]) -> list[Part]:
+    """Those of `predict bench`, cut by size, with some of their targets; none of what is kept back."""
+    random = np.random.default_rng(SEED)
+    parts = [part for bed in _open(beds) for part in parts_by_size(bed)]
+    return [replace(part, targets=some(part.targets, random, TARGETS)) for part in parts]
+
+
+def _open(beds: Sequence[Bed]) -> list[Bed]:
+    runs = [tuple(run for run in bed.measured.runs if run.name not in KEPT_BACK) for bed in beds]
+    return [replace(bed, measured=replace(bed.measured, runs=kept)) for bed, kept in zip(beds, runs, strict=True)]
+
+
+def cells_of(part: Part, seed: int, priors: Sequence[CurvePrior]) -> list[dict[str, object]]:
+    """A row per held-out run and task (`TASKS` of them, by the seed), with what the curves of every prior say."""
     measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
-    tasks = measured.every_task()
-    if len(tasks) > TASKS:
-        random = np.random.default_rng([SEED, len(part.rungs)])
-        tasks = [tasks[i] for i in sorted(random.choice(len(tasks), TASKS, replace=False))]
+    tasks = some(measured.every_task(), np.random.default_rng([SEED, seed]), TASKS)
     if not tasks:
         return []
     study = study_ladder(measured, tasks, MEMBERS)

@@ -12,7 +12,7 @@ from simulated_ladder import ACCURACY, LOSS, simulated, write
 from ladder.errors import UserError
 from predict.__main__ import main
 from predict.analyses.bench import bench, class_table
-from predict.analyses.testbeds import Bed, parts_by_size, random_parts, read_testbeds, rung_class
+from predict.analyses.testbeds import UNVARIED, Bed, parts_by_size, random_parts, read_testbeds, rung_class
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def test_a_ladder_is_cut_at_every_size_and_predicts_what_is_beyond(folder: Path)
     parts = parts_by_size(bed)
     whole = [part for part in parts if "rungs" not in part.name]
     assert [(len(part.rungs), len(part.targets)) for part in whole] == [(4, 11), (8, 6), (12, 3), (16, 1)]
-    assert [part.group for part in whole] == ["one size", "8-14", "8-14", "15+"]
+    groups = [{part.group(run) for run in part.targets} for part in whole]
+    assert groups == [{UNVARIED}, {"8-14"}, {"8-14"}, {"15+"}]
     short = [part for part in parts if part not in whole]
     assert [(len(part.rungs), len({run.multiple for run in part.rungs})) for part in short] == [(3, 1), (4, 1)]
     for part in parts:

@@ -24,7 +24,7 @@ from ladder.files.reading import read_yaml
 from ladder.files.writing import files_into, write_json, write_text
 from ladder.rungs.rung import Target
 from predict.analyses.bench_losses import loss_cells, loss_class_table
-from predict.analyses.testbeds import CLASSES, ONE_SIZE, Bed, Part, parts_by_size, read_testbeds
+from predict.analyses.testbeds import CLASSES, UNVARIED, Bed, Part, parts_by_size, read_testbeds
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.runs import Run
 from predict.measured.tasks import Task
@@ -34,7 +34,7 @@ from predict.show import command_line
 from predict.show.plots import BLUE, COLOURS, GREY, INK, MARKERS, Plot, dot, label, legend
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
-Baseline = Callable[[Measured, Task, Target], float]
+Baseline = Callable[[Measured, Task, Sequence[Target]], list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Cell:
     family: str
     ladder: str
     rungs: int
-    group: str  # class of rungs, or that they are all of one size
+    group: str  # class of rungs, or that they do not vary what the run has more of
     decades: float  # of N·D from the largest rung to the run
     method: str
     task: str
@@ -67,18 +67,18 @@ class NamedPart:
     targets: tuple[str, ...]
 
 
-def _last_rung(measured: Measured, task: Task, target: Target) -> float:
+def _last_rung(measured: Measured, task: Task, targets: Sequence[Target]) -> list[float]:
     run = max(measured.rungs, key=lambda run: run.compute)
-    return run.curve(task, "rc_acc").final(measured.smoothing.final_checkpoints)
+    return [run.curve(task, "rc_acc").final(measured.smoothing.final_checkpoints)] * len(targets)
 
 
-def _line(measured: Measured, task: Task, target: Target) -> float:
+def _line(measured: Measured, task: Task, targets: Sequence[Target]) -> list[float]:
     """Least squares in log compute."""
     count = measured.smoothing.final_checkpoints
     x = np.log([run.compute for run in measured.rungs])
     y = np.array([run.curve(task, "rc_acc").final(count) for run in measured.rungs])
     slope, start = np.polyfit(x - x.mean(), y, 1) if np.ptp(x) > 0 else (0.0, float(y.mean()))
-    return float(start + slope * (np.log(target.flops_6nd) - x.mean()))
+    return [float(start + slope * (np.log(target.flops_6nd) - x.mean())) for target in targets]
 
 
 BASELINES: dict[str, Baseline] = {"last rung": _last_rung, "line in log compute": _line}
@@ -96,7 +96,6 @@ def cells_of(part: Part) -> list[Cell]:
     """Of a task, the runs that were measured on it; of a method, the tasks that it can be fitted to."""
     measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
     targets = [Target(name=run.name, n=run.n, d=run.d) for run in part.targets]
-    top = max(run.n * run.d for run in part.rungs)
     found = []
     for (method, place, task), estimate in _estimates(measured, targets).items():
         run = part.targets[place]
@@ -106,8 +105,8 @@ def cells_of(part: Part) -> list[Cell]:
                 family=part.bed.family,
                 ladder=part.bed.name,
                 rungs=len(part.rungs),
-                group=part.group,
-                decades=float(np.log10(run.n * run.d / top)),
+                group=part.group(run),
+                decades=part.reach.beyond(run.n, run.d),
                 method=method,
                 task=task.name,
                 actual=run.curve(task, "rc_acc").final(count),
@@ -129,9 +128,9 @@ def _estimates(measured: Measured, targets: Sequence[Target]) -> dict[tuple[str,
             for task, prediction in zip(tasks, fitted.predict(target), strict=True):
                 found[name, place, task] = prediction.accuracy
     for name, baseline in BASELINES.items():
-        for place, target in enumerate(targets):
-            for task in everything:
-                found[name, place, task] = Estimate(value=baseline(measured, task, target))
+        for task in everything:
+            for place, value in enumerate(baseline(measured, task, targets)):
+                found[name, place, task] = Estimate(value=value)
     return found
 
 
@@ -168,7 +167,7 @@ def _run(bed: Bed, name: str, path: Path) -> Run:
 def class_table(cells: Sequence[Cell]) -> Table:
     """A row per class of rungs and method; every family weighs the same in a class."""
     rows: list[Row] = []
-    for group in (*CLASSES, ONE_SIZE):
+    for group in (*CLASSES, UNVARIED):
         here = [cell for cell in cells if cell.group == group]
         for method in (*METHODS, *BASELINES):
             if ours := [cell for cell in here if cell.method == method]:
@@ -180,7 +179,7 @@ def class_table(cells: Sequence[Cell]) -> Table:
         notes=(
             "cells: tasks of held-out runs that the method can predict; error: mean absolute, bias: mean signed; "
             "in 80%, in 95%, half-width: of the intervals, where a method has them; means over families; "
-            "one size: rungs of one N, in no other row; "
+            f"{UNVARIED}: in no other row; "
             "the paper's variants are fitted from the published start alone",
         ),
     ).without_empty_columns()

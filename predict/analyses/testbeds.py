@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +18,13 @@ from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels, same
+from predict.methods.intervals import Reach
 
 T = TypeVar("T")
 
 LENGTHS = (4, 1)  # numbers of lengths, besides all of them
 WINDOW = 8  # sizes of a smaller ladder, at most
+TARGETS = 4  # of a random smaller ladder, at most
 BEYOND = 1.2  # a run is held out where it takes at least this times the compute of every rung
 
 
@@ -54,10 +57,13 @@ class Part:
     rungs: tuple[Run, ...]
     targets: tuple[Run, ...]
 
-    @property
-    def group(self) -> str:
-        """The class of its number of rungs, or that they are all of one size."""
-        return rung_class(len(self.rungs)) if len(levels(run.n for run in self.rungs)) > 1 else ONE_SIZE
+    @cached_property
+    def reach(self) -> Reach:
+        return Reach.of(np.array([run.n for run in self.rungs]), np.array([run.d for run in self.rungs]))
+
+    def group(self, target: Run) -> str:
+        """The class of its number of rungs, or that they do not vary what the target has more of."""
+        return UNVARIED if self.reach.unvaried(target.n, target.d) > 0 else rung_class(len(self.rungs))
 
     @property
     def measured(self) -> Measured:
@@ -141,7 +147,7 @@ def _size_name(n: float) -> str:
     return f"{n / 1e9:.3g}B" if n >= 1e9 else f"{n / 1e6:.3g}M"
 
 
-def random_parts(bed: Bed, random: np.random.Generator, most: int, longest: int = 24) -> list[Part]:
+def random_parts(bed: Bed, random: np.random.Generator, most: int) -> list[Part]:
     """Up to `most` smaller ladders of each class of rungs: neighbouring sizes, each with some of the lengths."""
     runs = bed.runs
     size, length = _places([run.n for run in runs]), _places(_lengths(runs))
@@ -150,17 +156,17 @@ def random_parts(bed: Bed, random: np.random.Generator, most: int, longest: int 
     for _ in range(4000):
         first = random.integers(0, sizes)
         beyond = first + random.integers(1, WINDOW + 1)
-        some = random.choice(lengths, random.integers(1, min(6, lengths) + 1), replace=False)
-        rungs = np.flatnonzero((size >= first) & (size < beyond) & np.isin(length, some))
-        if MINIMUM_RUNGS <= len(rungs) <= longest:
+        taken = random.choice(lengths, random.integers(1, min(6, lengths) + 1), replace=False)
+        rungs = np.flatnonzero((size >= first) & (size < beyond) & np.isin(length, taken))
+        if len(rungs) >= MINIMUM_RUNGS:
             chosen.add(tuple(rungs.tolist()))
     by_class: dict[str, list[Part]] = {}
     for places in sorted(chosen):
         part = _part(bed, bed.name, places)
         if part.targets:
-            part = replace(part, targets=_some(part.targets, random, 4))
+            part = replace(part, targets=some(part.targets, random, TARGETS))
             by_class.setdefault(rung_class(len(places)), []).append(part)
-    return [part for parts in by_class.values() for part in _some(parts, random, most)]
+    return [part for parts in by_class.values() for part in some(parts, random, most)]
 
 
 def _places(values: Sequence[float]) -> np.ndarray:
@@ -175,14 +181,14 @@ def _lengths(runs: Sequence[Run]) -> list[float]:
     return [run.d if len(tokens) < len(multiples) else run.multiple for run in runs]
 
 
-def _some(values: Sequence[T], random: np.random.Generator, most: int) -> tuple[T, ...]:
+def some(values: Sequence[T], random: np.random.Generator, most: int) -> tuple[T, ...]:
     if len(values) <= most:
         return tuple(values)
     return tuple(values[i] for i in sorted(random.choice(len(values), most, replace=False)))
 
 
 CLASSES = {"3": 3, "4-5": 5, "6-7": 7, "8-14": 14, "15+": 10**9}  # name -> the most rungs
-ONE_SIZE = "one size"
+UNVARIED = "one N or D, target beyond it"
 
 
 def rung_class(rungs: int) -> str:
