@@ -107,14 +107,16 @@ def _drift(values: Values, names: Sequence[str]) -> str:
 
 
 WORDS: dict[Subject, Callable[[Values, Sequence[str]], str]] = {
-    Subject.FINISHED: lambda values, names: ": ".join([f"at {values['share']:.0%} of its steps", *names]),
+    Subject.FINISHED: lambda values, names: ": ".join(
+        [f"at {values['share']:.0%} of its steps", *(shortened(name, 100) for name in names)]
+    ),
     Subject.RULE: _recipe,
     Subject.DATA: _data,
     Subject.EPOCHS: lambda values, names: f"reads its text {values['epochs']:.1f} times",
     Subject.DIVERGENCE: _divergence,
     Subject.SPIKES: _spikes,
     Subject.SKIPPED: lambda values, names: f"skipped {count_of(values['count'], 'update')} ({values['share']:.1%})",
-    Subject.GRADIENT: lambda values, names: f"{values['growth']:.1f} times its norm of earlier on",
+    Subject.GRADIENT: lambda values, names: f"{values['growth']:.3g} times its norm of earlier on",
     Subject.LAW: _law,
     Subject.COLLAPSE: _collapse,
     Subject.RATE: _rate,
