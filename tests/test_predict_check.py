@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import t as student
 from simulated_ladder import LM_LOSS, MULTIPLES, SIZES, rows_of, simulated, write
 
+from ladder.check.training import OF_TRAINING
 from ladder.config.settings import Smoothing
 from ladder.records.checks import Check, Subject, Verdict, checks_of
 from ladder.rungs.rung import Target, Variation
@@ -58,10 +59,9 @@ def changed(frame: pd.DataFrame, run: str, factor: Callable[[pd.Series], pd.Seri
 @pytest.mark.parametrize("seed", range(3))
 def test_a_clean_ladder_is_not_named(seed: int) -> None:
     found = found_in(simulated(noise=4 * NOISE, seed=seed))  # a quarter of it is the LM loss's
-    assert {subject: one.verdict for subject, one in found.items()} == {
-        Subject.LAW: Verdict.OK,
-        Subject.COLLAPSE: Verdict.OK,
-    }
+    assert list(found) == [*OF_TRAINING, Subject.LAW, Subject.COLLAPSE]
+    assert not any(one.named for one in found.values())
+    assert found[Subject.SKIPPED].verdict is Verdict.UNKNOWN  # no table has it
     assert len(found[Subject.LAW].judged) == 16
 
 
@@ -86,6 +86,13 @@ def test_a_run_whose_curve_is_another_is_named_though_it_ends_on_the_law() -> No
     assert names_of(found[Subject.COLLAPSE]) == [BAD_RUN]
     assert found[Subject.COLLAPSE].named[0].values["relative"] > 0  # it falls later than the others
     assert found[Subject.LAW].verdict is Verdict.OK
+
+
+def test_a_spike_and_a_divergence_among_many_checkpoints() -> None:
+    frame = changed(simulated(noise=NOISE, checkpoints=60), BAD_RUN, lambda share: 1 + 0.2 * (share == 40 / 60))
+    found = found_in(changed(frame, "190M-2xC", lambda share: 1 + (share - 0.8).clip(0)))
+    assert [one.verdict for one in found[Subject.SPIKES].findings if one.run == BAD_RUN] == [Verdict.LOOK]
+    assert names_of(found[Subject.DIVERGENCE]) == ["190M-2xC"]
 
 
 def test_few_rungs_and_losses_of_tasks_alone() -> None:
@@ -205,7 +212,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         tmp_path / "off.csv", rungs_alone(changed(simulated(noise=NOISE), BAD_RUN, lambda share: 1.03 + 0 * share))
     )
     assert main(["check", "--ladder", str(off), "--json"]) == 3
-    law, collapse = checks_of(json.loads(capsys.readouterr().out), "it")
+    *_, law, collapse = checks_of(json.loads(capsys.readouterr().out), "it")
     assert (law.verdict, collapse.verdict) == (Verdict.BAD, Verdict.OK) and names_of(law) == [BAD_RUN]
     assert main(["check", "--ladder", str(off)]) == 3
     page = capsys.readouterr().out

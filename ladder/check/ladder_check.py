@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ladder.check.logs import read_log
 from ladder.check.recorded import data_check, epochs_check, finished_check, rule_check
-from ladder.check.training import training_checks
+from ladder.check.training import OF_TRAINING, training_checks
 from ladder.config.settings import Config
 from ladder.errors import UserError
 from ladder.files.reading import parse_json
@@ -37,7 +37,10 @@ def check_ladder(
 
 
 def measured_checks(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[Check]:
-    """Of the rungs that were measured. Where they cannot be read as one ladder, the reason stands for the verdicts."""
+    """Of the rungs that were measured, without what their logs say better.
+
+    Where they cannot be read as one ladder, the reason stands for the verdicts.
+    """
     measured = [rung for rung in rungs if directory.run(rung.name).metrics_files()]
     if not measured:
         return _unknown(rungs)
@@ -51,7 +54,7 @@ def measured_checks(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[C
     except UserError as error:
         return _unknown(rungs, str(error))
     where = f"python -m {' '.join(COMMAND)}"
-    return checks_of(parse_json(said, where), where)
+    return [one for one in checks_of(parse_json(said, where), where) if one.subject not in OF_TRAINING]
 
 
 def _unknown(rungs: Sequence[Rung], *reasons: str) -> list[Check]:

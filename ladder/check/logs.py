@@ -45,5 +45,11 @@ def read_log(path: Path) -> RunLog:
     return RunLog(steps=np.array(steps, dtype=int), **dict(zip(NUMBERS, columns, strict=True)))
 
 
+def log_of(steps: np.ndarray, loss: np.ndarray) -> RunLog:
+    """A loss at some steps as a log that has nothing else."""
+    others = {name: np.full(len(steps), np.nan) for name in NUMBERS if name != "loss"}
+    return RunLog(steps=steps, loss=loss, **others)
+
+
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")

@@ -41,7 +41,7 @@ def said(check: Check) -> str:
     shown = check.judged if check.subject in SWEPT else check.named
     if not shown and not check.judged:
         reasons = dict.fromkeys(reason for one in check.findings for reason in one.names)
-        return "; ".join(reasons) or "nothing to judge by yet"
+        return "; ".join(reasons) or "nothing to judge by"
     if not shown:
         return "; ".join([f"{len(check.judged)} of {count_of(len(check.findings), 'run')}", *_measure(check)])
     parts = [f"{one.run} {_what(check.subject, one)}" for one in shown[:MOST]]

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ladder.check.logs import RunLog
 from ladder.records.checks import Check, Finding, Subject, Verdict, by_limits
 
+OF_TRAINING = (Subject.DIVERGENCE, Subject.SPIKES, Subject.SKIPPED, Subject.GRADIENT)
 LOOK, BAD = 5.0, 8.0  # standard deviations
 WINDOW = 10  # rows whose median the next one is held against
 FEWEST_ROWS = 3 * WINDOW

@@ -13,6 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ladder.check.logs import log_of
+from ladder.check.training import training_checks
 from ladder.records.checks import Check, Finding, Subject, Verdict, by_limits, checks_json, exit_code
 from ladder.rungs.rung import Target
 from ladder.words import count_of
@@ -27,7 +29,13 @@ from predict.show import command_line
 
 
 def checks(one: CheckedLadder) -> list[Check]:
-    return [law_check(one), collapse_check(one), *sweep_checks(one)]
+    return [*curve_checks(one), law_check(one), collapse_check(one), *sweep_checks(one)]
+
+
+def curve_checks(one: CheckedLadder) -> list[Check]:
+    """What the checkpoints say of divergence and spikes; a run's log, where there is one, says it finer."""
+    curves = {run.name: one.curve(run) for run in one.measured.rungs}
+    return training_checks({name: log_of(curve.steps, curve.values) for name, curve in curves.items()}, {})
 
 
 def law_check(one: CheckedLadder) -> Check:

@@ -38,6 +38,13 @@ class CheckedLadder:
         shared = [key for key in tasks if all(key in run.curves for run in self.rungs)]
         return (lambda run: _mean_loss([run.curves[key] for key in shared])) if shared else None
 
+    def curve(self, run: Run) -> Curve:
+        """Of that loss; empty where the run was not measured on it."""
+        with contextlib.suppress(KeyError):
+            if self.curve_of is not None:
+                return self.curve_of(run)
+        return Curve(steps=np.zeros(0, dtype=int), values=np.zeros(0))
+
     def final(self, run: Run) -> float:
         assert self.curve_of is not None
         return self.curve_of(run).final(self.measured.smoothing.final_checkpoints)
