@@ -113,7 +113,7 @@ class Simulated:
 
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_shards(directory / "data", {"train": np.zeros(4_000_000, np.int64)}, 512)
-        fourth = "+ladder.sizes.n3={d_model: 24, n_layers: 2, n_heads: 2, ffn_hidden: 64}"
+        fourth = "+ladder.sizes.n4={d_model: 24, n_layers: 2, n_heads: 2, ffn_hidden: 64}"
         self.words = ["ladder=nano", fourth, f"runs_dir={directory / 'runs'}", f"data.directory={directory / 'data'}"]
         self.config = load_config(self.words)
         self.ladder = self.config.ladder.build()
@@ -188,9 +188,9 @@ def test_every_fault_is_named_at_its_run(simulated: Simulated, tmp_path: Path) -
     write_run(simulated.config, rung("n2-4xC"), other_text)
     rows = log_rows(rung("n0-2xC"), np.random.default_rng(0))
     write_log(simulated.run("n0-2xC"), [row | {"lr": 2 * row["lr"]} for row in rows])
-    rows = log_rows(rung("n3-2xC"), np.random.default_rng(0))
+    rows = log_rows(rung("n4-2xC"), np.random.default_rng(0))
     rows[60]["loss"] += 20 * NOISE
-    write_log(simulated.run("n3-2xC"), rows)
+    write_log(simulated.run("n4-2xC"), rows)
     off = rung("n1-4xC")
     for step in off.hparams.checkpoint_steps:
         write_metrics(simulated.run(off.name), off, step, 1.02 * loss_at(off, step))
@@ -200,14 +200,14 @@ def test_every_fault_is_named_at_its_run(simulated: Simulated, tmp_path: Path) -
         write_metrics(simulated.run(late.name), late, step, loss_at(late, step) * (1 + 0.1 * (1 - share)))
 
     write_shards(tmp_path / "few", {"train": np.zeros(2_000_000, np.int64)}, 512)
-    write_run(load_config([*simulated.words, f"data.directory={tmp_path / 'few'}"]), rung("n3-8xC"))
+    write_run(load_config([*simulated.words, f"data.directory={tmp_path / 'few'}"]), rung("n4-8xC"))
     code, found = simulated.checked()
     assert code == 3
     assert {subject: names_of(one) for subject, one in found.items() if one.named} == {
         Subject.RULE: ["n0-2xC", "n1-2xC"],
         Subject.DATA: ["n2-4xC"],
-        Subject.EPOCHS: ["n3-8xC"],
-        Subject.SPIKES: ["n3-2xC"],
+        Subject.EPOCHS: ["n4-8xC"],
+        Subject.SPIKES: ["n4-2xC"],
         Subject.LAW: ["n1-4xC"],
         Subject.COLLAPSE: ["n2-2xC"],
     }
