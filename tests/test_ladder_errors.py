@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -40,6 +42,31 @@ def test_what_the_training_extra_brings(absent: str, words: tuple[str, ...], tmp
 def test_what_another_distribution_brings(tmp_path) -> None:
     words = ["backtest", "--ladder", "tests", "--plot", str(tmp_path / "x.png")]
     assert_user_error(run_without("pandas", "predict", *words), "pandas is not installed", "pip install pandas")
+
+
+TABLE = "import sys; from ladder.command.running import run_command; run_command(lambda argv: print('a ± b…') or 3)"
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "shown"),
+    [
+        ("PYTHONIOENCODING=ascii {python} -c {code}", 3, "a ? b?\n"),
+        ("{python} -c {code} >&-", 3, ""),
+        ("{python} -c {code} >&- 2>&-", 3, ""),
+    ],
+)
+def test_an_output_that_is_closed_or_knows_few_letters(shell: str, code: int, shown: str) -> None:
+    line = shell.format(python=shlex.quote(sys.executable), code=shlex.quote(TABLE))
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, shown, "")
+
+
+def test_a_current_directory_that_is_gone(tmp_path) -> None:
+    code = "import os; from ladder.command.running import run_command; run_command(lambda argv: os.getcwd() and 0)"
+    line = f"mkdir gone && cd gone && rmdir ../gone && {shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert_user_error(done, "the current directory is gone; change to one that is there")
 
 
 def test_names_of_files_and_keys_survive_where_a_message_is_shortened() -> None:

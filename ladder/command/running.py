@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ladder.command import completion
@@ -42,6 +44,7 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(main: Callable[[list[str]], int | None]) -> None:
     """Runs a command's `main(argv)` and ends the process with its exit code, user errors as one line."""
+    _mend_streams()
     try:
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()
@@ -63,12 +66,33 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
     sys.exit(code)
 
 
+def _mend_streams() -> None:
+    """A closed output swallows what is written, and one that cannot write a letter gets a question mark for it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115: until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _system_error(error: OSError) -> str:
     if error.filename:
         return f"{shortened(str(error.filename), 200)}: {error.strerror}; check that it is there and may be used"
+    if error.errno == errno.ENOENT and _adrift():
+        return "the current directory is gone; change to one that is there"
     if error.errno == errno.ENOSPC:
         return f"the output cannot be written: {error.strerror}"
     return shortened(str(error), 280)
+
+
+def _adrift() -> bool:
+    """Whether the current directory was removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:
