@@ -59,6 +59,7 @@ def test_values_become_types() -> None:
         ([], "holds a list: must be a mapping"),
         (None, "holds null: must be a mapping"),
         ({"steps": "x" * 100_000}, "must be a whole number"),
+        ({"steps": 1, "form": "\ud800"}, "holds half of a surrogate pair"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_short_line(node: Any, words: str) -> None:

@@ -132,6 +132,16 @@ def test_damaged_metrics_are_named(nano: Path) -> None:
             main(["--ladder", str(nano), "--target", "n5-8xC"])
 
 
+def test_metrics_of_another_run_or_step_are_not_taken_for_this_ones(nano: Path) -> None:
+    path = nano / "n0-1xC" / "metrics" / "step-0000002.json"
+    whole = path.read_text()
+    for text in (whole.replace('"run": "n0-1xC"', '"run": "other"'), whole.replace('"step": 2', '"step": 7')):
+        assert text != whole
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"step-0000002\.json is of run .* lies where step 2 of n0-1xC is kept"):
+            main(["--ladder", str(nano), "--target", "n5-8xC"])
+
+
 def test_mixed_recipes_and_absent_rungs_are_warned_about(nano: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notes = answer(capsys, "--ladder", str(nano), "--target", "n5-8xC")["notes"]
     assert not any("not measured" in note["text"] or "different recipes" in note["text"] for note in notes)

@@ -123,6 +123,8 @@ def _words(cls: Any, errors: list[Any]) -> str:
     ranks = [_ORDER.index(error["type"]) if error["type"] in _ORDER else len(_ORDER) for error in errors]
     best = min(range(len(errors)), key=lambda index: (ranks[index], -len(paths[index])))
     error, keys = errors[best], paths[best]
+    if error["type"] == "json_invalid":  # what JSON may hold and UTF-8 may not
+        return "holds half of a surrogate pair (such as \\ud800), which is no text"
     name = shortened(".".join(keys), 80)
     if error["type"] in _ORDER[:2]:
         return f'unknown key "{name}"; {did_you_mean(keys[-1], _keys_of(_annotation(cls, error["loc"][:-1])))}'

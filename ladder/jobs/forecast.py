@@ -126,9 +126,10 @@ def _values(run: RunDirectory) -> dict[str, list[Any]]:
     for path in run.metrics_files():
         value = read_json(path)
         node = value if isinstance(value, dict) else {}
+        origin = [path.name, *(node.get(key) for key in ("n", "d", "step", "tokens"))]
         for group, key, prefix in (("results", "task", ""), ("gold", "task", ""), ("lm_loss", "name", "lm_loss/")):
             rows = node.get(group)
             for row in rows if isinstance(rows, list) else []:
                 if isinstance(row, dict):
-                    found.setdefault(f"{prefix}{row.get(key)}", []).append([path.name, row])
+                    found.setdefault(f"{prefix}{row.get(key)}", []).append([origin, row])
     return found

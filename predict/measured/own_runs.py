@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.config.settings import TargetSettings
-from ladder.errors import UserError
+from ladder.errors import UserError, shortened
 from ladder.files.bind import Name, bind, lenient
 from ladder.files.reading import read
-from ladder.records.metrics_file import MetricsFile
+from ladder.records.metrics_file import AGAIN, MetricsFile
 from ladder.runs.rundir import RunDirectory, find_runs
 from predict.measured.about import About, Reading
 from predict.measured.mapping import Mapping
@@ -77,8 +77,17 @@ def _reject_mixed_schedules(directory: Path, runs: Iterable[RunDirectory]) -> No
 
 
 def _run_rows(run: RunDirectory) -> Iterable[dict[str, Any]]:
+    """Raises UserError where a file is not of the step that its name says, or not of the same run as the first."""
+    name = None
     for step in run.measured_steps():
-        yield from metrics_rows(MetricsFile.load(run.metrics_file(step)))
+        metrics = MetricsFile.load(file := run.metrics_file(step))
+        name = name or metrics.run
+        if (metrics.run, metrics.step) != (name, step):
+            raise UserError(
+                f"{file} is of run {shortened(metrics.run)}, step {metrics.step}, and lies where step {step} of {name} "
+                f"is kept; {AGAIN}"
+            )
+        yield from metrics_rows(metrics)
 
 
 RANKED = {
