@@ -184,7 +184,7 @@ def test_what_is_not_known_is_not_shown_as_nothing(capsys: pytest.CaptureFixture
     ("words", "fragment"),
     [
         (("ladder", "paln"), 'did you mean "plan"'),
-        (("ladder",), "arguments are required: command"),
+        (("ladder",), "arguments are required: VERB"),
         (("evaluate", "x", "--dtype", "fp3"), "invalid choice: 'fp3'"),
         (("train", "--cfg=1"), "ignored explicit argument"),
         (("predict", "--laws", str(ROOT)), f"{ROOT} cannot be read: Is a directory"),
