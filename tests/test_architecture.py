@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from predict.__main__ import VERBS
 
 MAY_IMPORT = {
     "model_ladder": {"ladder", "predict"},
@@ -119,3 +122,14 @@ def test_loads_without_torch(package: str) -> None:
     code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("package", ["ladder", "train", "evaluate", "predict"])
+def test_the_map_names_every_file(package: str) -> None:
+    """ARCHITECTURE.md does, and no other; `python -m predict --help` names the verbs."""
+    section = (ROOT / "ARCHITECTURE.md").read_text().split(f"\n## {package}/\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(?:[a-z_]+/)*([a-z_0-9]+)\.py`", section))
+    files = {folder: {path.stem for path in (ROOT / folder).rglob("*.py")} for folder in (package, "scripts")}
+    verbs = {verb.module.rpartition(".")[2] for verb in VERBS.values()} if package == "predict" else set()
+    assert named <= files[package] | files["scripts"]
+    assert files[package] - named <= verbs | {"__init__", "__main__"}
