@@ -12,6 +12,7 @@ EXIT_INTERRUPTED = 130
 EXIT_PREEMPTED = 75  # the state is saved, the same command goes on
 LONGEST = 290  # characters of a message: what is quoted in it may be anything
 LONGEST_WORD = 70  # where the message is too long
+LONGEST_PATHS = (70, 55, 45, 36)  # there: they give way before what is said of them
 _NAME = re.compile(r"\w[./_=]\w|[/\"]")  # of a file, a key or what was given
 _LAST_NAME = re.compile(r"/?[^\s/]*\Z")
 _BREAK = re.compile(r"[\s,;/]+")
@@ -25,7 +26,10 @@ class UserError(Exception):
         text = " ".join(text.split())
         if len(text) <= LONGEST:
             return text
-        words = [shortened(word, LONGEST_WORD) for word in text.split()]
+        for longest in LONGEST_PATHS:
+            words = [shortened(word, longest if "/" in word else LONGEST_WORD) for word in text.split()]
+            if len(said := " ".join(words)) <= LONGEST:
+                return said
         if len(words) > LONGEST:
             words = words[: LONGEST // 2] + words[-LONGEST // 2 :]
         return shortened(_fewer(words, LONGEST), LONGEST)
