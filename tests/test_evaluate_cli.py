@@ -276,7 +276,7 @@ def test_a_changed_definition_is_derived_anew_without_scoring(
 ) -> None:
     (before,) = evaluate(capsys, run.checkpoint(10))
     calls = scored(monkeypatch)
-    monkeypatch.setattr("evaluate.metrics.METRICS_VERSION", 99)
+    monkeypatch.setattr("evaluate.results.metrics.METRICS_VERSION", 99)
     (after,) = evaluate(capsys, run.checkpoint(10))
     assert not calls and after["results"] == before["results"]
     assert after["provenance"]["definitions"] != before["provenance"]["definitions"]

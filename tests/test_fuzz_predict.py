@@ -137,7 +137,7 @@ def test_results_of_lm_eval_and_runs_csv(count: int, tmp_path: Path) -> None:
     @fuzz(share(count), values(right))
     def check(value: Any) -> None:
         paths[first].write_bytes(as_json(value))
-        predicted(tmp_path, "results_2026-01-01.json", str(tmp_path))
+        predicted(tmp_path, "results_2026-01-01.json", tmp_path.name)
 
     paths[first].write_bytes(as_json(right))
 
@@ -145,10 +145,10 @@ def test_results_of_lm_eval_and_runs_csv(count: int, tmp_path: Path) -> None:
     def check_runs(both: tuple[list[list[str]], bytes]) -> None:
         runs.write_bytes(as_csv(both[0]))
         samples.write_bytes(as_json(sample))
-        predicted(tmp_path, "runs.csv", str(tmp_path))
+        predicted(tmp_path, "runs.csv", tmp_path.name)
         runs.write_bytes(as_csv(listed))
         samples.write_bytes(both[1])
-        predicted(tmp_path, "samples_mine", str(tmp_path))
+        predicted(tmp_path, "samples_mine", tmp_path.name)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -182,7 +182,7 @@ def test_run_directories(count: int, tmp_path: Path) -> None:
         kind, content = changed
         before = paths[kind].read_bytes()
         paths[kind].write_bytes(content)
-        predicted(tmp_path, paths[kind].name, str(tmp_path))
+        predicted(tmp_path, paths[kind].name, tmp_path.name)
         paths[kind].write_bytes(before)
 
 
@@ -238,7 +238,7 @@ def test_ai2s_files(count: int, tmp_path: Path) -> None:
     @fuzz(2 * share(count), rows(right).map(as_csv) | contents(as_csv(right)))
     def check(changed: bytes) -> None:
         (tmp_path / "190M-1xC.csv").write_bytes(changed)
-        predicted(tmp_path, "190M-1xC.csv", str(tmp_path))
+        predicted(tmp_path, "190M-1xC.csv", tmp_path.name)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -275,7 +275,7 @@ def test_runs_of_wandb(count: int, tmp_path: Path) -> None:
     @fuzz(share(count), contents(right))
     def check_offline(content: bytes) -> None:
         path.write_bytes(content)
-        predicted(tmp_path, "run-1.wandb", str(tmp_path))
+        predicted(tmp_path, "run-1.wandb", tmp_path.name)
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -180,7 +180,7 @@ def test_a_changed_configuration_is_refused_with_the_difference(
         ("+ladder.nmae=x", 'unknown key "ladder.nmae"; did you mean "name"?'),
         ("ladder=../ladder/nano", 'unknown ladder "../ladder/nano"'),
         ("ladder.target=7B-4T", "on the command line it is target=NAME"),
-        ("ladder.multiples=[1e300]", "would train on"),
+        ("ladder.recipe.tokens_per_parameter=1e19", "would train on"),
         ("wandb=sometimes", 'unknown wandb "sometimes"'),
         ("--sizes=", 'argument --sizes: "" must be names'),
         ("--multiples=1,,2", "argument --multiples"),
