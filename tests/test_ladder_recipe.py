@@ -107,6 +107,15 @@ def test_nano_ladder_is_the_same_recipe_at_other_sizes() -> None:
     }
 
 
+def test_the_peak_rate_falls_with_the_horizon_where_asked_for() -> None:
+    words = ["ladder=nano", "ladder.recipe.peak_lr_horizon_exponent=0.5"]
+    plain, falling = (ladder_from_config(load_config(each)) for each in (words[:1], words))
+    for size, multiple, share in (("n0", 1, 1), ("n0", 4, 1 / 2), ("n2", 8, 1 / 8**0.5)):
+        rate = plain.make_rung(size, multiple).hparams.peak_lr
+        assert falling.make_rung(size, multiple).hparams.peak_lr == pytest.approx(rate * share)
+    assert plain.recipe.constants() == falling.recipe.constants()  # runs of before are the same runs
+
+
 def test_warmup_starts_above_zero_and_the_floor_is_a_tenth(olmo2: Ladder) -> None:
     hparams = olmo2.rung("190M-1xC").hparams
     rates = [hparams.lr_at(step) for step in range(1, hparams.total_steps + 1)]

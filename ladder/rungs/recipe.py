@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ladder.errors import UserError
-from ladder.files.bind import Count, Whole, as_given
+from ladder.files.bind import Count, Share, Whole, as_given
 from ladder.rungs.groups import Groups, GroupSettings
 from ladder.rungs.transfer import Transfer
 from ladder.words import count_of
@@ -27,6 +27,7 @@ _Below1 = Annotated[float, Field(ge=0, lt=1), as_given]
 class Recipe:
     """The constants of the rules below; values and their sources stand in `configs/recipe/`.
 
+    peak_lr_horizon_exponent: peak rate ∝ 1/multiple to this power, at a given size; 0: the same for every budget.
     transfer: how peak rate, initialisation and decay of the smallest rung are carried to others; None: the rules below
         hold for all of them.
     """
@@ -56,11 +57,12 @@ class Recipe:
     init_std: _Above0
     rope_theta: _Above0
     norm_eps: _Above0
+    peak_lr_horizon_exponent: Share = 0.0
     transfer: Transfer | None = None
 
     def constants(self) -> dict[str, float | str]:
-        """All but `transfer`, whose rules leave nothing behind but a run's hyper-parameters and groups."""
-        return {key: value for key, value in vars(self).items() if key != "transfer"}
+        """All but horizon and `transfer`, whose rules leave nothing behind but a run's hyper-parameters and groups."""
+        return {key: value for key, value in vars(self).items() if key not in ("peak_lr_horizon_exponent", "transfer")}
 
     def groups(self) -> Groups:
         """One rate and deviation for all matrices; the embedding alone is not decayed (the published runs)."""
@@ -79,7 +81,8 @@ class Recipe:
         """Hyper-parameters of a model of N = `n` trained on `multiple` times the Chinchilla-optimal 20N tokens.
 
         Batch and learning rate: Porian et al. 2024 (arXiv 2406.19146), batch ∝ N^(2/3), LR ∝ N^(-1/3), with the
-        paper's divisors; warmup over N tokens; cosine over ceil(D / batch) steps (paper, section 2.1 and Table 1).
+        paper's divisors, and where asked for ∝ 1/multiple^h (Bjorck et al. 2024, arXiv 2409.19913); warmup over N
+        tokens; cosine over ceil(D / batch) steps (paper, section 2.1 and Table 1).
         """
         if not 0 < multiple < math.inf:
             raise UserError(f"{_named(multiple)} must be above 0")
@@ -102,10 +105,11 @@ class Recipe:
                 f"{_named(multiple)}: a run of N = {n:g} would keep {checkpoints:,} checkpoints; raise "
                 "ladder.recipe.checkpoint_min_steps or checkpoint_steps_per_multiple"
             )
+        peak_lr = self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor
         return HParams(
             batch_sequences=batch,
             sequence_length=self.sequence_length,
-            peak_lr=self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor,
+            peak_lr=peak_lr / multiple**self.peak_lr_horizon_exponent,
             schedule=self.schedule,
             final_lr_fraction=self.final_lr_fraction,
             warmup_steps=warmup,
