@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import pytest
 from conftest import ROOT
 from held import HANG_SECONDS, Hold, wait_until
 
@@ -86,6 +87,7 @@ def test_cancel_ends_a_launcher_and_its_children_saved(
     assert status.returncode == 3 and "stopped" in status.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_and_a_killed_follower_lose_nothing(
     command: Callable, corpus: Path, tmp_path: Path, hold: Hold
 ) -> None:

@@ -40,6 +40,7 @@ def test_data_is_checked_once_before_anything_starts(command: Callable, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_failed_rung_is_named_with_its_reason(command: Callable, corpus: Path, tmp_path: Path) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}"]
     for name in ("n0-1xC", "n0-2xC"):
@@ -59,6 +60,7 @@ def test_two_at_once_on_one_directory(command: Callable, corpus: Path, tmp_path:
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_a_run_trained_by_hand_is_measured_by_the_launcher(command: Callable, corpus: Path, tmp_path: Path) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")

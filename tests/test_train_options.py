@@ -175,6 +175,7 @@ def test_a_disk_that_fills_up_is_a_clear_error(corpus: Path, tmp_path: Path) -> 
     assert not trainer.run.checkpoint_steps() and not list(trainer.run.resume.iterdir())
 
 
+@pytest.mark.slow
 def test_a_wsd_branch_equals_the_run_from_step_1(corpus: Path, tmp_path: Path) -> None:
     wsd = ["ladder.recipe.schedule=wsd", "ladder.multiples=[1,2]"]
     trunk = run_module(*words(corpus, tmp_path / "a", *wsd, "rung=n0-2xC"))
