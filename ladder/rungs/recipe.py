@@ -105,11 +105,10 @@ class Recipe:
                 f"{_named(multiple)}: a run of N = {n:g} would keep {checkpoints:,} checkpoints; raise "
                 "ladder.recipe.checkpoint_min_steps or checkpoint_steps_per_multiple"
             )
-        peak_lr = self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor
         return HParams(
             batch_sequences=batch,
             sequence_length=self.sequence_length,
-            peak_lr=peak_lr / multiple**self.peak_lr_horizon_exponent,
+            peak_lr=self._peak_lr(ratio, multiple),
             schedule=self.schedule,
             final_lr_fraction=self.final_lr_fraction,
             warmup_steps=warmup,
@@ -118,6 +117,10 @@ class Recipe:
             total_steps=horizon + self.floor_steps,
             checkpoint_every=every,
         )
+
+    def _peak_lr(self, ratio: float, multiple: float) -> float:
+        at_20n = self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor
+        return float(at_20n / multiple**self.peak_lr_horizon_exponent)
 
 
 @dataclass(frozen=True, kw_only=True)
