@@ -148,13 +148,10 @@ def test_a_clean_ladder_is_not_named(simulated: Simulated, capsys: pytest.Captur
     assert "16 of 16 runs" in page and "bad" not in page
 
 
-def test_a_ladder_that_is_not_trained_yet_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["ladder=nano", f"runs_dir={tmp_path}", f"data.directory={tmp_path / 'none'}", "--json"]
-    assert main(["check", *words]) == 0
-    found = checks_of(json.loads(capsys.readouterr().out), "check")
-    assert {one.verdict for one in found} == {Verdict.UNKNOWN} and len(found) == 10
-    assert main(["check", *words[:-1]]) == 0
-    assert "nothing to judge by" in capsys.readouterr().out
+def test_a_ladder_of_which_no_rung_was_begun_is_refused(tmp_path: Path) -> None:
+    words = ["ladder=nano", f"runs_dir={tmp_path}", f"data.directory={tmp_path / 'none'}"]
+    with pytest.raises(UserError, match="nano holds no run of these rungs to check; python -m ladder run"):
+        main(["check", *words])
 
 
 def test_a_ladder_of_two_schedules_that_is_half_measured(

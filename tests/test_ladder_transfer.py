@@ -57,6 +57,12 @@ def test_a_matrix_goes_by_its_own_fan_in() -> None:
     assert (groups.hidden.lr, groups.down.lr) == pytest.approx((1 / 3, 3 / 8))
 
 
+def test_the_recipe_says_how_the_rate_falls_with_tokens() -> None:
+    ladder = ladder_of("ladder=nano", "recipe=transfer", "ladder.recipe.peak_lr_horizon_exponent=0.8")
+    short, long = ladder.rung("n0-1xC"), ladder.rung("n0-8xC")
+    assert long.hparams.peak_lr == pytest.approx(short.hparams.peak_lr * (long.d / short.d) ** -0.8)
+
+
 def test_more_tokens_lower_rate_and_decay_but_no_initial_size(olmo2: Ladder) -> None:
     short, long = olmo2.rung("190M-1xC"), olmo2.rung("190M-10xC")
     tokens = long.d / short.d

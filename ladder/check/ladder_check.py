@@ -22,9 +22,11 @@ COMMAND = ("predict", "check")
 def check_ladder(
     config: Config, directory: LadderDirectory, rungs: Sequence[Rung], statuses: Sequence[RunStatus]
 ) -> list[Check]:
-    """Raises UserError for a damaged run.json."""
+    """Raises UserError for a damaged run.json, and where no rung was begun."""
     runs = {rung.name: directory.run(rung.name) for rung in rungs}
     records = {name: run.record() for name, run in runs.items() if run.run_file.exists()}
+    if not records:
+        raise UserError(f"{directory.path} holds no run of these rungs to check; python -m ladder run trains them")
     logs = {name: read_log(run.log_file) for name, run in runs.items()}
     return [
         finished_check(statuses),

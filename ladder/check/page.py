@@ -141,5 +141,5 @@ ADVICE = {
     Subject.RATE: "set the recipe's rate to the optimum before the ladder is trained.",
     Subject.BATCH: "set the recipe's batch to the best one before the ladder is trained.",
     Subject.DRIFT_N: "the rule does not carry the optimum to larger models: change its exponent, or the recipe.",
-    Subject.DRIFT_D: "the rule does not carry the optimum to longer runs: let the rate depend on the budget.",
+    Subject.DRIFT_D: "the rule's rate is not the best for longer runs: set ladder.recipe.peak_lr_horizon_exponent.",
 }

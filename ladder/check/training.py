@@ -20,9 +20,7 @@ WINDOW = 10  # rows whose median the next one is held against
 FEWEST_ROWS = 3 * WINDOW
 END = 0.05  # share of the rows whose mean is the loss at a point
 LOST = 0.1  # of the steps: a spike that takes longer to get back from has cost the run so much of its data
-UNFINISHED = (
-    0.01  # of the updates: a run with less of them than 99% counts as not finished, and so does one that skips them
-)
+UNFINISHED = 0.01  # of the updates: a run with less than 99% of them counts as not finished
 NORMAL = 1.4826  # standard deviations in a median absolute deviation
 LEAST_GROWTH = 0.1  # of the gradient norm, in its logarithm: the least that rungs are taken to differ by
 

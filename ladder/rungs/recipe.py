@@ -27,7 +27,7 @@ _Below1 = Annotated[float, Field(ge=0, lt=1), as_given]
 class Recipe:
     """The constants of the rules below; values and their sources stand in `configs/recipe/`.
 
-    peak_lr_horizon_exponent: peak rate ∝ 1/multiple to this power, at a given size; 0: the same for every budget.
+    peak_lr_horizon_exponent: peak rate ∝ 1/D to this power, at a given size (with `transfer` across sizes too).
     transfer: how peak rate, initialisation and decay of the smallest rung are carried to others; None: the rules below
         hold for all of them.
     """

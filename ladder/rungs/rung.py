@@ -161,8 +161,9 @@ class Ladder:
         rung, transfer, base = self._before_transfer(size, multiple, variation.batch), self.recipe.transfer, self.base
         peak_lr, groups = rung.hparams.peak_lr, rung.groups
         if transfer is not None and base is not None:
-            peak_lr = base.hparams.peak_lr * transfer.peak_lr(rung.extent, base.extent)
-            groups = transfer.groups(rung.extent, base.extent, base.groups)
+            times = transfer.peak_lr(rung.extent, base.extent, self.recipe.peak_lr_horizon_exponent)
+            peak_lr = base.hparams.peak_lr * times
+            groups = transfer.groups(rung.extent, base.extent, base.groups, times)
         hparams = replace(rung.hparams, peak_lr=peak_lr * variation.lr)
         return replace(rung, hparams=hparams, groups=groups, variation=variation)
 

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from ladder.rungs.rung import Ladder, Rung, Variation
 
-RATES = (
-    0.25,
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-)  # times the rule's: an octave apart, so that the optimum of a rule that is off lies inside
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the rule's: so wide that the optimum of a rule that is off lies inside
 BATCHES = (0.5, 2.0)
 RATES_OF_BATCHES = (0.5, 1.0, 2.0)
 LONGER = 4.0  # times the multiple of the smallest rung

@@ -26,17 +26,16 @@ class Transfer:
     """
 
     base: Name | None
-    horizon_exponent: Share
     batch_exponent: Share
     timescale_exponent: Share
 
-    def peak_lr(self, run: Extent, base: Extent) -> float:
+    def peak_lr(self, run: Extent, base: Extent, horizon_exponent: float) -> float:
         """Times the base's: ∝ B^b / D^h. With width and depth it does not change: what does is in `groups`."""
         batch, tokens = run.batch_tokens / base.batch_tokens, run.d / base.d
-        return float(batch**self.batch_exponent / tokens**self.horizon_exponent)
+        return float(batch**self.batch_exponent / tokens**horizon_exponent)
 
-    def groups(self, run: Extent, base: Extent, at_base: Groups) -> Groups:
-        """The base's groups, carried over.
+    def groups(self, run: Extent, base: Extent, at_base: Groups, peak_lr: float) -> Groups:
+        """The base's groups, carried over to a run whose peak rate is `peak_lr` times the base's.
 
         Width, by fan-in (Yang et al. 2022, Table 3, Adam): a hidden matrix has rate ∝ 1/fan-in and deviation
         ∝ 1/√fan-in, the head both ∝ 1/fan-in, embedding and gains neither.
@@ -47,7 +46,7 @@ class Transfer:
         width = run.shape.d_model / base.shape.d_model
         ffn = run.shape.ffn_hidden / base.shape.ffn_hidden
         depth = run.shape.n_layers / base.shape.n_layers
-        decay = self._decay(run, base)
+        decay = self._decay(run, base, peak_lr)
         return Groups(
             hidden=_carried(at_base.hidden, 1 / width, 1 / width**0.5, decay),
             down=_carried(at_base.down, 1 / ffn, 1 / ffn**0.5, decay),
@@ -57,7 +56,7 @@ class Transfer:
             embedding=_carried(at_base.embedding, 1, 1, decay),
         )
 
-    def _decay(self, run: Extent, base: Extent) -> float:
+    def _decay(self, run: Extent, base: Extent, peak_lr: float) -> float:
         """Weight decay of a group whose rate is the run's, times the base's.
 
         AdamW averages updates over 1/(rate x decay) steps; as a part of the run's steps that is τ = B/(η λ D) (Wang and
@@ -65,7 +64,7 @@ class Transfer:
         """
         steps = (run.d / run.batch_tokens) / (base.d / base.batch_tokens)
         tokens_per_parameter = (run.d / run.shape.n) / (base.d / base.shape.n)
-        return float(tokens_per_parameter**self.timescale_exponent / (self.peak_lr(run, base) * steps))
+        return float(tokens_per_parameter**self.timescale_exponent / (peak_lr * steps))
 
 
 def _carried(settings: GroupSettings, lr: float, initial: float, decay: float) -> GroupSettings:
