@@ -123,6 +123,16 @@ def test_one_graph_serves_every_layer_pack_and_plan() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == first == 1
 
 
+def test_models_of_many_sizes_in_one_process() -> None:
+    torch._dynamo.reset()
+    plan = plan_of_requests(long_requests()[:2], True, 64)
+    with torch._dynamo.config.patch(recompile_limit=1):  # of 8: it refuses the second size in place of the ninth
+        for width in (8, 16):
+            scorer = Scorer(tiny_model(hidden_size=width, num_attention_heads=2, num_hidden_layers=1))
+            packed(scorer, lambda forward: torch.compile(forward, dynamic=False, fullgraph=True, backend="eager"), 128)
+            assert np.isfinite(scorer.loglikelihoods(plan)).all()
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_the_compiled_kernel_skips_no_block_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
+from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
@@ -15,7 +18,7 @@ from ladder.errors import UserError
 from ladder.rungs.memory import largest_micro_batch
 from train import micro_batch
 from train.loss import IGNORED, largest_divisor, next_token_loss, to_gradient
-from train.model import LossModel, build_model, model_config
+from train.model import LossModel, build_model, compile_blocks, model_config
 
 NANO = ladder_from_config(load_config(["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]))
 RUNG = NANO.make_rung("n1", 1)
@@ -101,6 +104,20 @@ def test_what_is_tried_compiles_once_and_training_nothing_more() -> None:
     assert counter.frame_count == 1  # every block has the same graph
     for learned in (4, 3, 0):
         wrapped(torch.zeros(4, 32, dtype=torch.long), 1.0, learned)[0].backward()
+    assert counter.frame_count == 1
+
+
+def test_ddp_leaves_a_block_one_graph() -> None:
+    shape = replace(RUNG.shape, d_model=256, ffn_hidden=1024)  # a block has more than a bucket of DDP's
+    model = build_model(model_config(shape, NANO.recipe), RUNG.groups, 0)
+    counter = CompileCounter()
+    compile_blocks(model, backend=counter)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        copy = nn.parallel.DistributedDataParallel(LossModel(model, 1e-4))
+        copy(torch.zeros(2, 32, dtype=torch.long), 1.0)[0].backward()
+    finally:
+        dist.destroy_process_group()
     assert counter.frame_count == 1
 
 

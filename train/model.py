@@ -68,6 +68,8 @@ def compile_blocks(model: Olmo2ForCausalLM, backend: str | Callable[..., Any] = 
 
     On a CPU the same model is also measured in the loop, with batches of many shapes.
     """
+    # Else every block is cut where DDP's buckets end, which are for a model that is one graph: a block is sent as one.
+    torch._dynamo.config.optimize_ddp = False
     static: dict[str, Any] = {"dynamic": False, "fullgraph": True} if model.device.type == "cuda" else {}
     for block in model.model.layers:
         block.compile(backend=backend, **static)

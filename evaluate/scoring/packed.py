@@ -25,6 +25,8 @@ from evaluate.tokens.trie import Ints
 PACK_TOKENS = 32768
 BLOCK = 128  # FlexAttention's own
 ATTENTION = "model_ladder_trie"
+MOST_SHAPES = 64
+"""Of models that one process may measure: torch keeps a graph for each under one name, and gives up after 8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ class Packed:
     ) -> None:
         """compiled: what makes a compiled function of a layer's forward; None: torch.compile for one static shape."""
         AttentionInterface.register(ATTENTION, _attention)
+        torch._dynamo.config.recompile_limit = MOST_SHAPES
         self.least = least
         self._model, self._body, self._kinds = model, body_of(model), kinds
         names = set(getattr(model, "_no_split_modules", None) or [])
