@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.results.metrics import choices_of, definition_key, gold_result, task_results
-from evaluate.results.results import ResultFiles, WeightFiles
+from evaluate.results.results import Results, WeightFiles
 from evaluate.scoring.lm_loss import RunningText, lm_loss, read_running_text
 from evaluate.scoring.plan import Plan, cached_plan, plan_key
 from evaluate.scoring.processes import Processes
@@ -100,7 +100,7 @@ class Evaluator:
         job: Job,
         provenance: Provenance,
         origin: Origin,
-        files: ResultFiles | None,
+        files: Results | None,
         weight_files: WeightFiles | None = None,
         again: bool = False,
     ) -> MetricsFile:

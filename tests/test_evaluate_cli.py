@@ -190,12 +190,14 @@ def test_the_hook_measures_the_same_as_the_checkpoint(
 ) -> None:
     model = tiny_model(seed=10).train()
     hook = make_hook(own_suite(run.config_file), model, tiny_tokenizer())
-    hook(bind(Origin, rung_info(10), ""), run)
-    live = json.loads(run.metrics_file(10).read_text())
+    write, weights = hook(bind(Origin, rung_info(10), ""), run), {k: v.clone() for k, v in model.state_dict().items()}
     with torch.no_grad():
         for mine, other in zip(model.parameters(), tiny_model(seed=20).parameters(), strict=True):
             mine.copy_(other)  # the same live object, trained on
-    hook(bind(Origin, rung_info(20), ""), run)
+    assert not run.metrics_file(10).exists()
+    write(weights)  # while training goes on
+    live = json.loads(run.metrics_file(10).read_text())
+    hook(bind(Origin, rung_info(20), ""), run)(model.state_dict())
     assert model.training
     calls = scored(monkeypatch)
     assert [m["results"] for m in evaluate(capsys, run.path)] == [

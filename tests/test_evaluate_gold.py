@@ -152,7 +152,8 @@ def test_the_hook_measures_the_same_as_the_checkpoint(run: RunDirectory, capsys:
     from_disk = evaluate(capsys, run.path)
     run.metrics_file(10).unlink()
     run.metrics_file(10).with_suffix(".npz").unlink()
-    make_hook(own_suite(run.config_file), tiny_model(), tiny_tokenizer())(bind(Origin, INFO, ""), run)
+    model = tiny_model()
+    make_hook(own_suite(run.config_file), model, tiny_tokenizer())(bind(Origin, INFO, ""), run)(model.state_dict())
     live = MetricsFile.load(run.metrics_file(10))
     assert [vars(row) for row in live.gold] == from_disk["gold"]
     assert [group.value for group in live.groups] == [group["value"] for group in from_disk["groups"]]

@@ -90,7 +90,9 @@ def test_live_equals_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model.save_pretrained(run.checkpoint(10))
     tiny_tokenizer().save_pretrained(run.checkpoint(10))
     (run.checkpoint(10) / "rung.json").write_text(json.dumps(info))
-    make_hook(own_suite(run.config_file), model.cuda(), tiny_tokenizer())(bind(Origin, info, ""), run)
+    make_hook(own_suite(run.config_file), model.cuda(), tiny_tokenizer())(bind(Origin, info, ""), run)(
+        model.state_dict()
+    )
     arrays = run.metrics_file(10).with_suffix(".npz")
     live = np.load(arrays)["pets.rc"]
     assert MetricsFile.load(run.metrics_file(10)).provenance.dtype == "bf16"

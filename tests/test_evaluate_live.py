@@ -50,7 +50,7 @@ def scores(run: RunDirectory) -> np.ndarray:
 def test_live_in_bf16_is_what_the_disk_gives(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(context=CONTEXT)
     monkeypatch.setattr("evaluate.hook.resolve_dtype", lambda name, device: "bf16")  # as on a GPU
-    make_hook(own_suite(run.config_file), model, tiny_tokenizer())(bind(Origin, INFO, ""), run)
+    make_hook(own_suite(run.config_file), model, tiny_tokenizer())(bind(Origin, INFO, ""), run)(model.state_dict())
     live = scores(run)
     assert next(model.parameters()).dtype == torch.float32
     words = [str(run.checkpoint(10)), "--dtype", "bf16"]

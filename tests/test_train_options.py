@@ -8,6 +8,8 @@ import os
 import resource
 import shutil
 import signal
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +23,11 @@ from safetensors.torch import load_file
 from test_train_run import log_rows, words
 
 import train.trainer
+from evaluate.models.checkpoint import Checkpoint, live_weights_sha256
 from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.files.writing import write_json
+from ladder.records.metrics_file import Origin
 from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 from train.checkpoint import HostCopy, Writer, check_disk, save_resume
@@ -303,13 +307,26 @@ def test_copies_of_a_state_reuse_their_memory() -> None:
 
 
 def test_background_saves_give_the_same_files(corpus: Path, tmp_path: Path) -> None:
-    runs = []
+    """And give whoever measured a checkpoint its weights, to be hashed beside training."""
+    runs, hashes = [], {}
     for background in (False, True):
         trainer = make_trainer(corpus, tmp_path / str(background))
         object.__setattr__(trainer.settings, "background", background)
         trainer._writer = Writer(background)
+
+        def measure(origin: Origin, run: RunDirectory) -> Callable[[Mapping[str, torch.Tensor]], None]:
+            def write(weights: Mapping[str, torch.Tensor]) -> None:
+                beside = threading.current_thread() is not threading.main_thread()
+                hashes[run.checkpoint(origin.step)] = beside, live_weights_sha256(weights.items())
+
+            return write
+
+        trainer.on_checkpoint = measure
         assert trainer.train()
         runs.append(trainer.run)
+    for path, found in hashes.items():
+        assert found == (path.is_relative_to(tmp_path / "True"), Checkpoint(path).weights_sha256())
+    assert len(hashes) == 2 * len(runs[0].checkpoint_steps())
     for step in runs[0].checkpoint_steps():
         ours, theirs = (load_file(run.checkpoint(step) / "model.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

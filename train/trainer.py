@@ -8,7 +8,7 @@ import gc
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ from train.parallel import from_main, parallelise
 from train.profile import Profile
 from train.repeats import repetitive
 
-CheckpointHook = Callable[[Origin, RunDirectory], None]
+Measured = Callable[[Mapping[str, Tensor]], None]
+"""Writes what was measured, given the weights that it was measured on; called beside training, like other writing."""
+CheckpointHook = Callable[[Origin, RunDirectory], Measured]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,11 +240,14 @@ class Trainer:
             raise UserError(f"{self.run.path} has vanished; what it held is lost, start the run again")
         hparams = self.rung.hparams
         record = self.record.checkpoint(step, step * hparams.batch_tokens, hparams.lr_at(step))
+        measured: Measured | None = None
         if self.on_checkpoint is not None:  # the processes share the work
             with self._clock_stopped():
-                self.on_checkpoint(record.origin(), self.run)
+                measured = self.on_checkpoint(record.origin(), self.run)
 
         def save(state: dict[str, Any]) -> None:
+            if measured is not None:
+                measured(state["model"])
             weights = {name: value.to(self.settings.weights_dtype) for name, value in state["model"].items()}
             save_weights(self.run.checkpoint(step), self.model, weights, self.tokenizer, record)
             save_resume(self.run.resume, step, state)

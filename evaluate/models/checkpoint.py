@@ -176,7 +176,7 @@ def _combine(digests: Iterable[tuple[str, str]]) -> str:
 
 
 def live_weights_sha256(tensors: Iterable[tuple[str, Any]]) -> str:
-    """`Checkpoint.weights_sha256` of a model with these tensors, by name (`evaluate.models.live.whole_tensors`)."""
+    """`Checkpoint.weights_sha256` of a model with these tensors, by name; not of those tied to another."""
     import torch
 
     names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}

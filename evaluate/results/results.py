@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from ladder.files.writing import atomic_file
 from ladder.records.metrics_file import MetricsFile, Origin, Provenance
 
 WeightFiles = dict[str, tuple[int, int]]  # name -> size and change time in nanoseconds
+UNKNOWN_WEIGHTS = ""
+"""In place of the weights' hash, until that is known."""
 _META = "provenance"
 _STEP = re.compile(r"@.*\bstep[-_]?(\d{1,15})")
 
@@ -32,6 +34,16 @@ def foreign_origin(name: str, model: Any) -> Origin:
     step = _STEP.search(name)
     n = sum(value.numel() for value in model.parameters()) - model.get_input_embeddings().weight.numel()
     return Origin(run=name, size=name, n=n, d=None, step=int(step[1]) if step else 0, tokens=None)
+
+
+class Results(Protocol):
+    """Where an evaluation looks for what is measured already, and leaves what it measures."""
+
+    def loglikelihoods(self, provenance: Provenance) -> dict[str, np.ndarray]: ...
+
+    def save_loglikelihoods(self, provenance: Provenance, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+    def save_metrics(self, measured: MetricsFile) -> MetricsFile: ...
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,32 @@ class ResultFiles:
             measured = _joined(before, measured)
         measured.dump(self.path)
         return measured
+
+
+class HeldResults:
+    """Results of weights whose hash is not known yet: kept here until it is."""
+
+    def __init__(self, files: ResultFiles) -> None:
+        self._files = files
+        self._arrays: Mapping[str, np.ndarray] = {}
+        self._metrics: MetricsFile | None = None
+
+    def loglikelihoods(self, provenance: Provenance) -> dict[str, np.ndarray]:
+        return {}
+
+    def save_loglikelihoods(self, provenance: Provenance, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = dict(arrays)
+
+    def save_metrics(self, measured: MetricsFile) -> MetricsFile:
+        self._metrics = measured
+        return measured
+
+    def write(self, weights: str) -> None:
+        """Into the files, as measured on weights with this hash."""
+        assert self._metrics is not None  # an evaluation ends with them
+        provenance = replace(self._metrics.provenance, weights=weights)
+        self._files.save_loglikelihoods(provenance, self._arrays)
+        self._files.save_metrics(replace(self._metrics, provenance=provenance))
 
 
 def _joined(before: MetricsFile, now: MetricsFile) -> MetricsFile:
