@@ -72,8 +72,11 @@ TEXTS = {
         "the largest rung (N = {largest:.3g}) is smaller than all models of the families that intervals were learned "
         "from (N >= {smallest:.3g}): intervals made {factor:g} times as wide"
     ),
-    "loss-calibrated": "intervals of the loss: calibrated on {cells} back-test predictions of this ladder",
-    "loss-borrowed": "too few back-tests to calibrate intervals of the loss; factors of the paper's ladder are used",
+    "loss-calibrated": (
+        "intervals of the loss: spread of the laws that fit, noise and distance, and at least as wide as {cells} "
+        "back-tests of this ladder ask for"
+    ),
+    "loss-untested": "intervals of the loss: spread of the laws that fit, noise and distance; no back-tests",
     "losses-calibrated": (
         "intervals of losses alone: spread of the laws that fit, noise and distance, and at least as wide as {cells} "
         "back-tests of this ladder ask for"

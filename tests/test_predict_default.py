@@ -29,7 +29,7 @@ from predict.methods.base import Estimate, Prediction, mean_error
 from predict.methods.ensemble import Ensemble
 from predict.methods.fits import predict_target
 from predict.methods.gate import verdict
-from predict.methods.intervals import quantile
+from predict.methods.loss_fits import quantile
 from predict.methods.paper import Paper
 from predict.methods.splits import splits
 

@@ -156,7 +156,7 @@ def test_a_ladder_is_not_put_to_the_test_twice(ladder: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, r"no.* a law file of schema 4 \(but 2\); make the file again"),
+        ({"schema": 2}, r"no.* a law file of schema 5 \(but 2\); make the file again"),
         ({"tasks": {}}, "tasks = a mapping: must have at least 1"),
         ({"provenance": {"max_n": 0}}, r"provenance\.max_n = 0: must be above 0"),
     ],

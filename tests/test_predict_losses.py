@@ -24,8 +24,10 @@ from predict.fitting.forms import PowerLaw
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
 from predict.measured.table import table_of
+from predict.methods.ensemble import Ensemble
 from predict.methods.fits import Fits
-from predict.methods.losses import fit_losses, student
+from predict.methods.loss_fits import student
+from predict.methods.losses import fit_losses
 
 TARGET = Target(name="target", n=7e9, d=1.4e11)
 ASKED = ["--n", "7e9", "--d", "1.4e11"]
@@ -46,15 +48,22 @@ def law(random: np.random.Generator) -> PowerLaw:
     return PowerLaw(A=a * 1e9**alpha, alpha=alpha, B=b * 2e10**beta, beta=beta, E=floor)
 
 
-def ladder_of(points: Sequence[tuple[float, float]], laws: Sequence[PowerLaw], seed: int, noise: float) -> Measured:
+def ladder_of(
+    points: Sequence[tuple[float, float]], laws: Sequence[PowerLaw], seed: int, noise: float, accuracies: bool = False
+) -> Measured:
+    """A loss per law, every other one of running text; or bits per byte of all, each beside an accuracy that falls
+    with them."""
     random = np.random.default_rng(seed)
-    rows = [
-        {"run": f"run{i}", "size": f"{n:g}", "n": n, "d": d, "step": 1, "tokens": d, "task": f"t{k:02d}"}
-        | {"split": "test", "metric": ("rc_bpb", "lm_loss")[k % 2], "items": 0, "chance": float("nan")}
-        | {"value": float(one(n, d)) * (1 + noise * random.standard_normal())}
-        for i, (n, d) in enumerate(points)
-        for k, one in enumerate(laws)
-    ]
+    rows = []
+    for i, (n, d) in enumerate(points):
+        for k, one in enumerate(laws):
+            loss = float(one(n, d)) * (1 + noise * random.standard_normal())
+            place = {"run": f"run{i}", "size": f"{n:g}", "n": n, "d": d, "step": 1, "tokens": d, "task": f"t{k:02d}"}
+            place |= {"split": "test", "items": 1000, "chance": 0.25 if accuracies else float("nan")}
+            metric = "rc_bpb" if accuracies or k % 2 == 0 else "lm_loss"
+            rows.append(place | {"metric": metric, "value": loss})
+            if accuracies:
+                rows.append(place | {"metric": "rc_acc", "value": 0.25 + 0.7 / (1 + np.exp(3 * (loss - 1.5)))})
     smoothing = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.0)
     return measured_ladder(table_of(rows, "sim"), "sim", name="sim", smoothing=smoothing, ladder=None)
 
@@ -78,6 +87,21 @@ def test_intervals_hold_the_truth(name: str, noise: float) -> None:
     assert np.mean(errors) < {"3 rungs": 0.15, "5 rungs, one D": 0.15}.get(name, 0.06)
 
 
+@pytest.mark.parametrize("name", LADDERS)
+def test_intervals_of_a_loss_that_stands_beside_an_accuracy_hold_the_truth(name: str) -> None:
+    random, noise = np.random.default_rng(11), 0.005
+    laws = [law(random) for _ in range(40)]
+    data = ladder_of(LADDERS[name], laws, seed=4, noise=noise, accuracies=True)
+    found = Ensemble().quick().fit(data, data.tasks()).predict(TARGET)
+    truths = [float(one(TARGET.n, TARGET.d)) * (1 + noise * random.standard_normal()) for one in laws]
+    cells = [(truth, p.loss) for truth, p in zip(truths, found, strict=True) if p.loss]
+    assert len(cells) == 40
+    assert np.mean([truth in loss.interval80 for truth, loss in cells if loss.interval80]) >= 0.75
+    assert np.mean([truth in loss.interval95 for truth, loss in cells if loss.interval95]) >= 0.9
+    errors = [abs(loss.value / truth - 1) for truth, loss in cells]
+    assert np.mean(errors) < {"3 rungs": 0.15, "5 rungs, one D": 0.15}.get(name, 0.06)
+
+
 def test_half_widths_are_a_student_ts() -> None:
     from scipy.stats import t
 
@@ -93,9 +117,10 @@ def test_back_tests_widen_the_intervals_of_a_ladder_that_errs() -> None:
     assert len(frame) == 80
     bent = [PowerLaw(A=2e5, alpha=0.65, B=1e7, beta=0.75, E=0.9), PowerLaw(A=1e6, alpha=0.7, B=1e8, beta=0.8, E=0.5)]
     bad = ladder_of(LADDERS["20 rungs"], bent * 2, seed=1, noise=0.03)
-    factors = [fit_losses(data, data.losses()).factor(0.8) for data in (good, bad)]
+    factors = [fit_losses(data, data.losses()).fitted.scale.factor80 for data in (good, bad)]
     assert factors[0] == pytest.approx(student(0.8, 20)) and factors[1] >= factors[0]
-    assert fit_losses(good, good.losses()).cells > 20 and fit_losses(good, good.losses()[:0]).cells == 0
+    assert fit_losses(good, good.losses()).fitted.scale.cells > 20
+    assert fit_losses(good, good.losses()[:0]).fitted.scale.cells == 0
 
 
 def alone(tmp_path: Path, *, accuracies: bool) -> Path:

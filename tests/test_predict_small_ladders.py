@@ -127,7 +127,7 @@ def test_one_number_of_tokens_is_warned_about() -> None:
 
 def reaching(largest_n: float, one_n: bool = False) -> Calibration:
     reach = Reach(top=1e18, largest_n=largest_n, largest_d=1e10, one_n=one_n, one_d=False)
-    return Calibration(reach=reach, loss80=3.0, loss95=6.0, decades=0.0, cells=0)
+    return Calibration(reach=reach)
 
 
 def test_a_ladder_of_tiny_models_has_wider_intervals_and_says_so() -> None:
@@ -137,7 +137,7 @@ def test_a_ladder_of_tiny_models_has_wider_intervals_and_says_so() -> None:
         one.accuracy(0.5, 1e9, 1e11, spread=0.02, noise=0.01, items=1000).interval80 for one in (tiny, usual)
     )
     assert wide and narrow and wide.width == pytest.approx(UNLIKE * narrow.width)
-    codes = [[note.code for note in one.notes(1e9, 1e11, losses=False)] for one in (tiny, usual)]
+    codes = [[note.code for note in one.notes(1e9, 1e11)] for one in (tiny, usual)]
     assert codes == [["intervals-learned", "ladder-unlike"], ["intervals-learned"]]
 
 
@@ -148,8 +148,8 @@ def test_what_a_ladder_does_not_vary_widens_its_intervals_and_is_said() -> None:
         for which, n in ((one, 1e8), (one, 1e10), (several, 1e10))
     )
     assert near and far and known and far.width > 1.2 * known.width > 1.2 * near.width
-    assert [note.code for note in one.notes(1e10, 1e12, losses=False)] == ["intervals-learned", "unvaried"]
-    assert [note.code for note in one.notes(1e8, 1e12, losses=False)] == ["intervals-learned"]
+    assert [note.code for note in one.notes(1e10, 1e12)] == ["intervals-learned", "unvaried"]
+    assert [note.code for note in one.notes(1e8, 1e12)] == ["intervals-learned"]
 
 
 def test_runs_that_are_nominally_one_size_are_one() -> None:

@@ -225,7 +225,7 @@ def loss_backtests(data: Measured, losses: Sequence[LossTask]) -> list[Table]:
     if not losses:
         return []
     fitted = fit_losses(data, losses)
-    if not fitted.splits:
+    if not fitted.fitted.splits:
         raise _no_splits(data)
     return [loss_backtest_table(fitted, data)]
 

@@ -36,16 +36,16 @@ def loss_cells(part: Part) -> list[LossCell]:
     found = []
     for run in part.targets:
         predictions = fitted.predict(Target(name=run.name, n=run.n, d=run.d))
-        for loss, study, one in zip(losses, fitted.studies, predictions, strict=True):
+        for loss, fit, one in zip(losses, fitted.fitted.fits, predictions, strict=True):
             if loss.measured(run):
-                slope, start = np.polyfit(compute, np.log(study.finals), 1) if np.ptp(compute) > 0 else (0.0, 0.0)
+                slope, start = np.polyfit(compute, np.log(fit.finals), 1) if np.ptp(compute) > 0 else (0.0, 0.0)
                 found.append(
                     LossCell(
                         family=part.bed.family,
                         rungs=len(part.rungs),
                         actual=loss.final(run, count),
                         step1=one.loss,
-                        last=float(study.finals[int(compute.argmax())]),
+                        last=float(fit.finals[int(compute.argmax())]),
                         line=float(np.exp(start + slope * np.log(run.compute))),
                     )
                 )

@@ -11,7 +11,7 @@ from ladder.words import count_of
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.ensemble import Ensemble, all_tasks
-from predict.methods.law_file import LawFile, Provenance, StoredActual
+from predict.methods.law_file import LawFile, Provenance, StoredActual, StoredRung
 from predict.methods.paper import PAPER
 from predict.show import command_line
 
@@ -33,10 +33,15 @@ def laws_of(data: Measured, names: list[str]) -> LawFile:
     targets = [load_target(name) for name in config_options("target")]
     return LawFile.of(
         provenance(data),
+        rungs(data),
         PAPER.fit(data, [task for task in tasks if PAPER.can_fit(data, task)]),
         Ensemble().fit(data, tasks),
         {target.name: _measured(data, target, tasks) for target in targets if data.at(target)},
     )
+
+
+def rungs(data: Measured) -> tuple[StoredRung, ...]:
+    return tuple(StoredRung(n=run.n, d=run.d) for run in data.rungs)
 
 
 def provenance(data: Measured) -> Provenance:

@@ -19,7 +19,6 @@ from predict.methods.companion import Companion
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits
 from predict.methods.forecast_file import Forecast, load
-from predict.methods.lm_forecast import lm_forecast
 from predict.show import command_line
 
 
@@ -51,8 +50,8 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
     if not isinstance(fitted, FittedEnsemble):
         raise TypeError(f"method {DEFAULT} is no ensemble")
     companion = Companion(fits.below, fitted, target, run)
-    found = lm_forecast(fits.below, fitted, target)
-    predictions, lm_loss = fitted.predict(target), found[1] if found else None
+    text = companion.text_loss
+    predictions, lm_loss = fitted.predict(target), text.predict(target) if text else None
     if record is not None:
         forecast = load(record)
         predictions, lm_loss = forecast.predictions(), _lm_loss(forecast)

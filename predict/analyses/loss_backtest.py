@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from predict.measured.ladder import Measured
-from predict.methods.losses import FittedLosses, LossStudy, student
+from predict.methods.loss_fits import LossFit, LossFits, student
+from predict.methods.losses import FittedLosses
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 
@@ -14,7 +15,10 @@ def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
 
     Coverage is that of intervals that these back-tests have not widened.
     """
-    rows: list[Row] = [(study.task.title, len(study.errors), *_cells(study, fitted, data)) for study in fitted.studies]
+    rows: list[Row] = [
+        (task.title, len(fit.errors), *_cells(fit, fitted.fitted, data))
+        for task, fit in zip(fitted.tasks, fitted.fitted.fits, strict=True)
+    ]
     if len(rows) > 1:
         columns = np.array([row[2:] for row in rows], dtype=float)
         rows.append(("mean", None, *columns.mean(axis=0).tolist()))
@@ -34,13 +38,12 @@ def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
     )
 
 
-def _cells(study: LossStudy, fitted: FittedLosses, data: Measured) -> tuple[float, ...]:
+def _cells(fit: LossFit, fitted: LossFits, data: Measured) -> tuple[float, ...]:
     compute = np.array([run.compute for run in data.rungs])
     last = [max(split.train, key=lambda run: compute[run]) for split in fitted.splits]
-    actual = study.finals[study.cells[:, 1]]
-    stale = study.finals[[last[split] for split in study.cells[:, 0]]] / actual - 1
-    counts = [len(fitted.splits[split].train) for split in study.cells[:, 0]]
-    ratios = np.abs(study.errors) / study.sds
-    inside = [np.mean(ratios <= np.array([student(level, count) for count in counts])) for level in (0.8, 0.95)]
-    means = (np.abs(study.errors).mean(), study.errors.mean(), np.abs(stale).mean())
+    actual = fit.finals[fit.cells[:, 1]]
+    stale = fit.finals[[last[split] for split in fit.cells[:, 0]]] / actual - 1
+    counts = [len(fitted.splits[split].train) for split in fit.cells[:, 0]]
+    inside = [np.mean(fit.ratios <= np.array([student(level, count) for count in counts])) for level in (0.8, 0.95)]
+    means = (np.abs(fit.errors).mean(), fit.errors.mean(), np.abs(stale).mean())
     return (*(100 * float(mean) for mean in means), *map(float, inside))

@@ -10,7 +10,7 @@ from ladder.files.reading import parse_json
 from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.process.provenance import git_revision
 from ladder.rungs.rung import Target
-from predict.analyses.fit import provenance
+from predict.analyses.fit import provenance, rungs
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods import DEFAULT
@@ -31,8 +31,8 @@ from predict.methods.forecast_file import (
     write_new,
 )
 from predict.methods.law_file import LawFile
-from predict.methods.lm_forecast import lm_forecast
 from predict.methods.paper import PAPER, Paper, PaperLaws
+from predict.methods.text_loss import fit_text_loss
 from predict.show import command_line
 from predict.show.predictions import Answer
 
@@ -47,7 +47,7 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
     predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
     chosen, flops = method_named(method), sum(run.compute for run in data.rungs)
     default = _default(fits) if fits.tasks else None
-    lm_loss = _lm_loss(fits, default) if default and method == DEFAULT else None
+    lm_loss = _lm_loss(fits) if default and method == DEFAULT else None
     losses = stored_losses(fits.fitted_losses, target)
     return Forecast(
         schema=FORECAST_SCHEMA,
@@ -67,7 +67,9 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
         tasks=stored_tasks(predictions, [_loss_metric(chosen, data, task) for task in fits.fitted(method).tasks]),
         lm_loss=lm_loss,
         notes=tuple(fits.notes(method)),
-        laws=dataclasses.asdict(LawFile.of(provenance(data), _paper(fits), default, {})) if default else {},
+        laws=dataclasses.asdict(LawFile.of(provenance(data), rungs(data), _paper(fits), default, {}))
+        if default
+        else {},
         inputs=dict(inputs or {}),
         losses={name: one for name, one in losses.items() if not lm_loss or name not in lm_loss.texts},
     )
@@ -100,9 +102,9 @@ def _paper(fits: Fits) -> PaperLaws:
     return fitted
 
 
-def _lm_loss(fits: Fits, default: FittedEnsemble) -> LmForecast | None:
-    found = lm_forecast(fits.below, default, fits.target)
-    return LmForecast(texts=found[0], loss=stored(found[1])) if found else None
+def _lm_loss(fits: Fits) -> LmForecast | None:
+    found = fit_text_loss(fits.below)
+    return LmForecast(texts=found.texts, loss=stored(found.predict(fits.target))) if found else None
 
 
 def _hashes(text: str) -> dict[str, str]:

@@ -190,7 +190,7 @@ def _losses(fits: Fits, answer: Answer, folder: Path) -> list[Section]:
         return []
     fitted = fits.fitted_losses
     tables = [loss_table(answer.losses, "")] if answer.predictions else []
-    tables += [loss_backtest_table(fitted, fits.below)] if fitted.splits else []
+    tables += [loss_backtest_table(fitted, fits.below)] if fitted.fitted.splits else []
     plot = losses_plot(fits.below.rungs, fitted, answer.losses, answer.target)
     return [section("Losses without an accuracy", LOSSES, plot, folder / "losses.png", tuple(tables))]
 

@@ -15,8 +15,6 @@ import numpy as np
 
 from ladder.errors import UserError
 from ladder.rungs.rung import Target
-from predict.fitting.chain import Chain
-from predict.fitting.forms import PowerLaw
 from predict.measured.ladder import Measured
 from predict.measured.points import common_lm_losses
 from predict.measured.progress import Trace, trace
@@ -25,12 +23,12 @@ from predict.measured.tasks import Task
 from predict.methods.base import Estimate
 from predict.methods.course import FIRST, SHARES, Course, CurveOf, beyond, course_of, latest, wiggle
 from predict.methods.ensemble import FittedEnsemble
-from predict.methods.intervals import Calibration, loss_sd
-from predict.methods.lm_forecast import LM_LOSS, lm_calibration
-from predict.methods.members import MemberFits
+from predict.methods.loss_fits import LossFit
+from predict.methods.members import LM_LOSS
 from predict.methods.slack import Z80, Slack, Weighing, correlation, estimate, fit_slack, sd_of, tail_of
 from predict.methods.study import TaskStudy
 from predict.methods.task_way import DIRECT, TASK_LOSS, Seen, TaskWay
+from predict.methods.text_loss import TextLoss, fit_text_loss
 
 LEAST = Slack(noise=0.004, misfit=0.05)  # of an accuracy: a rerun changes it by 0.4 points
 FEW_CELLS = 20
@@ -54,11 +52,6 @@ class Carried:
 
     accuracy: float
     way: float
-
-
-def _irreducible(chain: Chain) -> float:
-    """E of the law in step 1."""
-    return chain.step1.E if isinstance(chain.step1, PowerLaw) else 0.0
 
 
 def _weighing(rows: np.ndarray, others: np.ndarray | None = None) -> Weighing:
@@ -88,9 +81,9 @@ class Companion:
     @cached_property
     def lm_course(self) -> Course | None:
         """Of the language-modelling loss; None where the run or the rungs have none in common."""
-        if not self._texts or not set(self._texts) <= set(self.run.lm_losses()):
+        if self.text_loss is None or not set(self._texts) <= set(self.run.lm_losses()):
             return None
-        return self._course(lambda run: run.lm_loss(self._texts), self._fitted.study.tasks[0].fits[LM_LOSS])
+        return self._course(lambda run: run.lm_loss(self._texts), self.text_loss.fit)
 
     @cached_property
     def lm_trace(self) -> Trace:
@@ -102,20 +95,18 @@ class Companion:
         if not self.run.has(task, "rc_bpb") or not self._measured.everywhere(task, "rc_bpb"):
             return None
         if task.name not in self._losses:
-            fits = next(one for one in self._fitted.asked if one.task == task).fits[TASK_LOSS]
-            self._losses[task.name] = self._course(lambda run: run.curve(task, "rc_bpb"), fits)
+            fit = next(one for one in self._fitted.asked if one.task == task).loss
+            self._losses[task.name] = self._course(lambda run: run.curve(task, "rc_bpb"), fit)
         return self._losses[task.name]
 
     def loss_trace(self, task: Task) -> Trace:
         """The run's own, where `loss_course` is not None."""
         return trace(self.run, self.run.curve(task, "rc_bpb"), self.target.d)
 
-    def _course(self, curve_of: CurveOf, fits: MemberFits | None) -> Course:
-        """`fits` are the laws of the loss; None where it is of a kind that has no irreducible part."""
+    def _course(self, curve_of: CurveOf, fit: LossFit | None) -> Course:
+        """`fit` has the laws of the loss; None where it is of a kind that has no irreducible part."""
         measured, splits = self._measured, self._fitted.study.splits
-        floors = np.zeros(len(splits) + 1)
-        if fits is not None:
-            floors = np.array([_irreducible(fits.chain(fit)) for fit in range(len(floors))])
+        floors = np.zeros(len(splits) + 1) if fit is None else fit.laws.irreducible
         return course_of(measured.rungs, curve_of, splits, floors, measured.smoothing, self.knee)
 
     @cached_property
@@ -131,10 +122,10 @@ class Companion:
 
     def _way(self, study: TaskStudy) -> TaskWay:
         task = study.task
-        if self.lm_course and LM_LOSS in study.fits:
-            return self._made(study, LM_LOSS, self.lm_course, self.lm_trace)
+        if self.text_loss and self.lm_course and LM_LOSS in study.fits:
+            return self._made(study, LM_LOSS, self.lm_course, self.lm_trace, self.text_loss.fit)
         if TASK_LOSS in study.fits and (course := self.loss_course(task)):
-            return self._made(study, TASK_LOSS, course, self.loss_trace(task))
+            return self._made(study, TASK_LOSS, course, self.loss_trace(task), study.loss)
 
         def curve_of(run: Run) -> Curve:
             curve = accuracy_curve(run, task)
@@ -142,13 +133,14 @@ class Companion:
             return replace(curve, values=-np.log(beyond))
 
         own = trace(self.run, curve_of(self.run), self.target.d)
-        return self._made(study, DIRECT, self._course(curve_of, None), own)
+        return self._made(study, DIRECT, self._course(curve_of, None), own, None)
 
-    def _made(self, study: TaskStudy, member: str, course: Course, own: Trace) -> TaskWay:
+    def _made(self, study: TaskStudy, member: str, course: Course, own: Trace, loss: LossFit | None) -> TaskWay:
         rungs = zip(self._measured.rungs, course.traces, strict=True)
         return TaskWay(
             study=study,
             member=member,
+            loss=loss,
             course=course,
             rungs=tuple(Seen.of(run, run.d, study.task, loss) for run, loss in rungs),
             own=Seen.of(self.run, self.target.d, study.task, own),
@@ -170,10 +162,11 @@ class Companion:
         end, far = float(ends.mean()), self._beyond(seen.n, seen.d, split)
         if not np.isfinite(end):
             return None
-        if way.member != DIRECT:
+        if way.loss:
             left = float((values / end - 1).mean()) * (1 + far)
-            precision, law = 1 / float(way.course.slack.sd(left)) ** 2, 1 / self._law_sd(way, far) ** 2
-            end = (end * precision + way.law(seen.n, seen.d, fit) * law) / (precision + law)
+            value, sd = way.loss.at(seen.n, seen.d, fit, far)
+            own, law = 1 / float(way.course.slack.sd(left)) ** 2, 1 / (self._widening(way) * sd) ** 2
+            end = (end * own + value * law) / (own + law)
         step2 = way.step2(fit)
         gains = np.asarray(step2(end)) - np.asarray(step2(values))
         return Carried(accuracy=float((accuracy.values + gains).mean()), way=float(np.mean(gains)) * (1 + far))
@@ -183,15 +176,16 @@ class Companion:
         rungs = self._measured.rungs
         return beyond(rungs if split is None else [rungs[i] for i in self._fitted.study.splits[split].train], n, d)
 
-    def _law_sd(self, way: TaskWay, far: float) -> float:
-        """Relative, of a final loss by its law, so many decades from what was fitted."""
-        calibration = self.lm_calibration if way.member == LM_LOSS else self._fitted.calibration
-        return float(calibration.loss80 / Z80 * loss_sd(np.array(far)))
+    def _widening(self, way: TaskWay) -> float:
+        """By how much the law of a final loss is less sure than a normal distribution of its standard deviation."""
+        text = self.text_loss if way.member == LM_LOSS else None
+        scale = text.scale if text else self._fitted.scale
+        return scale.factor80 / Z80
 
     @cached_property
-    def lm_calibration(self) -> Calibration:
-        """What the law of the language-modelling loss was worth in back-tests."""
-        return lm_calibration(self._measured, self._fitted, self._fitted.study.tasks[0])
+    def text_loss(self) -> TextLoss | None:
+        """Of the texts that all rungs have in common."""
+        return fit_text_loss(self._measured)
 
     @cached_property
     def weighing(self) -> Weighing:

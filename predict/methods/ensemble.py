@@ -15,25 +15,51 @@ import numpy as np
 from ladder.rungs.rung import Target
 from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
+from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
 from predict.methods.constants import CONSTANTS
 from predict.methods.intervals import Calibration
-from predict.methods.members import LM_LOSS, MEMBERS, Member
+from predict.methods.loss_fits import LossScale
+from predict.methods.members import MEMBERS, Member
 from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
-from predict.notes import Note, note
+from predict.notes import Note, note, warning
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLoss:
+    """A task's loss, of its answers or `of_text`, running text, in their place: that of the rungs, (runs,), and its
+    laws, which follow from it."""
+
+    n: np.ndarray
+    d: np.ndarray
+    finals: np.ndarray
+    laws: LossLaws
+    of_text: bool
+
+    @classmethod
+    def of(cls, n: np.ndarray, d: np.ndarray, finals: np.ndarray, of_text: bool) -> TaskLoss:
+        laws = fit_loss_laws(n, d, finals, np.ones((1, len(n))))
+        return cls(n=n, d=d, finals=finals, laws=laws, of_text=of_text)
+
+    def __call__(self, n: Any, d: Any) -> Any:
+        """The mean of the laws at N, D, numbers or arrays that broadcast."""
+        n, d = np.broadcast_arrays(np.asarray(n, dtype=float), np.asarray(d, dtype=float))
+        return self.laws(n.ravel(), d.ravel())[0][0].reshape(n.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleLaw:
-    """A task's curves, their share in a prediction, and the members that have the rest, by name."""
+    """A task's curves, their share in a prediction, and the members that have the rest, by name; and the laws of its
+    loss, which stand beside them: a member that goes by a loss has one law of its own."""
 
     task: Task
     curve: CurveLaw
     share: float
     members: dict[str, Chain]
+    loss: TaskLoss | None
     verdict: Verdict
 
     def accuracy(self, n: Any, d: Any) -> Any:
@@ -43,21 +69,19 @@ class EnsembleLaw:
     def _blended(self, curves: Any, chains: Sequence[Any]) -> Any:
         return self.share * curves + (1 - self.share) * np.mean(chains, axis=0)
 
-    def predict(self, target: Target, calibration: Calibration) -> Prediction:
+    def predict(self, target: Target, calibration: Calibration, scale: LossScale) -> Prediction:
         n, d = target.n, target.d
         mean, spread = (float(value) for value in self.curve(n, d))
         values = {name: float(chain.accuracy(n, d)) for name, chain in self.members.items()}
         value = float(self._blended(mean, list(values.values())))
-        losses = {name: loss for name, chain in self.members.items() if (loss := chain.loss(n, d)) is not None}
-        first = next(iter(losses), None)
         return Prediction(
             task=self.task.name,
             title=self.task.title,
             accuracy=calibration.accuracy(value, n, d, spread=spread, noise=self.curve.noise, items=self.task.items),
-            loss=calibration.loss(float(losses[first]), n, d) if first else None,
+            loss=scale.estimate(self.loss.laws, n, d) if self.loss else None,
             verdict=self.verdict,
             members=(("curves", mean), *values.items()),
-            of_text=first == LM_LOSS,
+            of_text=self.loss is not None and self.loss.of_text,
         )
 
 
@@ -67,22 +91,26 @@ class EnsembleLaws(Fitted):
 
     laws: tuple[EnsembleLaw, ...]
     calibration: Calibration
+    scale: LossScale
 
     @property
     def tasks(self) -> list[Task]:
         return [law.task for law in self.laws]
 
     def predict(self, target: Target) -> list[Prediction]:
-        return [law.predict(target, self.calibration) for law in self.laws]
+        return [law.predict(target, self.calibration, self.scale) for law in self.laws]
 
     def notes(self, target: Target) -> list[Note]:
-        losses = any(chain.loss(target.n, target.d) is not None for law in self.laws for chain in law.members.values())
-        return self.calibration.notes(target.n, target.d, losses)
+        found, scale = self.calibration.notes(target.n, target.d), self.scale
+        if any(law.loss for law in self.laws):
+            found.append(note("loss-calibrated", cells=scale.cells) if scale.cells else warning("loss-untested"))
+            found += [one for one in scale.notes(target.n, target.d) if one not in found]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedEnsemble(EnsembleLaws):
-    """The laws and the back-tests by which their members were chosen and the loss's intervals calibrated."""
+    """The laws and the back-tests by which their members were chosen and the loss's intervals widened."""
 
     study: Study
 
@@ -130,7 +158,7 @@ class Ensemble(Method):
         study = study_ladder(measured, studied, self.members)
         by_name = {one.task.name: one for one in study.tasks}
         laws = tuple(_law(by_name[task.name], study.members) for task in tasks)
-        return FittedEnsemble(laws=laws, calibration=study.calibration, study=study)
+        return FittedEnsemble(laws=laws, calibration=study.calibration, scale=study.losses.scale, study=study)
 
     def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
         """The loss only where it is the task's own: else a language-modelling loss is predicted."""
@@ -156,5 +184,13 @@ def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
         curve=study.curve,
         share=float(shares.of(len(study.points.n), study.verdict.correlation)),
         members={name: study.fits[name].chain(0) for name in kept},
+        loss=_task_loss(study),
         verdict=study.verdict,
     )
+
+
+def _task_loss(study: TaskStudy) -> TaskLoss | None:
+    points, loss = study.points, study.loss
+    if loss is None:
+        return None
+    return TaskLoss(n=points.n, d=points.d, finals=loss.finals, laws=loss.laws, of_text=points.loss is None)

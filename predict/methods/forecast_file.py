@@ -250,10 +250,8 @@ def stored_tasks(predictions: Sequence[Prediction], metrics: Sequence[LossMetric
 def stored_losses(fitted: FittedLosses, target: Target) -> dict[str, ForecastLoss]:
     """By name."""
     return {
-        p.task.name: ForecastLoss(
-            split=p.task.split, metric=p.task.metric, loss=stored(p.loss), law=study.laws.formula()
-        )
-        for p, study in zip(fitted.predict(target), fitted.studies, strict=True)
+        p.task.name: ForecastLoss(split=p.task.split, metric=p.task.metric, loss=stored(p.loss), law=fit.laws.formula())
+        for p, fit in zip(fitted.predict(target), fitted.fitted.fits, strict=True)
     }
 
 

@@ -1,8 +1,7 @@
-"""How wide the intervals of the default method are, and what that rests on.
+"""How wide the intervals of an accuracy by method `default` are, and what that rests on.
 
-Accuracy: a ladder's own back-tests say next to nothing about how far off its later predictions will be (a correlation
-of .07 between ladders), so widths are learned from other model families. Loss: families that publish losses are too
-few, so the errors on the ladder's own back-tests set the scale (split conformal prediction with normalised residuals).
+A ladder's own back-tests say next to nothing about how far off its later predictions will be (a correlation of .07
+between ladders), so widths are learned from other model families.
 """
 
 from __future__ import annotations
@@ -12,16 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.files.bind import NotNegative, Positive, Whole
+from ladder.files.bind import Positive
 from predict.measured.same import levels
 from predict.methods.base import Estimate, Interval
 from predict.methods.constants import CONSTANTS, width_terms
-from predict.methods.noise import LOSS_NOISE, item_variance
+from predict.methods.noise import item_variance
 from predict.notes import Note, note, warning
 
-ENOUGH_CELLS = 20
-LOSS_DRIFT = 0.01  # relative, per decade
-BORROWED_LOSS = (3.5, 6.6)  # factors of the paper's 16 runs, for ladders too small to be back-tested: 80% and 95%
 UNLIKE = 1.5  # times as wide for a ladder of smaller models than those of every family: a precaution, not learned
 
 
@@ -58,18 +54,9 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What the intervals of a ladder rest on: how far it reaches, and what its back-tests say of loss.
-
-    A loss's half-width is `loss80` or `loss95` standard deviations; `decades` is how far back-tests reached beyond
-    theirs, `cells` the number of their predictions of a loss: 0 where there were too few, so that the factors are
-    borrowed.
-    """
+    """What the intervals of a ladder rest on: how far it reaches."""
 
     reach: Reach
-    loss80: NotNegative
-    loss95: NotNegative
-    decades: NotNegative
-    cells: Whole
 
     @property
     def unlike(self) -> bool:
@@ -89,17 +76,8 @@ class Calibration:
             interval95=Interval(low=max(value - half95, 0.0), high=min(value + half95, 1.0)),
         )
 
-    def loss(self, value: float, n: float, d: float) -> Estimate:
-        sd = float(loss_sd(np.array(self.reach.beyond(n, d))))
-        half80, half95 = self.loss80 * sd, self.loss95 * sd
-        return Estimate(
-            value=value,
-            interval80=Interval(low=value * max(1 - half80, 0.0), high=value * (1 + half80)),
-            interval95=Interval(low=value * max(1 - half95, 0.0), high=value * (1 + half95)),
-        )
-
-    def notes(self, n: float, d: float, losses: bool) -> list[Note]:
-        """What the intervals at (n, d) rest on, with a warning where that is little; `losses` adds those of loss."""
+    def notes(self, n: float, d: float) -> list[Note]:
+        """What the intervals at (n, d) rest on, with a warning where that is little."""
         origin, reach = CONSTANTS.origin, self.reach
         notes = [warning("target-inside")] if n * d <= reach.top else []
         notes.append(note("intervals-learned", families=len(origin.families), unseen=CONSTANTS.widths.unseen - 1))
@@ -108,28 +86,4 @@ class Calibration:
         if reach.unvaried(n, d) > 0:
             what = [name for name, one in (("N", reach.one_n), ("D", reach.one_d)) if one]
             notes.append(warning("unvaried", what=" and ".join(what), decades=reach.unvaried(n, d)))
-        if losses:
-            notes.append(note("loss-calibrated", cells=self.cells) if self.cells else warning("loss-borrowed"))
-        if self.cells and reach.beyond(n, d) > self.decades:
-            notes.append(warning("beyond-back-tests", decades=reach.beyond(n, d), reached=self.decades))
         return notes
-
-
-def calibrate(loss_ratios: np.ndarray, decades: float, reach: Reach) -> Calibration:
-    """The factors from the normalised errors of all back-test cells; borrowed ones where there are too few."""
-    enough = len(loss_ratios) >= ENOUGH_CELLS
-    loss80, loss95 = (quantile(loss_ratios, 0.8), quantile(loss_ratios, 0.95)) if enough else BORROWED_LOSS
-    return Calibration(
-        reach=reach, loss80=loss80, loss95=loss95, decades=decades, cells=len(loss_ratios) if enough else 0
-    )
-
-
-def quantile(ratios: np.ndarray, level: float) -> float:
-    """The conformal quantile of |error| / sd: the ceil((k + 1) · level)-th smallest of k."""
-    ordered = np.sort(ratios)
-    return float(ordered[min(int(np.ceil((len(ordered) + 1) * level)), len(ordered)) - 1])
-
-
-def loss_sd(decades: np.ndarray) -> np.ndarray:
-    """Relative standard deviation of a predicted loss."""
-    return np.sqrt(LOSS_NOISE**2 + (LOSS_DRIFT * decades) ** 2)

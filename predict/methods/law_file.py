@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ladder.config.settings import Smoothing
@@ -20,12 +21,13 @@ from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.measured.tasks import Task
 from predict.methods.base import Fitted, Prediction, Verdict
-from predict.methods.ensemble import EnsembleLaw, EnsembleLaws
+from predict.methods.ensemble import EnsembleLaw, EnsembleLaws, TaskLoss
 from predict.methods.intervals import Calibration
+from predict.methods.loss_fits import LossScale
 from predict.methods.paper import PaperLaws, TaskLaw, beside_paper
 from predict.notes import Note, note
 
-SCHEMA = 4
+SCHEMA = 5
 SHIPPED = Path(__file__).parent.parent / "laws" / "olmo2.json"
 AGAIN = "make the file again with: python -m predict fit --ladder PATH --output FILE"
 _ROW = re.compile(r"\[[^][\"]*\]")  # an array of numbers
@@ -53,9 +55,24 @@ class StoredPaper(Chain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredDefault:
-    """A task's curves by method `default`, their share, and the chains that have the rest."""
+class StoredLoss:
+    """The rungs' final losses, from which the laws follow; in the order of the file's `rungs`."""
 
+    finals: tuple[Positive, ...]
+    of_text: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRung:
+    n: Positive
+    d: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDefault:
+    """A task's curves by method `default`, their share, the chains that have the rest, and its loss if it has one."""
+
+    loss: StoredLoss | None
     curve: CurveLaw
     share: Accuracy
     members: Annotated[dict[str, Chain], Field(min_length=1)]
@@ -82,11 +99,13 @@ class StoredActual:
 
 @dataclass(frozen=True, kw_only=True)
 class LawFile:
-    """Laws by task; `actuals` is what was measured: target -> task."""
+    """Laws by task, of these rungs; `scale` is of losses' intervals, `actuals` what was measured: target -> task."""
 
-    schema: Literal[4]
+    schema: Literal[5]
     provenance: Provenance
+    rungs: Annotated[tuple[StoredRung, ...], Field(min_length=1)]
     calibration: Calibration
+    scale: LossScale
     tasks: Annotated[dict[str, StoredTask], Field(min_length=1)]
     actuals: dict[str, dict[str, StoredActual]]
 
@@ -94,6 +113,7 @@ class LawFile:
     def of(
         cls,
         provenance: Provenance,
+        rungs: tuple[StoredRung, ...],
         paper: PaperLaws,
         default: EnsembleLaws,
         actuals: dict[str, dict[str, StoredActual]],
@@ -101,7 +121,15 @@ class LawFile:
         """Of every task of `default`; `paper` may lack some, whose loss was not measured."""
         published = {law.task.name: law for law in paper.laws}
         tasks = {law.task.name: _stored(law, published.get(law.task.name)) for law in default.laws}
-        return cls(schema=4, provenance=provenance, calibration=default.calibration, tasks=tasks, actuals=actuals)
+        return cls(
+            schema=5,
+            provenance=provenance,
+            rungs=rungs,
+            calibration=default.calibration,
+            scale=default.scale,
+            tasks=tasks,
+            actuals=actuals,
+        )
 
     def predict(self, target: Target, method: str, names: Sequence[str] = ()) -> list[Prediction]:
         """Predictions at the target, for the tasks `names` or all but those that the method leaves out.
@@ -138,8 +166,8 @@ class LawFile:
 
     def _default(self, names: Sequence[str]) -> EnsembleLaws:
         chosen = _chosen(self.tasks, names) or list(self.tasks)
-        laws = tuple(_ensemble_law(name, self.tasks[name]) for name in chosen)
-        return EnsembleLaws(laws=laws, calibration=self.calibration)
+        laws = tuple(_ensemble_law(name, self.tasks[name], self.rungs) for name in chosen)
+        return EnsembleLaws(laws=laws, calibration=self.calibration, scale=self.scale)
 
     def _paper(self, names: Sequence[str]) -> PaperLaws:
         stored = {name: (task, task.paper) for name, task in self.tasks.items() if task.paper}
@@ -157,7 +185,14 @@ def load(path: Path) -> LawFile:
     if not isinstance(node, dict) or node.get("schema") != SCHEMA:
         found = f" (but {shortened(str(node['schema']))})" if isinstance(node, dict) and "schema" in node else ""
         raise UserError(f"{path} is not a law file of schema {SCHEMA}{found}; {AGAIN}")
-    return bind(LawFile, node, str(path))
+    laws = bind(LawFile, node, str(path))
+    for name, task in laws.tasks.items():
+        loss = task.default.loss
+        if loss and len(loss.finals) != len(laws.rungs):
+            raise UserError(
+                f"{path}: tasks.{name}.default.loss has {len(loss.finals)} finals of {len(laws.rungs)} rungs"
+            )
+    return laws
 
 
 def _stored(law: EnsembleLaw, paper: TaskLaw | None) -> StoredTask:
@@ -167,7 +202,12 @@ def _stored(law: EnsembleLaw, paper: TaskLaw | None) -> StoredTask:
         items=law.task.items,
         verdict=law.verdict,
         paper=StoredPaper(step1=chain.step1, step2=chain.step2, notes=paper.notes) if paper and chain else None,
-        default=StoredDefault(curve=law.curve, share=law.share, members=law.members),
+        default=StoredDefault(
+            loss=StoredLoss(finals=tuple(law.loss.finals.tolist()), of_text=law.loss.of_text) if law.loss else None,
+            curve=law.curve,
+            share=law.share,
+            members=law.members,
+        ),
     )
 
 
@@ -186,12 +226,14 @@ def _paper_law(name: str, stored: StoredTask, paper: StoredPaper) -> TaskLaw:
     return TaskLaw(task=_task(name, stored), chain=paper, verdict=stored.verdict, notes=paper.notes)
 
 
-def _ensemble_law(name: str, stored: StoredTask) -> EnsembleLaw:
-    default = stored.default
+def _ensemble_law(name: str, stored: StoredTask, rungs: Sequence[StoredRung]) -> EnsembleLaw:
+    default, loss = stored.default, stored.default.loss
+    n, d = np.array([rung.n for rung in rungs]), np.array([rung.d for rung in rungs])
     return EnsembleLaw(
         task=_task(name, stored),
         curve=default.curve,
         share=default.share,
         members=default.members,
+        loss=TaskLoss.of(n, d, np.array(loss.finals), loss.of_text) if loss else None,
         verdict=stored.verdict,
     )

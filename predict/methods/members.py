@@ -39,11 +39,10 @@ class MemberFits(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """`fit` gives None where a task's points lack its feature; `loss` is that feature where it is a loss."""
+    """`fit` gives None where a task's points lack its feature."""
 
     name: str
     fit: Callable[[TaskPoints, np.ndarray], MemberFits | None]
-    loss: Callable[[TaskPoints], np.ndarray | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +93,9 @@ def direct(points: TaskPoints, weights: np.ndarray) -> ChainFits:
 
 
 MEMBERS = (
-    Member(name="task loss", fit=task_loss, loss=lambda points: points.loss),
-    Member(name=LM_LOSS, fit=lm_loss, loss=lambda points: points.lm),
-    Member(name="direct", fit=direct, loss=lambda points: None),
+    Member(name="task loss", fit=task_loss),
+    Member(name=LM_LOSS, fit=lm_loss),
+    Member(name="direct", fit=direct),
 )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 RUN_NOISE = 0.004  # accuracy: what a rerun changes, as between AI2's 1xC runs and their reruns
-LOSS_NOISE = 0.005  # relative, of a final loss; from AI2's reruns at 1xC, that of a run is 0.2% to 1.6%
 UNKNOWN_ITEMS = 1000
 
 

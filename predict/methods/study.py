@@ -15,9 +15,10 @@ from predict.measured.tasks import Task
 from predict.methods.base import Verdict
 from predict.methods.constants import CONSTANTS
 from predict.methods.gate import judge
-from predict.methods.intervals import Calibration, Reach, calibrate, loss_sd
+from predict.methods.intervals import Calibration, Reach
+from predict.methods.loss_fits import LossFit, LossFits, fit_finals
 from predict.methods.members import Member, MemberFits
-from predict.methods.splits import Split, decades, splits
+from predict.methods.splits import Split, splits
 
 ENOUGH_TASKS = 4  # to compare members over tasks
 CLEAR_GAIN = 2.0  # standard errors by which a subset of the members must win to displace all of them
@@ -28,7 +29,8 @@ LARGE_GAIN = 0.4  # or the share of the error that it must save, where tasks are
 class TaskStudy:
     """A task's curves, and its members fitted to the whole ladder (fit 0) and to each back-test (fit 1, 2, …).
 
-    `cells` are (split, run) pairs, shape (cells, 2); `predicted` has shape (members, cells), `actual` (cells,).
+    `cells` are (split, run) pairs, shape (cells, 2); `predicted` has shape (members, cells), `actual` (cells,). `loss`
+    is that of the task or else of running text, None where neither was measured.
     """
 
     points: TaskPoints
@@ -38,7 +40,7 @@ class TaskStudy:
     cells: np.ndarray
     predicted: np.ndarray
     actual: np.ndarray
-    loss_errors: np.ndarray  # relative, of the first member that has a feature; (cells,) or (0,)
+    loss: LossFit | None
 
     @property
     def task(self) -> Task:
@@ -56,11 +58,12 @@ class TaskStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a ladder's back-tests say: the members to average, and the scale of the loss's intervals."""
+    """What a ladder's back-tests say: the members to average, and how wide the intervals of its losses are."""
 
     tasks: tuple[TaskStudy, ...]
     splits: tuple[Split, ...]
     members: tuple[str, ...]
+    losses: LossFits
     calibration: Calibration
 
 
@@ -69,16 +72,30 @@ def study_ladder(measured: Measured, tasks: Sequence[Task], members: Sequence[Me
     runs, back_tests = list(measured.rungs), splits(measured.rungs)
     weights = np.stack([np.ones(len(runs)), *(split.weights(len(runs)) for split in back_tests)])
     points = [task_points(runs, task, measured.smoothing) for task in tasks]
+    series, places = _losses(points)
+    losses = fit_finals(runs, series)
     studies = [
-        study_task(one, curve, weights, back_tests, members) for one, curve in zip(points, _curves(points), strict=True)
+        study_task(one, curve, weights, back_tests, members, None if place is None else losses.fits[place])
+        for one, curve, place in zip(points, _curves(points), places, strict=True)
     ]
     trends = [study for study in studies if not study.verdict.trendless] or studies
     return Study(
         tasks=tuple(studies),
         splits=tuple(back_tests),
         members=choose_members(trends, [member.name for member in members]),
-        calibration=_calibration(measured, trends, back_tests),
+        losses=losses,
+        calibration=Calibration(reach=Reach.of(points[0].n, points[0].d)),
     )
+
+
+def _losses(points: Sequence[TaskPoints]) -> tuple[list[np.ndarray], list[int | None]]:
+    """The losses to be fitted, each (runs,), and the place among them of each task's: its own, or that of running
+    text, which is one for all tasks."""
+    series = [one.loss for one in points if one.loss is not None]
+    text = next((one.lm for one in points if one.loss is None and one.lm is not None), None)
+    own = iter(range(len(series)))
+    places = [next(own) if one.loss is not None else None if text is None else len(series) for one in points]
+    return series + ([] if text is None else [text]), places
 
 
 def _curves(points: Sequence[TaskPoints]) -> list[CurveLaw]:
@@ -98,17 +115,13 @@ def study_task(
     weights: np.ndarray,
     back_tests: Sequence[Split],
     members: Sequence[Member],
+    loss: LossFit | None,
 ) -> TaskStudy:
     """One task of `study_ladder`; `weights` (fits, runs) has the whole ladder in its first row."""
     fits = {member.name: fit for member in members if (fit := member.fit(points, weights)) is not None}
     cells = np.array([(i, run) for i, split in enumerate(back_tests) for run in split.test], dtype=int).reshape(-1, 2)
     at = (cells[:, 0] + 1, cells[:, 1])
     predicted = np.stack([fit.accuracy(points.n, points.d)[at] for fit in fits.values()])
-    losses = [(fits[member.name], loss) for member in members if (loss := member.loss(points)) is not None]
-    loss_errors = np.zeros(0)
-    if losses:
-        fit, loss = losses[0]
-        loss_errors = fit.feature(points.n, points.d)[at] / loss[cells[:, 1]] - 1
     return TaskStudy(
         points=points,
         curve=curve,
@@ -117,7 +130,7 @@ def study_task(
         cells=cells,
         predicted=predicted,
         actual=points.accuracy[cells[:, 1]],
-        loss_errors=loss_errors,
+        loss=loss,
     )
 
 
@@ -151,20 +164,6 @@ def choose_members(studies: Sequence[TaskStudy], names: Sequence[str]) -> tuple[
 def _clear(gains: np.ndarray) -> bool:
     """Whether the mean gain over tasks is more than chance."""
     return len(gains) >= ENOUGH_TASKS and gains.mean() > CLEAR_GAIN * gains.std(ddof=1) / np.sqrt(len(gains))
-
-
-def _calibration(measured: Measured, studies: Sequence[TaskStudy], back_tests: Sequence[Split]) -> Calibration:
-    """From the errors of the loss on the tasks that follow scale."""
-    runs = measured.rungs
-    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
-    split_decades = np.array([decades(n, d, [runs[i] for i in split.train]) for split in back_tests])
-    reached, ratios = 0.0, [np.zeros(0)]
-    for study in studies:
-        far = split_decades[study.cells[:, 0], study.cells[:, 1]] if len(study.cells) else np.zeros(0)
-        reached = float(max(far, default=0.0))
-        if len(study.loss_errors):
-            ratios.append(np.abs(study.loss_errors) / loss_sd(far))
-    return calibrate(np.concatenate(ratios), reached, Reach.of(n, d))
 
 
 def _mean_over_splits(study: TaskStudy, members: Sequence[str]) -> float:

@@ -14,6 +14,7 @@ from predict.measured.progress import Trace, trace
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.course import Course
+from predict.methods.loss_fits import LossFit
 from predict.methods.study import TaskStudy
 
 TASK_LOSS, DIRECT = "task loss", "direct"  # members of method `default`
@@ -35,13 +36,14 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskWay:
-    """One task's way to its end: the course of its loss, and the fits of the member whose loss that is.
+    """One task's way to its end: the course of a loss, its laws (None of -ln Q), and the member whose loss that is.
 
     `rungs` are the ladder's, `own` is the run that is followed.
     """
 
     study: TaskStudy
     member: str
+    loss: LossFit | None
     course: Course
     rungs: tuple[Seen, ...]
     own: Seen
@@ -60,7 +62,9 @@ class TaskWay:
         return form
 
     def law(self, n: float, d: float, fit: int = 0) -> float:
-        """The loss at the end, by the law of that fit."""
+        """The loss at the end, by the laws of that fit."""
+        if self.loss:
+            return float(self.loss.laws(n, d)[0][fit, 0])
         return float(self.study.fits[self.member].feature(np.array([n]), np.array([d]))[fit, 0])
 
     def ahead(self, shares: np.ndarray, n: float, d: float) -> np.ndarray:

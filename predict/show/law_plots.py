@@ -11,7 +11,8 @@ import numpy as np
 from ladder.rungs.rung import Target
 from predict.measured.runs import Run
 from predict.methods.base import Prediction
-from predict.methods.losses import FittedLosses, LossPrediction, LossStudy
+from predict.methods.loss_fits import LossFit
+from predict.methods.losses import FittedLosses, LossPrediction
 from predict.show.curves import DrawnChain, Horizontal, OfSize, Shown, TaskCurves, horizontal, paths
 from predict.show.plots import GREY, INK, TARGET_COLOURS, Look, Plot, dot, label, legend, number_axis
 
@@ -65,24 +66,24 @@ def losses_plot(runs: Sequence[Run], fitted: FittedLosses, losses: Sequence[Loss
     title = f"Losses without an accuracy over the ladder, and {target.name}"
     plot, look, axis = Plot(len(losses) + 1, title), Look(runs), horizontal(runs)
     shown, colour = [Shown(target=target, predictions=())], TARGET_COLOURS[0]
-    for panel, study, one in zip(plot.axes, fitted.studies, losses, strict=False):
-        law = partial(_mean_loss, study)
+    for panel, fit, one in zip(plot.axes, fitted.fitted.fits, losses, strict=False):
+        law = partial(_mean_loss, fit)
         _curves(panel, runs, look, shown, law)
-        _points(panel, runs, look, axis, study.finals)
+        _points(panel, runs, look, axis, fit.finals)
         for interval, width in ((one.loss.interval95, 1.5), (one.loss.interval80, 4.5)):
             if interval is not None:
                 panel.vlines(axis.of(target), interval.low, interval.high, color=colour, linewidth=width, alpha=0.35)
         mark_target(panel, axis.of(target), one.loss.value, one.actual, colour)
         number_axis(panel)
         error = "" if one.error_percent is None else f"error {one.error_percent:+.1f}%, "
-        words = f"{error}fit {_fit_error(runs, law, study.finals):.1%}"
+        words = f"{error}fit {_fit_error(runs, law, fit.finals):.1%}"
         label(panel, one.task.title, words, axis.label, f"loss, {one.task.unit}")
     _legend(plot, look, shown, _line_name(axis))
     return plot
 
 
-def _mean_loss(study: LossStudy, n: Any, d: Any) -> np.ndarray:
-    return study.laws(n, d)[0][0]
+def _mean_loss(fit: LossFit, n: Any, d: Any) -> np.ndarray:
+    return fit.laws(n, d)[0][0]
 
 
 def step2_plot(

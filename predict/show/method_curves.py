@@ -15,6 +15,7 @@ from predict.measured.points import Cloud, common_lm_losses
 from predict.measured.runs import accuracy_curve
 from predict.methods.base import Fitted
 from predict.methods.ensemble import EnsembleLaw, FittedEnsemble
+from predict.methods.members import LM_LOSS as LM_MEMBER
 from predict.methods.paper import TASK_LOSS, FittedPaper, TaskLaw
 from predict.methods.study import TaskStudy
 from predict.show.curves import DrawnChain, OfSize, TaskCurves
@@ -79,7 +80,7 @@ def _ensemble_curves(fitted: FittedEnsemble, measured: Measured) -> list[TaskCur
 
 def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> list[DrawnChain]:
     points = study.points
-    known = {"task loss": (points.loss, points.loss_cloud), "LM loss": (points.lm, points.lm_cloud)}
+    known = {"task loss": (points.loss, points.loss_cloud), LM_MEMBER: (points.lm, points.lm_cloud)}
     found = []
     for name, chain in law.members.items():
         finals, cloud = known.get(name, (None, None))
@@ -89,12 +90,12 @@ def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> li
             name=name,
             feature=TASK_LOSS.label if name == "task loss" else LM_LOSS,
             title=law.task.title,
-            step1=chain.feature,
+            step1=law.loss if law.loss and law.loss.of_text == (name == LM_MEMBER) else chain.feature,
             step2=chain.step2,  # type: ignore[arg-type]
             finals=finals,
             clouds=_by_run(cloud, len(finals)),
             actual=partial(_member_actual, law, name, measured),
-            shared=name == "LM loss",
+            shared=name == LM_MEMBER,
         )
         found.append(drawn)
     return found
@@ -124,6 +125,8 @@ def formulas(fitted: Fitted) -> Table:
             rows.append((law.task.title, None, first, law.chain.step2.formula(), note_texts(law.notes)))
     if isinstance(fitted, FittedEnsemble):
         for one in fitted.laws:
+            if one.loss:
+                rows.append((one.task.title, "loss", one.loss.laws.formula(), None, ()))
             rows.append((one.task.title, "curves", None, one.curve.formula(), ()))
             for name, chain in one.members.items():
                 first = _step1_formula(chain.step1, chain.step2)
