@@ -20,7 +20,7 @@ from held import wait_until
 from ladder.config.config import ladder_from_config, load_config
 from ladder.errors import UserError
 from ladder.files.writing import write_json
-from ladder.jobs import local, slurm
+from ladder.jobs import local, mps, slurm
 from ladder.jobs.forecast import FORECAST_SCHEMA, LadderForecast
 from ladder.jobs.jobs import Job
 from ladder.jobs.launch import Launch
@@ -127,6 +127,32 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[
     with pytest.raises(KeyboardInterrupt):
         LocalRun(one.directory, one.cluster, one.rungs, devices, report=lambda line: None).run(jobs_of(one))
     return started[0]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_trainings_that_share_a_gpu_do_so_under_mps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """As long as they run, where it is there and a first call on the device succeeds."""
+    program, called = tmp_path / "nvidia-cuda-mps-control", tmp_path / "called"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" "$(cat)" "${{CUDA_VISIBLE_DEVICES-all}}" $CUDA_MPS_PIPE_DIRECTORY >>{called}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr(mps, "TRY", f"raise SystemExit({int(not works)})")
+    _, alone = launched(tmp_path, monkeypatch, ["3"], "cluster.gpus=1")
+    assert not called.exists() and mps.PIPES not in alone
+    _, environment = launched(tmp_path, monkeypatch, ["3"], "cluster.gpus=1", "cluster.parallel=4")
+    started, ended = (line.split() for line in called.read_text().splitlines())
+    directory = started[-1]
+    assert started == ["-d", "all", directory] and ended == ["quit", "all", directory]
+    assert environment.get(mps.PIPES) == (directory if works else None)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "3" and not Path(directory).exists()
+    monkeypatch.setenv(mps.PIPES, "/own")
+    _, environment = launched(tmp_path, monkeypatch, ["3"], "cluster.gpus=1", "cluster.parallel=4")
+    assert environment[mps.PIPES] == "/own" and len(called.read_text().splitlines()) == 2
 
 
 def test_trainings_of_several_gpus_each_have_a_port_of_their_own(

@@ -13,6 +13,7 @@ from pathlib import Path
 from ladder.config.cluster import Cluster
 from ladder.errors import UserError
 from ladder.jobs.jobs import Job
+from ladder.jobs.mps import shared_gpus
 from ladder.jobs.supervise import ACCELERATE, TERMINATE_SECONDS, Stage
 from ladder.process.gpus import GIVEN
 from ladder.rungs.rung import Rung
@@ -62,6 +63,8 @@ class LocalRun:
         self._slots, self._threads = _slots(cluster, len(devices), len(rungs))
         # More trainings than GPUs share them, which pays for models too small to keep one busy.
         self._free = list(devices) * max(1, -(-self._slots // len(devices)) if devices else 1)
+        self._several = 0 < len(devices) < self._slots
+        self._sharing: Mapping[str, str] = {}
         self._reserved = cluster.evaluators if devices else 0
         self._running: list[Running] = []
         self._released: list[Running] = []  # asked to end, which a second time would kill
@@ -74,7 +77,7 @@ class LocalRun:
         waiting = list(jobs)
         started: set[str] = set()
         next_line = time.monotonic() + PROGRESS_SECONDS
-        with _interruptible() as stop_if_asked:
+        with _interruptible() as stop_if_asked, shared_gpus(self._several, self.report) as self._sharing:
             try:
                 while waiting or self._running:
                     unfinished = {job.name for job in waiting} | {one.job.name for one in self._running}
@@ -157,7 +160,7 @@ class LocalRun:
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
         }
         chosen = {"CUDA_VISIBLE_DEVICES": ",".join(devices), GIVEN: str(len(devices))} if self._gpus else {}
-        return {**defaults, **os.environ, **chosen}
+        return {**defaults, **os.environ, **chosen, **self._sharing}
 
     def _end(self, one: Running) -> None:
         self._running.remove(one)
