@@ -10,6 +10,7 @@ scripts/leased_gpu.py pack` makes. `--tiny` rehearses all of it on a CPU in seco
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -93,7 +94,7 @@ def conduct(stages: Sequence[Stage], options: Any, words: Sequence[str]) -> int:
 
 
 def ended_within(seconds: float, command: Sequence[str], log: Any) -> dict[str, Any]:
-    """How the process ended; it is asked to at its limit, and killed with all that it started soon after."""
+    """How the process ended; it is asked to at its limit, and killed soon after; what it started never outlives it."""
     started = time.monotonic()
     environment = os.environ | {SECONDS: str(seconds), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -103,11 +104,11 @@ def ended_within(seconds: float, command: Sequence[str], log: Any) -> dict[str, 
     except subprocess.TimeoutExpired:
         state = "cut short"
         process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(ENDING_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with contextlib.suppress(ProcessLookupError):  # what it left would be timed with the next stage
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     return {"state": state, "seconds": round(time.monotonic() - started, 1)}
 
 

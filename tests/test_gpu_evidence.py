@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from conftest import ROOT, assert_user_error
-from held import HANG_SECONDS
+from held import HANG_SECONDS, wait_until
 from test_leased_gpu import WORDS, carry, leased, machine
 
 sys.path.append(str(ROOT / "scripts"))
+from evidence.tests import ended_tests
 from gpu_evidence import ended_within
 
 LACKING = {
@@ -100,3 +103,45 @@ def test_a_stage_ends_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, c
     limit = 1 if state == "cut short" else HANG_SECONDS
     with (tmp_path / "log").open("wb") as log:
         assert ended_within(limit, [sys.executable, "-c", code], log)["state"] == state
+
+
+def test_each_test_has_a_row_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "test_some.py"
+    file.write_text("""
+import pytest
+pytestmark = pytest.mark.gpu
+def test_good(): pass
+def test_bad(): assert 1 == 2
+def test_absent(): pytest.skip("no device")
+def test_worst(): import os; os._exit(7)
+""")
+    rows = list(ended_tests(str(file), tmp_path / "rows"))
+    assert [row["state"] for row in rows] == ["passed", "failed", "skipped", "failed"]
+    assert "assert 1 == 2" in rows[1]["reason"] and "no device" in rows[2]["reason"]
+    assert rows[3] == {"file": str(file), "state": "failed", "reason": "pytest ended with 7"}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_a_stage_started_ends_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: bool) -> None:
+    child = tmp_path / "child"
+    sleeping = (
+        f"import subprocess; p = subprocess.Popen(['sleep', '9999']); print(p.pid, file=open({str(child)!r}, 'w'))"
+    )
+    wait = subprocess.Popen.wait
+    waits: list[float | None] = []
+
+    def wait_until_there(self: Any, timeout: float | None = None) -> int:
+        waits.append(timeout)
+        if cut and len(waits) == 1:
+            wait_until(lambda: child.exists() and child.read_text().endswith("\n"))
+            raise subprocess.TimeoutExpired("", 0)
+        return wait(self, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_until_there)
+    with (tmp_path / "log").open("wb") as log:
+        code = sleeping + ("; import time; time.sleep(10**6)" if cut else "")
+        assert ended_within(HANG_SECONDS, [sys.executable, "-c", code], log)["state"] == (
+            "cut short" if cut else "done"
+        )
+    pid = int(child.read_text())
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

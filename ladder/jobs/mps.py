@@ -28,7 +28,9 @@ def shared_gpus(several: bool, report: Callable[[str], None]) -> Iterator[Mappin
     if not several or shutil.which(CONTROL) is None or PIPES in os.environ:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="mps-") as directory:  # a socket's path is short
+    with tempfile.TemporaryDirectory(
+        prefix="mps-", ignore_cleanup_errors=True
+    ) as directory:  # a socket's path is short
         added = {PIPES: directory, "CUDA_MPS_LOG_DIRECTORY": directory}
         # It serves every GPU: those of its own CUDA_VISIBLE_DEVICES would have other numbers for its clients.
         environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"} | added

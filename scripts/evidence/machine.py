@@ -22,7 +22,7 @@ def rows(tiny: bool, words: Sequence[str]) -> Iterator[dict[str, Any]]:
         "python": platform.python_version(),
         "kernel": platform.release(),
         "cuda": torch.version.cuda,
-        "compilers": [name for name in ("cc", "gcc", "g++", "nvcc") if shutil.which(name)],
+        "programs": [name for name in ("cc", "gcc", "g++", "nvcc", "nvidia-cuda-mps-control") if shutil.which(name)],
         "python_headers": Path(sysconfig.get_path("include"), "Python.h").is_file(),
         "nvidia_smi": _smi(),
     }
