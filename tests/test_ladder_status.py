@@ -18,6 +18,7 @@ from ladder.config.config import ladder_from_config, load_config
 from ladder.files.locks import exclusive, lock_holder
 from ladder.files.writing import write_text
 from ladder.process.processes import process_start
+from ladder.records.run_log import last_row
 from ladder.records.run_record import RunRecord
 from ladder.runs.history import read_history, recorded
 from ladder.runs.identity import run_identity
@@ -30,7 +31,6 @@ from ladder.runs.status import (
     EXIT_UNDER_WAY,
     LadderStatus,
     ladder_status,
-    last_row,
     run_status,
 )
 
@@ -247,8 +247,11 @@ def test_the_table_leaves_out_what_is_empty(tmp_path: Path) -> None:
 def test_last_row_of_a_long_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps({"step": step, "pad": "x" * 100}) + "\n" for step in range(1000)))
-    assert last_row(path)["step"] == 999
-    assert last_row(tmp_path / "none") == {}
+    assert (row := last_row(path)) and row.step == 999
+    with path.open("a") as file:
+        file.write('[]\n{"step": "x"}\n{"step": 1000, "loss": 4')  # damaged, and being written
+    assert last_row(path) == row
+    assert last_row(tmp_path / "none") is None
 
 
 def test_duration() -> None:

@@ -358,6 +358,13 @@ def test_a_log_goes_on_after_its_last_whole_row(tmp_path: Path, end: bytes) -> N
     assert path.read_bytes() == rows
 
 
+def test_a_log_keeps_the_rows_after_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1, "loss": 4.25}\n\xff\n{"step": 2, "more": [1]}\n{"step": 3}\n')
+    Log(path, name="a", total_steps=9, resumed_step=2).close()
+    assert path.read_bytes() == b'{"step": 1, "loss": 4.25}\n{"step": 2, "more": [1]}\n'
+
+
 def test_a_log_on_a_full_disk_is_named(tmp_path: Path) -> None:
     log = Log(tmp_path / "log.jsonl", name="a", total_steps=9, resumed_step=0)
     log._file = Path("/dev/full").open("a", buffering=1)  # noqa: SIM115 (the log closes it)

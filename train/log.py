@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ladder.files.writing import cannot_write, write_text
+from ladder.records.run_log import read_rows
 
 _SECONDS_BETWEEN_LINES = 10  # every row is a line where steps take long; small models do not flood their output
 # Dense bf16 peak, TFLOP/s, by words of what CUDA calls the device; the most specific names first. Unknown: no MFU.
@@ -41,10 +42,10 @@ def peak_flops(device_name: str) -> float | None:
 
 
 class Log:
-    """Appends to `log.jsonl`; on a resume, rows after the resumed step are dropped first."""
+    """Appends to `log.jsonl`; on a resume, rows after the resumed step and lines that are no rows are dropped first."""
 
     def __init__(self, path: Path, *, name: str, total_steps: int, resumed_step: int, wandb_run: Any = None) -> None:
-        kept = "".join(json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= resumed_step)
+        kept = "".join(f"{row.line}\n" for row in read_rows(path) if row.step <= resumed_step)
         if path.exists() and path.read_bytes() != kept.encode():
             write_text(path, kept)
         self._path, self._file = path, path.open("a", encoding="utf-8", buffering=1)
@@ -75,20 +76,6 @@ class Log:
             self._file.close()
         if self._wandb is not None:
             self._wandb.finish()
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log, up to a line that is none: one that a kill cut short, or that is damaged."""
-    rows = []
-    for line in path.read_bytes().decode("utf-8", "replace").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(row, dict) or type(row.get("step")) is not int:
-            break
-        rows.append(row)
-    return rows
 
 
 def _line(name: str, total: int, row: dict[str, Any]) -> str:

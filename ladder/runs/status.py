@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
+from ladder.records.run_log import last_row
 from ladder.rungs.rung import Rung
 from ladder.runs.history import History, finished, read_history
 from ladder.runs.queue import QueuedJob
@@ -82,11 +80,11 @@ def run_status(rung: Rung, run: RunDirectory, job: QueuedJob | None = None) -> R
     return RunStatus(
         rung=rung,
         state=state,
-        step=max([int(_number(row, "step") or 0), *steps[-1:]]),
-        loss=_number(row, "loss"),
-        tokens_per_second=_number(row, "tokens_per_second"),
-        eta_seconds=_number(row, "eta_seconds") if state is RunState.RUNNING else None,
-        mfu=_number(row, "mfu"),
+        step=max([row.step if row else 0, *steps[-1:]]),
+        loss=row.loss if row else None,
+        tokens_per_second=row.tokens_per_second if row else None,
+        eta_seconds=row.eta_seconds if row and state is RunState.RUNNING else None,
+        mfu=row.mfu if row else None,
         checkpoints=len(steps),
         evaluated=len(measured),
         unmeasured=len(set(steps) - measured),
@@ -113,32 +111,9 @@ def _state(
     return RunState.MISSING, ""
 
 
-def _number(row: Mapping[str, Any], key: str) -> float | None:
-    value = row.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _grows(run: RunDirectory) -> bool:
     newest = max((path.stat().st_mtime for path in (run.log_file, run.events_file) if path.exists()), default=0.0)
     return time.time() - newest < QUIET_SECONDS
-
-
-def last_row(path: Path) -> dict[str, Any]:
-    """The last whole row of a log, read from its end; empty where there is none yet."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):  # a line being written, or cut by the seek; or a damaged one
-            continue
-        if isinstance(row, dict):
-            return row
-    return {}
 
 
 def ladder_status(directory: LadderDirectory, rungs: Sequence[Rung]) -> list[RunStatus]:
