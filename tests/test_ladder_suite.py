@@ -48,6 +48,22 @@ def test_entries_are_known_by_content(tmp_path: Path) -> None:
     assert entries(tasks={"quiz": {"rc": str(tmp_path / "none.jsonl")}}) == {}  # nobody can say
 
 
+def test_a_group_is_an_entry_that_is_not_measured(tmp_path: Path) -> None:
+    (text := tmp_path / "text.txt").write_text("words")
+    settings = bind(
+        SuiteSettings,
+        {
+            "name": "s",
+            "tasks": {"quiz": {"rc": str(questions(tmp_path / "a.jsonl"))}},
+            "lm_loss": {"held": {"text": str(text), "tokens": 9}},
+            "groups": {"all": {"metric": "acc", "of": ["quiz.rc"]}},
+        },
+        "suite",
+    )
+    assert sorted(settings.measured_entries()) == ["lm_loss/held", "quiz"]
+    assert settings.entries() == settings.measured_entries() | {"group/all": settings.entries()["group/all"]}
+
+
 @pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
 def test_tasks_without_a_space_before_their_choices_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]

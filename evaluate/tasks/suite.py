@@ -11,7 +11,7 @@ from evaluate.tasks.names import known_names, words_of
 from evaluate.tasks.tasks import GoldJsonlSource, GoldTask, JsonlSource, RankedTask, Task
 from ladder.config.suite_settings import SPLIT, GroupSettings, LmLossSettings, SuiteSettings, TaskSettings
 from ladder.errors import UserError, unknown
-from ladder.records.metrics_file import FORMATS, Group
+from ladder.records.metrics_file import FORMATS, Group, group_entry, text_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ class Suite:
         """The entries that are measured in whole where only `part` is."""
         cut = {task.name for task in self.tasks if task not in part.tasks}
         names = {task.name for task in part.tasks} - cut
-        names |= {f"lm_loss/{loss.name}" for loss in part.lm_losses} | {f"group/{group.name}" for group in part.groups}
+        names |= {text_entry(loss.name) for loss in part.lm_losses}
+        names |= {group_entry(group.name) for group in part.groups}
         return {name: sha256 for name, sha256 in self.entries.items() if name in names}
 
     def _elsewhere(self, name: str, own: Sequence[str]) -> Sequence[str]:

@@ -16,7 +16,7 @@ from ladder.errors import UserError
 from ladder.files.bind import LARGEST, Count, Name, Place, Text, Word
 from ladder.files.hashing import json_sha256
 from ladder.files.reading import read_json, read_sha256
-from ladder.records.metrics_file import FORMATS, TaskFormat
+from ladder.records.metrics_file import FORMATS, TaskFormat, group_entry, text_entry
 from ladder.records.shards import MANIFEST
 
 Primary = Literal["acc_per_char", "acc_per_byte", "acc_raw"]
@@ -121,15 +121,19 @@ class SuiteSettings:
             raise UserError(f"suite {self.name} has neither tasks nor lm_loss")
 
     def entries(self) -> dict[str, str]:
-        """Hash of the definition of each task, "lm_loss/name" and "group/name".
+        """Hash of the definition of all that is measured, and of each group (`group_entry`)."""
+        groups = {group_entry(name): [group.metric, group.of] for name, group in (self.groups or {}).items()}
+        return self.measured_entries() | {name: json_sha256(content) for name, content in groups.items()}
+
+    def measured_entries(self) -> dict[str, str]:
+        """Hash of the definition of each task, by its name, and of each text (`text_entry`).
 
         Of what its files hold, not of where they lie; what cannot be read is left out.
         """
         tasks = {name: task.content() for name, task in (self.tasks or {}).items()}
-        losses = {f"lm_loss/{name}": loss.content() for name, loss in (self.lm_loss or {}).items()}
-        groups = {f"group/{name}": [group.metric, group.of] for name, group in (self.groups or {}).items()}
+        texts = {text_entry(name): loss.content() for name, loss in (self.lm_loss or {}).items()}
         contents = {name: [content, self.max_length] for name, content in tasks.items() if content}
-        return {name: json_sha256(content) for name, content in (contents | losses | groups).items() if content}
+        return {name: json_sha256(content) for name, content in (contents | texts).items() if content}
 
 
 def _sha256(path: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from ladder.files.hashing import json_sha256
 from ladder.files.reading import read_json
 from ladder.jobs.supervise import last_line
 from ladder.process.stages import stage_output
+from ladder.records.metrics_file import text_entry
 from ladder.rungs.rung import Ladder, Rung, Target
 from ladder.runs.queue import JobKind
 from ladder.runs.rundir import LadderDirectory, RunDirectory
@@ -24,12 +25,21 @@ LADDER = "/ladder"  # among its inputs: method, target and runs; no task is call
 
 
 class LadderForecast:
-    """What the `rungs` in `directory` say of `target` by a method of `python -m predict`."""
+    """What the `rungs` in `directory` say of `target` by a method of `python -m predict`.
+
+    `measured` are the entries of what the suite measures: its tasks and texts, without its groups.
+    """
 
     def __init__(
-        self, directory: LadderDirectory, ladder: Ladder, rungs: Sequence[Rung], target: Target, method: str
+        self,
+        directory: LadderDirectory,
+        ladder: Ladder,
+        rungs: Sequence[Rung],
+        target: Target,
+        method: str,
+        measured: Collection[str] = (),
     ) -> None:
-        self._ladder = ladder
+        self._ladder, self._measured = ladder, set(measured)
         self.path = directory.prediction(target.name)
         self._directory, self._rungs, self._target, self._method = directory, rungs, target, method
 
@@ -42,8 +52,8 @@ class LadderForecast:
         before, now = written.get("inputs"), self._inputs()
         if written.get("schema") != FORECAST_SCHEMA or not isinstance(before, dict):
             return False
-        asked = {name for name in self._directory.entries if not name.startswith("group/")}
-        return asked <= before.keys() and before == {name: now.get(name) for name in before} | {LADDER: now[LADDER]}
+        same = before == {name: now.get(name) for name in before} | {LADDER: now[LADDER]}
+        return same and self._measured <= before.keys()
 
     def _written(self) -> dict[str, Any]:
         """What the file holds; nothing where there is none, or none that can be read."""
@@ -121,15 +131,19 @@ def _free_name(path: Path) -> Path:
 
 
 def _values(run: RunDirectory) -> dict[str, list[Any]]:
-    """What was measured of each task, and of each text as "lm_loss/NAME", with the file's name: a copy has the same."""
-    found: dict[str, list[Any]] = {}
+    """What was measured of each task and each text, by its entry, with the file's name: a copy has the same."""
+    values: dict[str, list[Any]] = {}
     for path in run.metrics_files():
-        value = read_json(path)
-        node = value if isinstance(value, dict) else {}
+        content = read_json(path)
+        node = content if isinstance(content, dict) else {}
         origin = [path.name, *(node.get(key) for key in ("n", "d", "step", "tokens"))]
-        for group, key, prefix in (("results", "task", ""), ("gold", "task", ""), ("lm_loss", "name", "lm_loss/")):
-            rows = node.get(group)
-            for row in rows if isinstance(rows, list) else []:
-                if isinstance(row, dict):
-                    found.setdefault(f"{prefix}{row.get(key)}", []).append([origin, row])
-    return found
+        for row in [*_rows(node, "results"), *_rows(node, "gold")]:
+            values.setdefault(str(row.get("task")), []).append([origin, row])
+        for row in _rows(node, "lm_loss"):
+            values.setdefault(text_entry(str(row.get("name"))), []).append([origin, row])
+    return values
+
+
+def _rows(node: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    rows = node.get(key)
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -82,7 +82,14 @@ class Launch:
 
     @functools.cached_property
     def forecast(self) -> LadderForecast:
-        return LadderForecast(self.directory, self.ladder, self.rungs, self.target, self.config.target.method)
+        return LadderForecast(
+            self.directory,
+            self.ladder,
+            self.rungs,
+            self.target,
+            self.config.target.method,
+            self.config.suite.measured_entries(),
+        )
 
     def snapshot(self) -> Snapshot:
         """The ladder as it stands. Raises UserError where the cluster is SLURM and its queue does not answer."""

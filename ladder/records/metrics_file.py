@@ -24,6 +24,16 @@ TaskFormat = Literal["rc", "mc", "gold"]  # gold: the right answer alone, so a l
 FORMATS: tuple[TaskFormat, ...] = get_args(TaskFormat)
 
 
+def text_entry(name: str) -> str:
+    """What a suite's text is called among its entries, beside its tasks, which are called by their names alone."""
+    return f"lm_loss/{name}"
+
+
+def group_entry(name: str) -> str:
+    """As `text_entry`, of a group of tasks."""
+    return f"group/{name}"
+
+
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
@@ -104,7 +114,7 @@ class Provenance:
     plans: Mapping[str, str] = field(default_factory=dict)  # "task.format" -> hash of documents, tokenizer and context
     definitions: Mapping[str, str] = field(default_factory=dict)  # "task.format" or "group NAME" -> hash of how derived
     texts: Mapping[str, str] = field(default_factory=dict)  # language-model losses, as plans
-    entries: Mapping[str, str] | None = None  # of the suite, by hash; version 0.1.0 did not say
+    entries: Mapping[str, str] | None = None  # hash by task, `text_entry`, `group_entry`; version 0.1.0 did not say
 
     def same_model(self, other: Provenance) -> bool:
         names = ("weights", "tokenizer", "dtype", "dtype_version")
