@@ -1,7 +1,7 @@
 """A run's log.jsonl, a row every few steps, read for all stages. Lines that are no rows, as a kill leaves them, are
 passed over.
 
-`train/trainer.py` writes it and `train/log.py` carries it on; `ladder/runs/status.py` reads its end, `ladder/check/` all
+`train/trainer.py` writes it, `train/log.py` carries it on; `ladder/runs/status.py` reads its end, `ladder/check/` all
 of it.
 """
 
