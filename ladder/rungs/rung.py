@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ladder.errors import UserError, did_you_mean, unknown
 from ladder.rungs.groups import Groups
@@ -20,12 +21,6 @@ _VARIATION = re.compile(r"(?:batch(?P<batch>\d+(?:\.\d+)?))?-?(?:lr(?P<lr>\d+(?:
 
 def rung_name(size: str, multiple: float) -> str:
     return f"{size}-{multiple:g}xC"
-
-
-def parse_run_name(name: str) -> tuple[str, float, str] | None:
-    """`190M-0.5xC-rerun` -> ("190M", 0.5, "rerun"); None where the name has another form."""
-    match = _RUN_NAME.fullmatch(name)
-    return (match["size"], float(match["multiple"]), match["tag"] or "") if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +42,25 @@ class Variation:
         match = _VARIATION.fullmatch(tag) if tag else None
         found = cls(**{name: float(factor) for name, factor in match.groupdict("1").items()}) if match else None
         return found if found and found.tag == tag and min(vars(found).values()) > 0 else None
+
+
+class RunName(NamedTuple):
+    """What a run's name says; `tag` is what it is beside its size and multiple, such as "rerun"; mostly empty."""
+
+    size: str
+    multiple: float
+    tag: str
+
+    @property
+    def variation(self) -> Variation | None:
+        """The point of a sweep that it is, the rule's own without a tag; None where the tag says something else."""
+        return Variation.of(self.tag) if self.tag else Variation()
+
+
+def parse_run_name(name: str) -> RunName | None:
+    """`190M-0.5xC-rerun` -> ("190M", 0.5, "rerun"); None where the name has another form."""
+    match = _RUN_NAME.fullmatch(name)
+    return RunName(match["size"], float(match["multiple"]), match["tag"] or "") if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +198,13 @@ class Ladder:
         """The rung of that name: any known size at any multiple, so `3B-2xC` works too, `190M-1xC-rerun2`, and a point
         of a sweep such as `190M-1xC-lr2`."""
         parsed = parse_run_name(name)
-        known = parsed is not None and parsed[0] in self.sizes | self.larger_sizes
-        variation = Variation.of(parsed[2]) if parsed else None
-        if parsed is None or not known or not (variation or _RERUN.fullmatch(parsed[2])):
+        of_a_size = parsed is not None and parsed.size in self.sizes | self.larger_sizes
+        if parsed is None or not of_a_size or not (parsed.variation or _RERUN.fullmatch(parsed.tag)):
             names = [rung.name for rung in self.rungs]
             raise UserError(f'unknown rung "{name}" of ladder {self.name}; {did_you_mean(name, names)}')
-        if variation:
-            return self.make_rung(parsed[0], parsed[1], variation)
-        return replace(self.make_rung(parsed[0], parsed[1]), rerun=parsed[2])
+        if parsed.variation:
+            return self.make_rung(parsed.size, parsed.multiple, parsed.variation)
+        return replace(self.make_rung(parsed.size, parsed.multiple), rerun=parsed.tag)
 
     def select(self, sizes: Iterable[str] = (), multiples: Iterable[float] = ()) -> list[Rung]:
         """The rungs of those sizes and multiples; empty means all."""
@@ -222,7 +235,7 @@ def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Tar
     """
     base = name.removeprefix(TEN_TIMES)
     parsed = parse_run_name(base)
-    if parsed is None or parsed[0] not in ladder.sizes | ladder.larger_sizes:
+    if parsed is None or parsed.size not in ladder.sizes | ladder.larger_sizes:
         names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
         raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
     try:

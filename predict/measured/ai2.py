@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,10 +38,19 @@ _METRICS: dict[tuple[str, str], Metric] = {
     ("rc", "len_norm"): "rc_acc",
     ("rc", "acc"): "rc_acc",  # BoolQ's primary accuracy
     ("rc", "soft"): "rc_prob_correct",
-    ("rc", "soft_log"): "rc_task_ce",  # with its sign turned: minus the mean log probability of the answer
+    ("rc", "soft_log"): "rc_task_ce",
     ("mc", "acc"): "mc_acc",
     ("mc", "len_norm"): "mc_acc",
 }
+
+
+class Column(NamedTuple):
+    """What a column of AI2's evaluator holds: `sign` times the metric."""
+
+    task: str
+    split: str
+    metric: Metric
+    sign: float = 1.0
 
 
 @functools.cache
@@ -99,16 +108,15 @@ def _read_file(path: Path, run: str, size: str) -> pd.DataFrame:
     else:
         steps = _column(wide, "_step", path)
         tokens = steps * batch
-    keys = [(name, parse_column(name)) for name in wide.columns]
-    columns = [(name, key) for name, key in keys if key]
-    if not {"rc_bpb", "rc_acc"} <= {metric for _, (_, _, metric) in columns}:
+    columns = {name: column for name in wide.columns if (column := parse_column(name))}
+    if not {"rc_bpb", "rc_acc"} <= {column.metric for column in columns.values()}:
         raise UserError(f"{path} has no column of task loss and accuracy (eval/downstream_bpb/…_rc_5shot_bpb, …)")
     trained = (steps > 0) & np.isfinite(tokens)  # a step-0 row measures the initialisation
     if not trained.any():
         raise UserError(f"{path} has no row after step 0")
-    values = _columns(wide, [name for name, _ in columns], path)[trained].T
-    signs = np.array([-1.0 if name.endswith("_soft_log") else 1.0 for name, _ in columns])
-    return _long(run, size, steps[trained], tokens[trained], [key for _, key in columns], values * signs[:, None])
+    values = _columns(wide, list(columns), path)[trained].T
+    signs = np.array([column.sign for column in columns.values()])
+    return _long(run, size, steps[trained], tokens[trained], list(columns.values()), values * signs[:, None])
 
 
 def _column(wide: pd.DataFrame, name: str, path: Path) -> np.ndarray:
@@ -127,14 +135,15 @@ def _columns(wide: pd.DataFrame, names: list[str], path: Path) -> np.ndarray:
 
 
 @functools.cache
-def parse_column(column: str) -> tuple[str, str, Metric] | None:
-    """(task, split, metric) of a column that AI2's evaluator writes; None for any other."""
-    if match := _LM_LOSS.fullmatch(column):
-        return match["task"].replace("-", "_"), "val", "lm_loss"
-    match = _TASK.fullmatch(column)
+def parse_column(name: str) -> Column | None:
+    """What a column that AI2's evaluator writes holds, by its name; None for any other."""
+    if match := _LM_LOSS.fullmatch(name):
+        return Column(match["task"].replace("-", "_"), "val", "lm_loss")
+    match = _TASK.fullmatch(name)
     if match is None or match["task"] not in ITEMS:
         return None
-    return match["task"], match["split"], _METRICS[match["form"], match["kind"]]
+    sign = -1.0 if match["kind"] == "soft_log" else 1.0  # the mean log probability of the answer
+    return Column(match["task"], match["split"], _METRICS[match["form"], match["kind"]], sign)
 
 
 def _long(
@@ -142,14 +151,14 @@ def _long(
     size: str,
     steps: np.ndarray,
     tokens: np.ndarray,
-    keys: list[tuple[str, str, Metric]],
+    columns: list[Column],
     values: np.ndarray,
 ) -> pd.DataFrame:
-    """One row per cell of `values` (keys × steps)."""
-    repeats, tiles = len(steps), len(keys)
-    tasks, splits, metrics = zip(*keys, strict=True)
-    items = np.array([0 if metric == "lm_loss" else ITEMS[task] for task, _, metric in keys])
-    chance = np.array([np.nan if metric == "lm_loss" else CHANCE[task] for task, _, metric in keys])
+    """One row per cell of `values` (columns, steps)."""
+    repeats, tiles = len(steps), len(columns)
+    tasks, splits, metrics, _ = zip(*columns, strict=True)
+    items = np.array([0 if one.metric == "lm_loss" else ITEMS[one.task] for one in columns])
+    chance = np.array([np.nan if one.metric == "lm_loss" else CHANCE[one.task] for one in columns])
     one = pd.Categorical.from_codes(np.zeros(repeats * tiles, dtype=np.int8), categories=pd.Index([run]))
     return pd.DataFrame(
         {

@@ -12,7 +12,7 @@ from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
 from predict.measured.load import read_measurements
 from predict.measured.runs import Run, measured_tasks, runs_of
-from predict.measured.tasks import Task, known_tasks
+from predict.measured.tasks import Task, tasks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +65,4 @@ def measured_target(path: Path, target: Target, smoothing: Smoothing, mapping: P
             f"{path} holds no finished run of {target.name} (N = {target.n:.4g}, D = {target.d:.4g}, each within 1%); "
             f"its largest: {shortened(', '.join(same_n), 120)}"
         )
-    return Finished(run=run, tasks=known_tasks(measured.measured), smoothing=smoothing)
+    return Finished(run=run, tasks=tasks_of(measured.measured).all, smoothing=smoothing)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from ladder.config.settings import Smoothing, TargetSettings
 from ladder.errors import UserError, shortened, unknown
-from ladder.rungs.rung import Ladder, Target, Variation
+from ladder.rungs.rung import Ladder, Target
 from ladder.words import count_of
 from predict.measured import described
 from predict.measured.losses import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
-from predict.measured.tasks import Measurements, Task, known_tasks
+from predict.measured.tasks import Measurements, Task, tasks_of
 from predict.notes import Note, note, warning
 
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
@@ -57,7 +57,7 @@ class Measured:
 
     def task_names(self) -> list[str]:
         """Every task with an accuracy, by its plain name."""
-        return list(self._known())
+        return list(tasks_of(self.measured).plain)
 
     def tasks(self, names: Iterable[str] = ()) -> list[Task]:
         """The tasks called `names`, or every task; without those that some rung lacks.
@@ -97,7 +97,7 @@ class Measured:
         complete = [one for one in self.losses() if one.name in names or not names]
         if names and not accuracies and not complete:
             raise UserError(f"{self.source}: some rung lacks the loss of {shortened(', '.join(names), 80)}")
-        some = bool(accuracies) if names else bool(self._known()) or not complete
+        some = bool(accuracies) if names else bool(self.task_names()) or not complete
         return Asked(tasks=self.tasks(accuracies) if some else [], losses=complete)
 
     def losses(self) -> list[LossTask]:
@@ -109,7 +109,8 @@ class Measured:
 
     def every_task(self) -> list[Task]:
         """Without those that cannot be predicted."""
-        return [task for task in self._known().values() if task.chance_known and self.everywhere(task, "rc_acc")]
+        tasks = tasks_of(self.measured).plain.values()
+        return [task for task in tasks if task.chance_known and self.everywhere(task, "rc_acc")]
 
     def tasks_of_some(self, names: Iterable[str] = ()) -> list[Task]:
         """The tasks called `names`, or every task: those that can be predicted and that some rung has.
@@ -122,17 +123,13 @@ class Measured:
             if task.chance_known and any(run.has(task, "rc_acc") for run in self.rungs)
         ]
 
-    def _known(self) -> dict[str, Task]:
-        """By their plain names, without splits."""
-        return {name: task for name, task in known_tasks(self.measured).items() if ":" not in name}
-
     def _asked(self, names: Iterable[str]) -> list[Task]:
         """Without losses that have no accuracy, if any of `names` is one."""
-        names, known, losses = list(names), known_tasks(self.measured), self._losses()
+        names, tasks, losses = list(names), tasks_of(self.measured), self._losses()
         for name in names:
-            if name not in known and name not in losses:
-                raise unknown(f"task of {self.source}", name, [*self._known(), *losses])
-        return [known[name] for name in (names or self._known()) if name in known]
+            if name not in tasks.all and name not in losses:
+                raise unknown(f"task of {self.source}", name, [*tasks.plain, *losses])
+        return [tasks.all[name] for name in (names or tasks.plain) if name in tasks.all]
 
     def flops(self, n: float, d: float) -> float:
         """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.
@@ -165,7 +162,7 @@ class Measured:
             notes.append(note("dearer-runs", runs=dear, target=target.name))
         if self.ladder is not None:
             names = {run.name for run in self.rungs}
-            others = [run for run in self.runs if run.name not in names and not Variation.of(run.tag)]
+            others = [run for run in self.runs if run.name not in names and not run.swept]
             left = [run for run in others if not is_variant(run, target)]
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
@@ -207,13 +204,8 @@ class Measured:
         return accuracy_curve(run, task).final(count)
 
     def repeated(self) -> list[tuple[Run, Run]]:
-        """Rungs and their reruns: the same N, D and settings under another name, such as 190M-1xC-rerun."""
-        return [
-            (rung, other)
-            for rung in self.rungs
-            for other in self.runs
-            if other.name != rung.name and other.name.startswith(f"{rung.name}-") and not Variation.of(other.tag)
-        ]
+        """Rungs, each with a run that repeats it."""
+        return [(rung, other) for rung in self.rungs for other in self.runs if other.repeats(rung)]
 
     def everywhere(self, task: Task, metric: str) -> bool:
         """Whether every rung has that measurement."""

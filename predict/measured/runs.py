@@ -12,6 +12,7 @@ import numpy as np
 from ladder.config.settings import Smoothing
 from ladder.errors import UserError
 from ladder.rungs.rung import parse_run_name
+from predict.measured.same import same_point
 from predict.measured.tasks import Task
 
 if TYPE_CHECKING:
@@ -51,13 +52,27 @@ class Run:
     def multiple(self) -> float:
         """The Chinchilla multiple that its name says, else D / 20N."""
         parsed = parse_run_name(self.name)
-        return parsed[1] if parsed else self.d / (20 * self.n)
+        return parsed.multiple if parsed else self.d / (20 * self.n)
 
     @property
     def tag(self) -> str:
-        """What its name says it is beside its size and multiple, such as "rerun"; mostly empty."""
+        """As of `RunName`; empty where the name has another form."""
         parsed = parse_run_name(self.name)
-        return parsed[2] if parsed else ""
+        return parsed.tag if parsed else ""
+
+    @property
+    def swept(self) -> bool:
+        """Whether it is a point of a sweep beside its rung: at another rate or batch than the recipe's."""
+        parsed = parse_run_name(self.name)
+        return parsed is not None and parsed.tag != "" and parsed.variation is not None
+
+    def repeats(self, rung: Run) -> bool:
+        """Whether it is that rung once more, with the same settings: its N and D, and its name with a tag, such as
+        190M-1xC-rerun."""
+        own, other = parse_run_name(self.name), parse_run_name(rung.name)
+        if own is None or other is None or not own.tag or other.tag or self.swept:
+            return False
+        return own[:2] == other[:2] and same_point((self.n, self.d), (rung.n, rung.d))
 
     @property
     def finished(self) -> bool:

@@ -41,32 +41,46 @@ class Task:
         return not math.isnan(self.chance)
 
 
-def known_tasks(measured: Measurements) -> dict[str, Task]:
-    """Every task by its name, in the paper's order and then by name; and by name and split, as in `arc_easy:val`.
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """`plain` are the tasks by name, in the paper's order and then by name; `of_splits` each of their splits, by name
+    and split as in `arc_easy:val`.
 
     Without a split the test split is taken where it was measured (paper, section 2.3). Where all four categories of
     MMLU were measured, they are MMLU, and no tasks of their own unless named with their split.
     """
+
+    plain: dict[str, Task]
+    of_splits: dict[str, Task]
+
+    @property
+    def all(self) -> dict[str, Task]:
+        """By everything that a task may be called."""
+        return self.of_splits | self.plain
+
+
+def tasks_of(measured: Measurements) -> Tasks:
+    """Every task that has an accuracy."""
     splits: dict[str, list[str]] = {}
     for task, split in sorted(measured):
         splits.setdefault(task, []).append(split)
-    tasks: dict[str, Task] = {}
+    found = Tasks(plain={}, of_splits={})
     if all(part in splits for part in MMLU_WEIGHTS):
         for split in _ordered(splits["mmlu_stem"]):
             parts = {part: split for part in MMLU_WEIGHTS if split in splits[part]}
             if len(parts) == len(MMLU_WEIGHTS):
-                _add(tasks, "mmlu", split, tuple(parts.items()), tuple(MMLU_WEIGHTS.values()), measured)
-    inside = set(MMLU_WEIGHTS) if "mmlu" in tasks else set()
+                _add(found, "mmlu", split, tuple(parts.items()), tuple(MMLU_WEIGHTS.values()), measured)
+    inside = set(MMLU_WEIGHTS) if "mmlu" in found.plain else set()
     for task in sorted(splits, key=lambda name: (name in inside, _position(name), name)):
         for split in _ordered(splits[task]):
-            _add(tasks, task, split, ((task, split),), (1.0,), measured)
-    if inside:  # the categories stay available by name and with their split
-        return {name: task for name, task in tasks.items() if name not in inside}
-    return tasks
+            _add(found, task, split, ((task, split),), (1.0,), measured)
+    return Tasks(
+        plain={name: task for name, task in found.plain.items() if name not in inside}, of_splits=found.of_splits
+    )
 
 
 def _add(
-    tasks: dict[str, Task],
+    tasks: Tasks,
     name: str,
     split: str,
     parts: tuple[tuple[str, str], ...],
@@ -75,8 +89,8 @@ def _add(
 ) -> None:
     chance = sum(weight * measured[part][0] for weight, part in zip(weights, parts, strict=True))
     task = Task(name=name, parts=parts, weights=weights, chance=chance, items=sum(measured[part][1] for part in parts))
-    tasks.setdefault(name, task)
-    tasks.setdefault(f"{name}:{split}", task)
+    tasks.plain.setdefault(name, task)
+    tasks.of_splits.setdefault(f"{name}:{split}", task)
 
 
 def _ordered(splits: list[str]) -> list[str]:

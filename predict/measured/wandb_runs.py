@@ -56,7 +56,7 @@ def read_project(address: str, mapping: Mapping, api: Any = None) -> Reading:
         raise UserError(
             f"{address}: {shortened(str(error), 120)}; check the name, the network and wandb login"
         ) from None
-    return table_of(runs, mapping, address)
+    return reading_of(runs, mapping, address)
 
 
 def read_offline(directory: Path, mapping: Mapping) -> Reading:
@@ -66,10 +66,10 @@ def read_offline(directory: Path, mapping: Mapping) -> Reading:
         run = read_file(path)
         before = parts.get(run.name)
         parts[run.name] = replace(run, history=before.history + run.history) if before else run
-    return table_of(list(parts.values()), mapping, str(directory))
+    return reading_of(list(parts.values()), mapping, str(directory))
 
 
-def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> Reading:
+def reading_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> Reading:
     """Raises UserError where no run logged a measurement."""
     keys = {key for run in runs for row in run.history for key in row}
     measures = mapping.measurements or recognised(keys)
@@ -85,13 +85,12 @@ def table_of(runs: list[LoggedRun], mapping: Mapping, source: str) -> Reading:
 
 def recognised(keys: Iterable[str]) -> dict[str, Measure]:
     """Which of the logged keys AI2's evaluator writes, and what they hold."""
-    found = {}
-    for key in sorted(keys):
-        parsed = parse_column(key)
-        if parsed and not key.endswith("_soft_log"):  # minus a loss: not as it is
-            task, split, metric = parsed
-            found[key] = Measure(task=task, split=split, metric=metric)
-    return found
+    columns = {key: parse_column(key) for key in sorted(keys)}
+    return {
+        key: Measure(task=column.task, split=column.split, metric=column.metric)
+        for key, column in columns.items()
+        if column and column.sign > 0  # minus a loss: not as it is
+    }
 
 
 def _rows(run: LoggedRun, mapping: Mapping, measures: set[str]) -> Iterator[dict[str, Any]]:

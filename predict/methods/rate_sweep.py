@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.rungs.rung import Variation, parse_run_name, rung_name
+from ladder.rungs.rung import parse_run_name, rung_name
 from predict.measured.runs import Run
 
 MISFIT = 0.25  # of what a point lies above the lowest: what a parabola leaves unexplained
@@ -68,17 +68,14 @@ class Sweep:
 
 def sweeps_of(runs: Sequence[Run], losses: Mapping[str, float]) -> list[Sweep]:
     """From finished runs and their final losses, by N and then D: each rung that some variation was measured of."""
-    found: dict[str, dict[tuple[float, float], float]] = {}
+    by_rung: dict[str, dict[tuple[float, float], float]] = {}
     for run in runs:
         parsed = parse_run_name(run.name)
-        variation = (Variation.of(parsed[2]) if parsed[2] else Variation()) if parsed else None
-        if parsed and variation and run.name in losses:
-            points = found.setdefault(rung_name(parsed[0], parsed[1]), {})
-            points[variation.batch, variation.lr] = losses[run.name]
-    named = {run.name: run for run in runs}
-    kept = [(named[name], points) for name, points in found.items() if name in named and len(points) > 1]
-    kept.sort(key=lambda one: (one[0].n, one[0].d))
-    return [Sweep(rung=run.name, n=run.n, d=run.d, losses=points) for run, points in kept]
+        if parsed and parsed.variation and run.name in losses:
+            points = by_rung.setdefault(rung_name(parsed.size, parsed.multiple), {})
+            points[parsed.variation.batch, parsed.variation.lr] = losses[run.name]
+    rungs = sorted((run for run in runs if len(by_rung.get(run.name, ())) > 1), key=lambda run: (run.n, run.d))
+    return [Sweep(rung=run.name, n=run.n, d=run.d, losses=by_rung[run.name]) for run in rungs]
 
 
 def fit_parabola(octaves: np.ndarray, logs: np.ndarray, noise: float) -> Parabola | None:
