@@ -6,7 +6,7 @@ kind of note is a line in `TEXTS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -124,6 +124,11 @@ def note(code: str, **values: Any) -> Note:
 
 def warning(code: str, **values: Any) -> Note:
     return Note(code=code, severity=Severity.WARNING, values=values)
+
+
+def each_once(notes: Sequence[Note]) -> list[Note]:
+    """Without those that stand before; values may be lists, which have no hash."""
+    return [one for place, one in enumerate(notes) if one not in notes[:place]]
 
 
 def _words(value: Any) -> Any:

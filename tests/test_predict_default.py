@@ -28,6 +28,7 @@ from predict.methods import law_file
 from predict.methods.base import Estimate, Prediction, mean_error
 from predict.methods.ensemble import Ensemble
 from predict.methods.fits import predict_target
+from predict.methods.forecast_file import stored_tasks
 from predict.methods.gate import verdict
 from predict.methods.loss_fits import quantile
 from predict.methods.paper import Paper
@@ -134,6 +135,20 @@ def test_one_command_fits_each_method_once(tmp_path: Path, monkeypatch: pytest.M
         main(["report", *words, "--method", method, "--output", str(tmp_path / method)])
         assert sorted(fitted) == expected
         assert json.loads((tmp_path / method / "predictions.json").read_text())["method"] == method
+
+
+def test_a_loss_stands_beside_one_of_the_same_metric() -> None:
+    """Where a rung lacks the task's loss, what is predicted is of text, and recorded as that; the target's is not."""
+    frame = simulated(noise=0.003)
+    rungs = frame.run != TARGET.name
+    without_loss = frame[~rungs | (frame.metric != "rc_bpb")]
+    without_any = frame[~rungs | (frame.metric == "rc_acc")]
+    for table, metric in ((frame, "rc_bpb"), (without_loss, "lm_loss"), (without_any, None)):
+        (p,) = predict_target(data_of(table), TARGET)
+        assert p.loss_metric == metric and (p.loss is None) == (metric is None)
+        assert (p.actual_loss is not None) == (metric == "rc_bpb")
+        recorded = stored_tasks([p])["quiz"].loss
+        assert (recorded.metric if recorded else None) == metric
 
 
 def test_members_drop_out_with_their_features() -> None:

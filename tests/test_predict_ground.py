@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, rows_of, simulated, write
 
+from ladder.config.settings import Smoothing
 from ladder.errors import UserError
 from predict.__main__ import main
 from predict.measured.load import load_ladder, read_measurements
+from predict.measured.rungs import measured_ladder
 from predict.measured.table import table_of
+from predict.measured.tasks import tasks_of
 
 TARGET = ("--n", "7e9", "--d", "2.8e12", "--json")
 
@@ -53,6 +56,31 @@ def quiz(chance: float = float("nan"), name: str = "quiz") -> pd.DataFrame:
     frame["task"] = frame.task.astype(object).where(frame.task != "quiz", name)
     frame["chance"] = frame.chance.where(~accuracy, chance)
     return frame
+
+
+def test_a_rerun_has_the_name_n_and_d_of_its_rung() -> None:
+    n, d = 190e6, 20 * 190e6
+    runs = {
+        "190M-1xC": (n, d),
+        "190M-1xC-rerun": (n, d),
+        "190M-1xC-seed2": (n, d * 1.001),
+        "190M-1xC-lr2": (n, d),  # of a sweep
+        "190M-1xC-longer": (n, 2 * d),
+        "pythia": (n, d),
+        "pythia-deduped": (n, d),  # a name is no evidence
+    }
+    rows = [row for name, (n, d) in runs.items() for row in rows_of(name, "190M", n, d, checkpoints=2)]
+    smoothing = Smoothing(final_checkpoints=1, window=1, skip_fraction=0.0)
+    measured = measured_ladder(table_of(rows, "reruns"), "reruns", name="r", smoothing=smoothing, ladder=None)
+    assert [other.name for _, other in measured.repeated()] == ["190M-1xC-rerun", "190M-1xC-seed2"]
+
+
+def test_a_task_may_have_any_name_and_is_there_by_its_split_too() -> None:
+    tasks = tasks_of(
+        {("own:quiz", "val"): (0.25, 10), ("own:quiz", "test"): (0.25, 20), ("arc_easy", "val"): (0.25, 9)}
+    )
+    assert list(tasks.plain) == ["arc_easy", "own:quiz"] and tasks.plain["own:quiz"].items == 20
+    assert tasks.all["own:quiz:val"].items == 10 and tasks.all["arc_easy:val"] == tasks.plain["arc_easy"]
 
 
 def test_an_unknown_chance_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,15 +24,22 @@ from predict.measured.losses import LossTask
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.tasks import Task
 from predict.methods.gate import following
-from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, direct
+from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, beyond_chance, direct
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, Plot, label, place_names
 from predict.show.tables import Table, share, significant, whole, words
 
 SMALLEST_NOISE = 0.004  # of ln L: from AI2's reruns at 1xC, the standard deviation of a run is 0.2% to 1.6%
-TASK_LOSS, LM_LOSS, ACCURACY = "task loss", "LM loss", "accuracy"
 WORTH_IT = 0.01  # smaller reductions are no reason to train a run
 RELATIVE_PRIOR = np.log(10.0)  # of A, B and E around their fit: within a factor of 10
+
+
+class Basis(StrEnum):
+    """The quantity whose law says what a run is worth, in the words of a note."""
+
+    TASK_LOSS = "task loss"
+    LM_LOSS = "LM loss"
+    ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +63,30 @@ class Advice:
     """The candidates, best per FLOP first, and for each task the quantity whose law they were weighed by."""
 
     candidates: tuple[Candidate, ...]
-    bases: tuple[str, ...]
+    bases: tuple[Basis, ...]
 
     @property
     def notes(self) -> list[str]:
         """What the advice rests on where that is no task loss, and why nothing is chosen where nothing is."""
-        found = []
-        others = sorted({basis for basis in self.bases if basis != TASK_LOSS})
+        notes = []
+        others = [basis for basis in self.bases if basis is not Basis.TASK_LOSS]
         if others:
-            count = sum(basis != TASK_LOSS for basis in self.bases)
-            found.append(f"{count} of {len(self.bases)} tasks by {' or '.join(others)}: no task loss in every rung")
+            names = " or ".join(sorted(set(others)))
+            notes.append(f"{len(others)} of {len(self.bases)} tasks by {names}: no task loss in every rung")
         if all(one.chosen is None for one in self.candidates):
             best = self.candidates[0]
-            found.append(
+            notes.append(
                 f"none chosen: {best.name}, the best per FLOP, would take {best.reduction:.1%} off the uncertainty, "
                 f"and less than {WORTH_IT:.0%} is no reason to train a run"
             )
-        return found
+        return notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
     """A task's law around its fit: information (5, 5) of the present runs, and the target's gradient (5,)."""
 
-    basis: str
+    basis: Basis
     law: PowerLaw
     noise: float
     information: np.ndarray
@@ -109,7 +118,8 @@ def sensitivities(
     n0, d0 = _middle(n), _middle(d)
     found = []
     laws = [_fitted(task_points(runs, task, data.smoothing)) for task in tasks]
-    laws += [_fitted_loss(n, d, loss.finals(runs, data.smoothing.final_checkpoints)) for loss in losses]
+    for loss in losses:
+        laws.append(_fitted_loss(n, d, loss.finals(runs, data.smoothing.final_checkpoints), Basis.TASK_LOSS))
     for basis, y, terms, prior in laws:
         fitted = terms.law(0)
         # In units of the ladder's middle, A and alpha are hardly correlated.
@@ -125,21 +135,25 @@ def sensitivities(
     return found
 
 
-def _fitted(points: TaskPoints) -> tuple[str, np.ndarray, PowerTerms, Prior]:
+class _Law(NamedTuple):
     """What was measured, its values (runs,), the default method's law of them, and the prior of that law."""
-    for basis, y in ((TASK_LOSS, points.loss), (LM_LOSS, points.lm)):
+
+    basis: Basis
+    y: np.ndarray
+    terms: PowerTerms
+    prior: Prior
+
+
+def _fitted(points: TaskPoints) -> _Law:
+    for basis, y in ((Basis.TASK_LOSS, points.loss), (Basis.LM_LOSS, points.lm)):
         if y is not None:
             return _fitted_loss(points.n, points.d, y, basis)
     fits = direct(points, np.ones((1, len(points.n))))
-    chance = points.task.chance
-    z = -np.log(np.clip((points.accuracy - chance) / (1 - chance), 0.01, 0.99))
-    return ACCURACY, z, fits.step1, DIRECT_PRIOR
+    return _Law(Basis.ACCURACY, -np.log(beyond_chance(points)), fits.step1, DIRECT_PRIOR)
 
 
-def _fitted_loss(
-    n: np.ndarray, d: np.ndarray, y: np.ndarray, basis: str = TASK_LOSS
-) -> tuple[str, np.ndarray, PowerTerms, Prior]:
-    return basis, y, fit_ridge(n, d, y, 1 / y[None, :] ** 2, LOSS_PRIOR, offset=True, log=True), LOSS_PRIOR
+def _fitted_loss(n: np.ndarray, d: np.ndarray, y: np.ndarray, basis: Basis) -> _Law:
+    return _Law(basis, y, fit_ridge(n, d, y, 1 / y[None, :] ** 2, LOSS_PRIOR, offset=True, log=True), LOSS_PRIOR)
 
 
 def _middle(values: np.ndarray) -> float:

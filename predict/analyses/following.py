@@ -16,7 +16,6 @@ from predict.measured.runs import Run
 from predict.methods import DEFAULT
 from predict.methods.base import Estimate, Prediction
 from predict.methods.companion import Companion
-from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits
 from predict.methods.forecast_file import Forecast, load
 from predict.show import command_line
@@ -46,9 +45,7 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
         UserError: a run without any task that is predicted; a forecast without intervals.
     """
     fits.needs_tasks("a run's band")
-    fitted, target = fits.fitted(DEFAULT), fits.target
-    if not isinstance(fitted, FittedEnsemble):
-        raise TypeError(f"method {DEFAULT} is no ensemble")
+    fitted, target = fits.ensemble, fits.target
     companion = Companion(fits.below, fitted, target, run)
     text = companion.text_loss
     predictions, lm_loss = fitted.predict(target), text.predict(target) if text else None

@@ -11,18 +11,13 @@ from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.process.provenance import git_revision
 from ladder.rungs.rung import Target
 from predict.analyses.fit import provenance, rungs
-from predict.measured.ladder import Measured
-from predict.measured.tasks import Task
 from predict.methods import DEFAULT
-from predict.methods.base import Method
-from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits, method_named
 from predict.methods.forecast_file import (
     Forecast,
     ForecastLadder,
     ForecastTarget,
     LmForecast,
-    LossMetric,
     measurements_sha256,
     now,
     stored,
@@ -31,7 +26,6 @@ from predict.methods.forecast_file import (
     write_new,
 )
 from predict.methods.law_file import LawFile
-from predict.methods.paper import PAPER, Paper, PaperLaws
 from predict.methods.text_loss import fit_text_loss
 from predict.show import command_line
 from predict.show.predictions import Answer
@@ -45,8 +39,8 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
     """
     data, target = fits.below, fits.target
     predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
-    chosen, flops = method_named(method), sum(run.compute for run in data.rungs)
-    default = _default(fits) if fits.tasks else None
+    flops = sum(run.compute for run in data.rungs)
+    default = fits.ensemble if fits.tasks else None
     lm_loss = _lm_loss(fits) if default and method == DEFAULT else None
     losses = stored_losses(fits.fitted_losses, target)
     return Forecast(
@@ -59,52 +53,23 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
             name=data.name,
             measurements=data.origin,
             runs=tuple(run.name for run in data.rungs),
-            smoothing=chosen.smoothed(data) if isinstance(chosen, Paper) else data.smoothing,
+            smoothing=method_named(method).smoothing(data),
             measurements_sha256=measurements_sha256(data.rungs),
             flops=flops,
             share=flops / target.flops_6nd,
         ),
-        tasks=stored_tasks(predictions, [_loss_metric(chosen, data, task) for task in fits.fitted(method).tasks]),
+        tasks=stored_tasks(predictions),
         lm_loss=lm_loss,
         notes=tuple(fits.notes(method)),
-        laws=dataclasses.asdict(LawFile.of(provenance(data), rungs(data), _paper(fits), default, {}))
-        if default
-        else {},
+        laws=dataclasses.asdict(LawFile.of(provenance(data), rungs(data), fits.paper, default, {})) if default else {},
         inputs=dict(inputs or {}),
         losses={name: one for name, one in losses.items() if not lm_loss or name not in lm_loss.texts},
     )
 
 
-def _default(fits: Fits) -> FittedEnsemble:
-    fitted = fits.fitted(DEFAULT)
-    if not isinstance(fitted, FittedEnsemble):
-        raise TypeError(f"method {DEFAULT} is no ensemble")
-    return fitted
-
-
-def _loss_metric(method: Method, data: Measured, task: Task) -> LossMetric | None:
-    """What the method's loss is of; by default that of the task where every rung has it."""
-    if isinstance(method, Paper):
-        return METRICS[method.feature.metric] if method.feature else None
-    return "rc_bpb" if data.everywhere(task, "rc_bpb") else "lm_loss"
-
-
-METRICS: dict[str, LossMetric] = {"rc_bpb": "rc_bpb", "rc_task_ce": "rc_task_ce", "lm_loss": "lm_loss"}
-
-
-def _paper(fits: Fits) -> PaperLaws:
-    """The laws of method `paper`, of the tasks that it can be fitted to."""
-    if not any(PAPER.can_fit(fits.below, task) for task in fits.tasks):
-        return PaperLaws(laws=())
-    fitted = fits.fitted(PAPER.name)
-    if not isinstance(fitted, PaperLaws):
-        raise TypeError(f"method {PAPER.name} has other laws")
-    return fitted
-
-
 def _lm_loss(fits: Fits) -> LmForecast | None:
-    found = fit_text_loss(fits.below)
-    return LmForecast(texts=found.texts, loss=stored(found.predict(fits.target))) if found else None
+    fitted = fit_text_loss(fits.below)
+    return LmForecast(texts=fitted.texts, loss=stored(fitted.predict(fits.target))) if fitted else None
 
 
 def _hashes(text: str) -> dict[str, str]:

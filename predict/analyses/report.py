@@ -22,7 +22,6 @@ from predict.measured.ladder import Measured
 from predict.measured.same import same_point
 from predict.methods import DEFAULT
 from predict.methods.base import mean_error
-from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import Fits, method_named
 from predict.notes import Severity
 from predict.show import command_line
@@ -158,8 +157,7 @@ def _run_so_far(fits: Fits, method: str, folder: Path) -> list[Section]:
     """The target's own checkpoints beside the forecast, where there are some."""
     target = (fits.target.n, fits.target.d)
     runs = [run for run in fits.measured.runs if same_point((run.n, run.d), target) and not run.tag]
-    tasks = fits.fitted(DEFAULT).tasks
-    if method != DEFAULT or not runs or not any(runs[0].has(task, "rc_acc") for task in tasks):
+    if method != DEFAULT or not runs or not any(runs[0].has(task, "rc_acc") for task in fits.tasks):
         return []
     followed = follow(fits, runs[0])
     found = quantities(followed)
@@ -170,10 +168,9 @@ def _run_so_far(fits: Fits, method: str, folder: Path) -> list[Section]:
 
 
 def _backtests(fits: Fits, directory: Path) -> list[Section]:
-    fitted = fits.fitted(DEFAULT)
-    if not isinstance(fitted, FittedEnsemble) or not fitted.study.splits:
+    if not fits.tasks or not fits.ensemble.study.splits:
         return []
-    study, tasks = fitted.study, fitted.asked
+    study, tasks = fits.ensemble.study, fits.ensemble.asked
     methods = method_errors(fits.below, study, tasks)
     tables = (split_table(study, tasks, methods), task_table(study, tasks, methods))
     return [section("Back-tests", BACKTESTS, backtest_plot(study, tasks, methods), directory / "backtest.png", tables)]

@@ -14,7 +14,7 @@ from predict.measured.losses import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
 from predict.measured.tasks import Measurements, Task, tasks_of
-from predict.notes import Note, note, warning
+from predict.notes import Note, each_once, note, warning
 
 TWIN = 0.1  # of D, at the target's N: its other variants, such as an anneal, give it away
 MINIMUM_RUNGS = 3
@@ -166,14 +166,13 @@ class Measured:
             left = [run for run in others if not is_variant(run, target)]
             if cheap := [run.name for run in left if run.compute < target.flops_6nd]:
                 notes.append(note("no-rungs", runs=cheap, count=len(cheap), ladder=self.ladder.name))
-        found = tuple(one for i, one in enumerate(notes) if one not in notes[:i])
         if len(keep) < at_least <= len(keep) + len(dear):
             raise UserError(
                 f"{self.source}: target {target.name} takes no more compute than {len(dear)} of "
                 f"{count_of(len(others), 'run')}, which leaves {len(keep)} to fit, and {at_least} are needed; "
                 "give a larger target"
             )
-        return replace(self, rungs=tuple(keep), notes=found).checked(at_least)
+        return replace(self, rungs=tuple(keep), notes=tuple(each_once(notes))).checked(at_least)
 
     def narrowed(self, names: Iterable[str] = ()) -> Measured:
         """Where every task lacks some rung: the rungs that have the task, of those called `names`, that most have."""

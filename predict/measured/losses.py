@@ -12,7 +12,8 @@ from ladder.rungs.benchmarks import BENCHMARKS
 from predict.measured.runs import Run
 from predict.measured.tasks import Measurements
 
-LossMetric = Literal["rc_bpb", "lm_loss"]
+LossMetric = Literal["rc_bpb", "rc_task_ce", "lm_loss"]  # of a task in two ways, and of running text
+AloneMetric = Literal["rc_bpb", "lm_loss"]  # of what has a loss and no accuracy
 UNITS: dict[str, str] = {"rc_bpb": "bits per byte", "lm_loss": "nats per token"}
 SHORT_UNITS: dict[str, str] = {"rc_bpb": "bpb", "lm_loss": "nats"}
 
@@ -23,7 +24,7 @@ class LossTask:
 
     name: str
     split: str
-    metric: LossMetric
+    metric: AloneMetric
 
     @property
     def title(self) -> str:

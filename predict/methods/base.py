@@ -11,7 +11,9 @@ from ladder.rungs.rung import Target
 from predict.notes import Note
 
 if TYPE_CHECKING:
+    from ladder.config.settings import Smoothing
     from predict.measured.ladder import Measured
+    from predict.measured.losses import LossMetric
     from predict.measured.tasks import Task
 
 Standing = Literal["follows", "loose", "none"]
@@ -62,22 +64,27 @@ class Estimate:
 class Prediction:
     """What a method says about one task of a target, beside what was measured there, if it was.
 
-    Accuracies lie in [0, 1]; `loss` is in the unit of the method's feature (bits per byte for the task loss) and None
-    where the method has none; with `of_text` it is of running text, in nats per token. `members` holds what each part
-    of an average says, `paper_accuracy` the paper's method for comparison.
+    Accuracies lie in [0, 1]; `loss` and `actual_loss` are of `loss_metric` (rc_bpb in bits per byte, the others in
+    nats), all None where the method has no loss. `members` holds what each part of an average says, `paper_accuracy`
+    the paper's method for comparison.
     """
 
     task: str
     title: str
     accuracy: Estimate
     loss: Estimate | None
+    loss_metric: LossMetric | None
     verdict: Verdict
     notes: tuple[Note, ...] = ()
     members: tuple[tuple[str, float], ...] = ()
     actual: float | None = None
     actual_loss: float | None = None
     paper_accuracy: float | None = None
-    of_text: bool = False
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the loss is of running text, not of the task."""
+        return self.loss_metric == "lm_loss"
 
     @property
     def error_points(self) -> float | None:
@@ -110,10 +117,11 @@ def inside_intervals(predictions: Sequence[Prediction]) -> tuple[int, int, int] 
 
 @dataclass(frozen=True, kw_only=True)
 class Actual:
-    """What was measured on a target, in the terms of a method: accuracy, and the loss that it predicts."""
+    """What was measured on a target, in the terms of a method: accuracy, and a loss by `loss_metric`."""
 
     accuracy: float | None
     loss: float | None
+    loss_metric: LossMetric | None
 
 
 class Fitted(ABC):
@@ -165,15 +173,20 @@ class Method(ABC):
     def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
         """What was measured on the target, summarised as the method summarises its rungs."""
 
+    def smoothing(self, measured: Measured) -> Smoothing:
+        """How the method averages checkpoints: as the ladder's configuration says."""
+        return measured.smoothing
+
     def quick(self) -> Method:
         """A cheaper form of the method, without second opinions, for fits that are repeated many times."""
         return self
 
 
 def beside_actuals(method: Method, fitted: Fitted, measured: Measured, target: Target) -> list[Prediction]:
-    """The predictions of a method, beside what was measured on the target."""
+    """The predictions of a method, beside what was measured on the target; a loss beside one of the same metric."""
     predictions = []
     for prediction, task in zip(fitted.predict(target), fitted.tasks, strict=True):
         actual = method.actual(measured, target, task)
-        predictions.append(replace(prediction, actual=actual.accuracy, actual_loss=actual.loss))
+        loss = actual.loss if actual.loss_metric == prediction.loss_metric else None
+        predictions.append(replace(prediction, actual=actual.accuracy, actual_loss=loss))
     return predictions

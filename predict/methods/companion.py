@@ -24,10 +24,10 @@ from predict.methods.base import Estimate
 from predict.methods.course import FIRST, SHARES, Course, CurveOf, beyond, course_of, latest, wiggle
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.loss_fits import LossFit
-from predict.methods.members import LM_LOSS
+from predict.methods.members import MemberName
 from predict.methods.slack import Z80, Slack, Weighing, correlation, estimate, fit_slack, sd_of, tail_of
 from predict.methods.study import TaskStudy
-from predict.methods.task_way import DIRECT, TASK_LOSS, Seen, TaskWay
+from predict.methods.task_way import Seen, TaskWay
 from predict.methods.text_loss import TextLoss, fit_text_loss
 
 LEAST = Slack(noise=0.004, misfit=0.05)  # of an accuracy: a rerun changes it by 0.4 points
@@ -122,10 +122,10 @@ class Companion:
 
     def _way(self, study: TaskStudy) -> TaskWay:
         task = study.task
-        if self.text_loss and self.lm_course and LM_LOSS in study.fits:
-            return self._made(study, LM_LOSS, self.lm_course, self.lm_trace, self.text_loss.fit)
-        if TASK_LOSS in study.fits and (course := self.loss_course(task)):
-            return self._made(study, TASK_LOSS, course, self.loss_trace(task), study.loss)
+        if self.text_loss and self.lm_course and MemberName.LM_LOSS in study.fits:
+            return self._made(study, MemberName.LM_LOSS, self.lm_course, self.lm_trace, self.text_loss.fit)
+        if MemberName.TASK_LOSS in study.fits and (course := self.loss_course(task)):
+            return self._made(study, MemberName.TASK_LOSS, course, self.loss_trace(task), study.loss)
 
         def curve_of(run: Run) -> Curve:
             curve = accuracy_curve(run, task)
@@ -133,9 +133,9 @@ class Companion:
             return replace(curve, values=-np.log(beyond))
 
         own = trace(self.run, curve_of(self.run), self.target.d)
-        return self._made(study, DIRECT, self._course(curve_of, None), own, None)
+        return self._made(study, MemberName.DIRECT, self._course(curve_of, None), own, None)
 
-    def _made(self, study: TaskStudy, member: str, course: Course, own: Trace, loss: LossFit | None) -> TaskWay:
+    def _made(self, study: TaskStudy, member: MemberName, course: Course, own: Trace, loss: LossFit | None) -> TaskWay:
         rungs = zip(self._measured.rungs, course.traces, strict=True)
         return TaskWay(
             study=study,
@@ -178,7 +178,7 @@ class Companion:
 
     def _widening(self, way: TaskWay) -> float:
         """By how much the law of a final loss is less sure than a normal distribution of its standard deviation."""
-        text = self.text_loss if way.member == LM_LOSS else None
+        text = self.text_loss if way.member is MemberName.LM_LOSS else None
         scale = text.scale if text else self._fitted.scale
         return scale.factor80 / Z80
 

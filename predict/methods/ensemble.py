@@ -17,6 +17,7 @@ from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.ladder import Measured
+from predict.measured.losses import LossMetric
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
 from predict.methods.constants import CONSTANTS
@@ -25,7 +26,7 @@ from predict.methods.loss_fits import LossScale
 from predict.methods.members import MEMBERS, Member
 from predict.methods.paper import TASK_LOSS
 from predict.methods.study import Study, TaskStudy, study_ladder, subset_errors
-from predict.notes import Note, note, warning
+from predict.notes import Note, each_once, note, warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class TaskLoss:
     def of(cls, n: np.ndarray, d: np.ndarray, finals: np.ndarray, of_text: bool) -> TaskLoss:
         laws = fit_loss_laws(n, d, finals, np.ones((1, len(n))))
         return cls(n=n, d=d, finals=finals, laws=laws, of_text=of_text)
+
+    @property
+    def metric(self) -> LossMetric:
+        return "lm_loss" if self.of_text else "rc_bpb"
 
     def __call__(self, n: Any, d: Any) -> Any:
         """The mean of the laws at N, D, numbers or arrays that broadcast."""
@@ -79,9 +84,9 @@ class EnsembleLaw:
             title=self.task.title,
             accuracy=calibration.accuracy(value, n, d, spread=spread, noise=self.curve.noise, items=self.task.items),
             loss=scale.estimate(self.loss.laws, n, d) if self.loss else None,
+            loss_metric=self.loss.metric if self.loss else None,
             verdict=self.verdict,
             members=(("curves", mean), *values.items()),
-            of_text=self.loss is not None and self.loss.of_text,
         )
 
 
@@ -101,11 +106,11 @@ class EnsembleLaws(Fitted):
         return [law.predict(target, self.calibration, self.scale) for law in self.laws]
 
     def notes(self, target: Target) -> list[Note]:
-        found, scale = self.calibration.notes(target.n, target.d), self.scale
+        notes, scale = self.calibration.notes(target.n, target.d), self.scale
         if any(law.loss for law in self.laws):
-            found.append(note("loss-calibrated", cells=scale.cells) if scale.cells else warning("loss-untested"))
-            found += [one for one in scale.notes(target.n, target.d) if one not in found]
-        return found
+            notes.append(note("loss-calibrated", cells=scale.cells) if scale.cells else warning("loss-untested"))
+            notes += scale.notes(target.n, target.d)
+        return each_once(notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,13 +166,12 @@ class Ensemble(Method):
         return FittedEnsemble(laws=laws, calibration=study.calibration, scale=study.losses.scale, study=study)
 
     def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
-        """The loss only where it is the task's own: else a language-modelling loss is predicted."""
-        smoothing, run = measured.smoothing, measured.at(target)
-        own = measured.everywhere(task, TASK_LOSS.metric) and run is not None and TASK_LOSS.measured(run, task)
-        return Actual(
-            accuracy=measured.actual(target, task, smoothing.window),
-            loss=TASK_LOSS.curve(run, task).final(smoothing.final_checkpoints) if own and run else None,
-        )
+        """The loss is the task's own, which is predicted where all rungs have it."""
+        smoothing, run, loss = measured.smoothing, measured.at(target), None
+        if run is not None and TASK_LOSS.measured(run, task):
+            loss = TASK_LOSS.curve(run, task).final(smoothing.final_checkpoints)
+        accuracy = measured.actual(target, task, smoothing.window)
+        return Actual(accuracy=accuracy, loss=loss, loss_metric=TASK_LOSS.metric)
 
 
 def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:

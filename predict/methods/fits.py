@@ -11,9 +11,10 @@ from predict.measured.ladder import FEW_RUNGS, Measured
 from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS
 from predict.methods.base import Fitted, FittedNothing, Method, Prediction, beside_actuals
+from predict.methods.ensemble import FittedEnsemble
 from predict.methods.losses import FittedLosses, LossPrediction, fit_losses, losses_beside_actuals
-from predict.methods.paper import PAPER, beside_paper
-from predict.notes import Note, note, warning
+from predict.methods.paper import PAPER, FittedPaper, beside_paper
+from predict.notes import Note, each_once, note, warning
 
 
 def predict_target(
@@ -70,6 +71,20 @@ class Fits:
             return FittedNothing()
         return self._fit(chosen, [task for task in self.tasks if chosen.can_fit(self.below, task)] or self.tasks)
 
+    @cached_property
+    def ensemble(self) -> FittedEnsemble:
+        """Method `default` fitted to all the tasks, of which there has to be one (`needs_tasks`)."""
+        fitted = self.fitted(DEFAULT)
+        assert isinstance(fitted, FittedEnsemble)
+        return fitted
+
+    @cached_property
+    def paper(self) -> FittedPaper:
+        """Method `paper` fitted to those of the tasks that it can be fitted to, which may be none."""
+        fitted = self._fit(PAPER, [task for task in self.tasks if PAPER.can_fit(self.below, task)])
+        assert isinstance(fitted, FittedPaper)
+        return fitted
+
     def _unfit(self, method: str) -> list[Note]:
         """Which tasks are left out, as the method lacks what it needs."""
         fitted = {task.name for task in self.fitted(method).tasks}
@@ -86,8 +101,7 @@ class Fits:
         predictions = self.predict(method)
         if method == PAPER.name or len(self.below.rungs) < FEW_RUNGS:
             return predictions
-        tasks = [task for task in self.tasks if PAPER.can_fit(self.below, task)]
-        return beside_paper(predictions, self._fit(PAPER, tasks).predict(self.target))
+        return beside_paper(predictions, self.paper.predict(self.target))
 
     @cached_property
     def fitted_losses(self) -> FittedLosses:
@@ -102,8 +116,8 @@ class Fits:
         """What the predictions of a method rest on, and what limits any fit on this ladder."""
         origin = note("fitted-on", runs=len(self.below.rungs), source=self.below.source, share=self.share)
         limits = [*self.below.warnings(self._names), *self._unfit(method)]
-        found = [origin, *self.fitted(method).notes(self.target), *self.fitted_losses.notes(self.target), *limits]
-        return [one for i, one in enumerate(found) if one not in found[:i]]
+        grounds = [*self.fitted(method).notes(self.target), *self.fitted_losses.notes(self.target)]
+        return each_once([origin, *grounds, *limits])
 
     def _fit(self, method: Method, tasks: Sequence[Task]) -> Fitted:
         key = (method.name, tuple(task.name for task in tasks))

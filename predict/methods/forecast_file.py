@@ -26,8 +26,7 @@ from ladder.files.reading import read_json
 from ladder.files.writing import atomic_file
 from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.rungs.rung import Target
-from predict.measured.losses import LossMetric as AloneMetric
-from predict.measured.losses import LossTask
+from predict.measured.losses import AloneMetric, LossMetric, LossTask
 from predict.measured.runs import Run
 from predict.measured.table import LARGEST_LOSS, SMALLEST_LOSS
 from predict.methods.base import Estimate, Interval, Prediction, Verdict
@@ -79,9 +78,6 @@ def _a_loss(stored: Stored) -> Stored:
     if not SMALLEST_LOSS <= stored.value <= LARGEST_LOSS:
         raise ValueError(f"must have a value from {SMALLEST_LOSS:g} to {LARGEST_LOSS:g}")
     return stored
-
-
-LossMetric = Literal["rc_bpb", "rc_task_ce", "lm_loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +174,9 @@ class Forecast:
                 title=task.title,
                 accuracy=task.accuracy.estimate,
                 loss=task.loss.estimate if task.loss else None,
+                loss_metric=task.loss.metric if task.loss else None,
                 verdict=task.verdict,
                 notes=task.notes,
-                of_text=task.loss is not None and task.loss.metric == "lm_loss",
             )
             for name, task in self.tasks.items()
         ]
@@ -233,17 +229,17 @@ def stored(estimate: Estimate) -> Stored:
     return Stored(value=estimate.value, interval80=estimate.interval80, interval95=estimate.interval95)
 
 
-def stored_tasks(predictions: Sequence[Prediction], metrics: Sequence[LossMetric | None]) -> dict[str, ForecastTask]:
-    """`metrics` says what each prediction's loss is of."""
+def stored_tasks(predictions: Sequence[Prediction]) -> dict[str, ForecastTask]:
+    """By name."""
     return {
         p.task: ForecastTask(
             title=p.title,
             accuracy=stored(p.accuracy),
-            loss=StoredLoss(**vars(stored(p.loss)), metric=metric) if p.loss and metric else None,
+            loss=StoredLoss(**vars(stored(p.loss)), metric=p.loss_metric) if p.loss and p.loss_metric else None,
             verdict=p.verdict,
             notes=p.notes,
         )
-        for p, metric in zip(predictions, metrics, strict=True)
+        for p in predictions
     }
 
 

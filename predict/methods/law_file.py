@@ -21,10 +21,10 @@ from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.measured.tasks import Task
 from predict.methods.base import Fitted, Prediction, Verdict
-from predict.methods.ensemble import EnsembleLaw, EnsembleLaws, TaskLoss
+from predict.methods.ensemble import Ensemble, EnsembleLaw, EnsembleLaws, TaskLoss
 from predict.methods.intervals import Calibration
 from predict.methods.loss_fits import LossScale
-from predict.methods.paper import PaperLaws, TaskLaw, beside_paper
+from predict.methods.paper import PAPER, TASK_LOSS, PaperLaws, TaskLaw, beside_paper
 from predict.notes import Note, note
 
 SCHEMA = 5
@@ -139,15 +139,12 @@ class LawFile:
         """
         predictions = self.fitted(method, names).predict(target)
         actuals = self.actuals.get(target.name, {})
-        return [
-            replace(p, actual=actuals[p.task].accuracy, actual_loss=actuals[p.task].loss) if p.task in actuals else p
-            for p in predictions
-        ]
+        return [_beside(p, actuals[p.task]) if p.task in actuals else p for p in predictions]
 
     def beside(self, predictions: Sequence[Prediction], target: Target) -> list[Prediction]:
         """The predictions with what the paper's method says."""
         names = [p.task for p in predictions if self.tasks[p.task].paper]
-        return beside_paper(predictions, self.fitted("paper", names).predict(target) if names else [])
+        return beside_paper(predictions, self._paper(names).predict(target) if names else [])
 
     def notes(self, target: Target, method: str) -> list[Note]:
         """Where the laws come from, and what the predictions of a method rest on."""
@@ -159,7 +156,7 @@ class LawFile:
 
     def fitted(self, method: str, names: Sequence[str] = ()) -> Fitted:
         """The stored laws of a method. Raises as `predict`."""
-        stored = {"default": self._default, "paper": self._paper}
+        stored = {Ensemble.name: self._default, PAPER.name: self._paper}
         if method not in stored:
             raise UserError(f"law files hold laws of methods {' and '.join(stored)}; for {method} give --ladder PATH")
         return stored[method](names)
@@ -195,6 +192,11 @@ def load(path: Path) -> LawFile:
     return laws
 
 
+def _beside(prediction: Prediction, actual: StoredActual) -> Prediction:
+    loss = actual.loss if prediction.loss_metric == TASK_LOSS.metric else None
+    return replace(prediction, actual=actual.accuracy, actual_loss=loss)
+
+
 def _stored(law: EnsembleLaw, paper: TaskLaw | None) -> StoredTask:
     chain = paper.chain if paper else None
     return StoredTask(
@@ -223,7 +225,7 @@ def _task(name: str, stored: StoredTask) -> Task:
 
 
 def _paper_law(name: str, stored: StoredTask, paper: StoredPaper) -> TaskLaw:
-    return TaskLaw(task=_task(name, stored), chain=paper, verdict=stored.verdict, notes=paper.notes)
+    return TaskLaw(task=_task(name, stored), chain=paper, verdict=stored.verdict, feature=TASK_LOSS, notes=paper.notes)
 
 
 def _ensemble_law(name: str, stored: StoredTask, rungs: Sequence[StoredRung]) -> EnsembleLaw:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -15,13 +16,25 @@ from predict.fitting.chain import Chain
 from predict.fitting.forms import Decay, expit
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import Sigmoids, fit_sigmoids
+from predict.measured.losses import LossMetric
 from predict.measured.points import Cloud, TaskPoints
 from predict.methods.noise import RUN_NOISE, item_variance
 
 LOSS_PRIOR = Prior(centre=0.3, width=0.3)
 DIRECT_PRIOR = Prior(centre=0.25, width=0.5)
-LM_LOSS = "LM loss"  # the member whose loss is of running text
 FLOORS = 19  # candidates for the learnt floor of the language-modelling chain
+
+
+class MemberName(StrEnum):
+    """As a law file has them."""
+
+    TASK_LOSS = "task loss"
+    LM_LOSS = "LM loss"
+    DIRECT = "direct"
+
+
+LOSS_METRICS: dict[str, LossMetric] = {MemberName.TASK_LOSS: "rc_bpb", MemberName.LM_LOSS: "lm_loss"}
+"""What the loss of a member is, for those that go by way of one."""
 
 
 class MemberFits(Protocol):
@@ -84,18 +97,22 @@ def lm_loss(points: TaskPoints, weights: np.ndarray) -> ChainFits | None:
 
 def direct(points: TaskPoints, weights: np.ndarray) -> ChainFits:
     """-ln of the chance-corrected accuracy as a sum of two power laws without a constant."""
-    chance, accuracy = points.task.chance, points.accuracy
-    q = np.clip((accuracy - chance) / (1 - chance), 0.01, 0.99)
-    spread = np.sqrt(item_variance(accuracy, points.task.items) + RUN_NOISE**2)
+    q, chance = beyond_chance(points), points.task.chance
+    spread = np.sqrt(item_variance(points.accuracy, points.task.items) + RUN_NOISE**2)
     precision = weights * (q * (1 - chance) / spread) ** 2
     step1 = fit_ridge(points.n, points.d, -np.log(q), precision, DIRECT_PRIOR, offset=False, log=False)
     return ChainFits(step1=step1, step2=Decay(chance=chance))
 
 
+def beyond_chance(points: TaskPoints) -> np.ndarray:
+    """(runs,) Q, the part of the questions beyond chance that is answered, kept where its logarithm is finite."""
+    return np.clip((points.accuracy - points.task.chance) / (1 - points.task.chance), 0.01, 0.99)
+
+
 MEMBERS = (
-    Member(name="task loss", fit=task_loss),
-    Member(name=LM_LOSS, fit=lm_loss),
-    Member(name="direct", fit=direct),
+    Member(name=MemberName.TASK_LOSS.value, fit=task_loss),
+    Member(name=MemberName.LM_LOSS.value, fit=lm_loss),
+    Member(name=MemberName.DIRECT.value, fit=direct),
 )
 
 

@@ -27,6 +27,7 @@ from predict.fitting.step1 import (
 )
 from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
+from predict.measured.losses import LossMetric
 from predict.measured.points import task_points
 from predict.measured.runs import Curve, Run, accuracy_curve, paired
 from predict.measured.tasks import Task
@@ -43,7 +44,7 @@ NEGLIGIBLE = 0.001  # of a loss
 class Feature:
     """A measured quantity that accuracy is a function of: a task's `metric`, or the loss on a corpus."""
 
-    metric: str
+    metric: LossMetric
     corpus: str = ""
     label: str  # of a plot's axis
 
@@ -80,11 +81,13 @@ def flops_6nd(n: Any, d: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLaw:
-    """One task's steps, and the training FLOPs of (N, D) on its ladder, for a step 1 in FLOPs."""
+    """One task's steps by way of `feature`, if any, and the training FLOPs of (N, D) on its ladder, for a step 1 in
+    FLOPs."""
 
     task: Task
     chain: Chain
     verdict: Verdict
+    feature: Feature | None
     notes: tuple[Note, ...] = ()
     flops: Callable[[Any, Any], Any] = field(default=flops_6nd, compare=False, repr=False)
 
@@ -103,6 +106,7 @@ class TaskLaw:
             title=self.task.title,
             accuracy=Estimate(value=float(self.accuracy(target.n, target.d))),
             loss=None if loss is None else Estimate(value=float(loss)),
+            loss_metric=self.feature.metric if self.feature else None,
             verdict=self.verdict,
             notes=self.notes,
         )
@@ -142,10 +146,6 @@ class FittedPaper(PaperLaws):
         """The points of step 2, run by run."""
         return self.method.pairs(self.measured, task)
 
-    def predict(self, target: Target) -> list[Prediction]:
-        of_text = self.method.feature is not None and self.method.feature.metric == "lm_loss"
-        return [replace(one, of_text=of_text) for one in super().predict(target)]
-
     def first(self, count: int) -> FittedPaper:
         """Only the first `count` tasks."""
         return replace(self, laws=self.laws[:count])
@@ -156,7 +156,7 @@ class Paper(Method):
     """A variant of the paper's method.
 
     `feature` is None where accuracy is fitted in a single step; step 1 is a law in N and D, or in training FLOPs;
-    `smoothing` holds what the variant does otherwise than the ladder's configuration says.
+    `own_smoothing` is the variant's own, in place of what the ladder's configuration says.
     """
 
     name: str
@@ -164,7 +164,7 @@ class Paper(Method):
     feature: Feature | None = TASK_LOSS
     step1: Literal["size and data", "flops"] = "size and data"
     step2: Callable[[np.ndarray, np.ndarray, Task], Sigmoid | LogSigmoid] = _sigmoid
-    smoothing: dict[str, Any] = field(default_factory=dict)
+    own_smoothing: Smoothing | None = None
     many_starts: bool = True  # of step 1, noted where they disagree with the published one
     minimum_rungs: int = 1
 
@@ -175,8 +175,8 @@ class Paper(Method):
     def can_fit(self, measured: Measured, task: Task) -> bool:
         return self.feature is None or all(self.feature.measured(run, task) for run in measured.rungs)
 
-    def smoothed(self, measured: Measured) -> Smoothing:
-        return replace(measured.smoothing, **self.smoothing)
+    def smoothing(self, measured: Measured) -> Smoothing:
+        return self.own_smoothing or measured.smoothing
 
     def fit(self, measured: Measured, tasks: Sequence[Task]) -> FittedPaper:
         laws = tuple(self._fit_task(measured, task) for task in tasks)
@@ -184,21 +184,23 @@ class Paper(Method):
 
     def actual(self, measured: Measured, target: Target, task: Task) -> Actual:
         """Means over the last checkpoints: of accuracy as many as step 2 smooths over, of the feature as step 1."""
-        smoothing, run = self.smoothed(measured), measured.at(target)
-        known = run is not None and self.feature is not None and self.feature.measured(run, task)
+        smoothing, run, loss = self.smoothing(measured), measured.at(target), None
+        if run is not None and self.feature is not None and self.feature.measured(run, task):
+            loss = self.feature.curve(run, task).final(smoothing.final_checkpoints)
         return Actual(
             accuracy=measured.actual(target, task, smoothing.window),
-            loss=self.feature.curve(run, task).final(smoothing.final_checkpoints) if known else None,  # type: ignore[union-attr,arg-type]
+            loss=loss,
+            loss_metric=self.feature.metric if self.feature else None,
         )
 
     def finals(self, measured: Measured, task: Task) -> np.ndarray:
         """The mean of each rung's last checkpoints of the feature, shape (runs,)."""
-        count = self.smoothed(measured).final_checkpoints
+        count = self.smoothing(measured).final_checkpoints
         return np.array([self._feature().curve(run, task).final(count) for run in measured.rungs])
 
     def pairs(self, measured: Measured, task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
         """(feature, accuracy) over each rung's checkpoints, smoothed."""
-        feature, smoothing = self._feature(), self.smoothed(measured)
+        feature, smoothing = self._feature(), self.smoothing(measured)
         return [paired(feature.curve(run, task), accuracy_curve(run, task), smoothing) for run in measured.rungs]
 
     def _feature(self) -> Feature:
@@ -209,11 +211,18 @@ class Paper(Method):
     def _fit_task(self, measured: Measured, task: Task) -> TaskLaw:
         chain, notes = self._single_step(measured, task) if self.feature is None else self._two_steps(measured, task)
         points = task_points(measured.rungs, task, measured.smoothing)
-        return TaskLaw(task=task, chain=chain, verdict=judge(points), notes=notes, flops=measured.flops)
+        return TaskLaw(
+            task=task,
+            chain=chain,
+            verdict=judge(points),
+            feature=self.feature,
+            notes=notes,
+            flops=measured.flops,
+        )
 
     def _single_step(self, measured: Measured, task: Task) -> tuple[Chain, tuple[Note, ...]]:
         n, d = _sizes(measured)
-        count = self.smoothed(measured).final_checkpoints
+        count = self.smoothing(measured).final_checkpoints
         accuracy = np.array([accuracy_curve(run, task).final(count) for run in measured.rungs])
         return Chain(step1=None, step2=fit_single_step(n, d, accuracy, task.chance, other_starts=self.many_starts)), ()
 
@@ -253,13 +262,13 @@ def _start_notes(starts: StartsFit, n: float, d: float) -> list[Note]:
 def beside_paper(predictions: Sequence[Prediction], papers: Sequence[Prediction]) -> list[Prediction]:
     """The predictions with what the paper's method says of their tasks, and what is in doubt about that."""
     by_task = {p.task: p for p in papers}
-    found = []
+    joined = []
     for p in predictions:
         other = by_task.get(p.task)
         doubts = tuple(replace(one, code=f"paper-{one.code}") for one in other.notes) if other else ()
         value = other.accuracy.value if other else None
-        found.append(replace(p, paper_accuracy=value, notes=(*p.notes, *doubts)))
-    return found
+        joined.append(replace(p, paper_accuracy=value, notes=(*p.notes, *doubts)))
+    return joined
 
 
 PAPER = Paper(name="paper", summary="N, D to task loss to accuracy (section 3)")
@@ -272,7 +281,7 @@ VARIANTS = (
         feature=TASK_CE,
         step2=_log_sigmoid,
         # Task cross-entropy is linear in accuracy only late in training: its last half, unsmoothed (appendix C.2).
-        smoothing={"final_checkpoints": 1, "window": 1, "skip_fraction": 0.5},
+        own_smoothing=Smoothing(final_checkpoints=1, window=1, skip_fraction=0.5),
     ),
     Paper(name="paper-c4", summary="N, D to C4 loss to accuracy (section 6.3)", feature=C4_LOSS),
     Paper(name="paper-single", summary="N, D to accuracy in a single step (section 6.4)", feature=None),

@@ -15,9 +15,8 @@ from predict.measured.runs import Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.course import Course
 from predict.methods.loss_fits import LossFit
+from predict.methods.members import MemberName
 from predict.methods.study import TaskStudy
-
-TASK_LOSS, DIRECT = "task loss", "direct"  # members of method `default`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class TaskWay:
     """
 
     study: TaskStudy
-    member: str
+    member: MemberName
     loss: LossFit | None
     course: Course
     rungs: tuple[Seen, ...]

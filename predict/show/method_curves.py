@@ -11,11 +11,12 @@ import numpy as np
 from ladder.rungs.rung import Target
 from predict.fitting.forms import Decay, PowerLaw
 from predict.measured.ladder import Measured
+from predict.measured.losses import LossMetric
 from predict.measured.points import Cloud, common_lm_losses
 from predict.measured.runs import accuracy_curve
 from predict.methods.base import Fitted
 from predict.methods.ensemble import EnsembleLaw, FittedEnsemble
-from predict.methods.members import LM_LOSS as LM_MEMBER
+from predict.methods.members import LOSS_METRICS
 from predict.methods.paper import TASK_LOSS, FittedPaper, TaskLaw
 from predict.methods.study import TaskStudy
 from predict.show.curves import DrawnChain, OfSize, TaskCurves
@@ -80,37 +81,38 @@ def _ensemble_curves(fitted: FittedEnsemble, measured: Measured) -> list[TaskCur
 
 def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> list[DrawnChain]:
     points = study.points
-    known = {"task loss": (points.loss, points.loss_cloud), LM_MEMBER: (points.lm, points.lm_cloud)}
-    found = []
+    features = {"rc_bpb": (points.loss, points.loss_cloud), "lm_loss": (points.lm, points.lm_cloud)}
+    chains = []
     for name, chain in law.members.items():
-        finals, cloud = known.get(name, (None, None))
-        if finals is None or cloud is None:
+        metric = LOSS_METRICS.get(name)
+        finals, cloud = features[metric] if metric else (None, None)
+        if metric is None or finals is None or cloud is None:
             continue
         drawn = DrawnChain(
             name=name,
-            feature=TASK_LOSS.label if name == "task loss" else LM_LOSS,
+            feature=LM_LOSS if metric == "lm_loss" else TASK_LOSS.label,
             title=law.task.title,
-            step1=law.loss if law.loss and law.loss.of_text == (name == LM_MEMBER) else chain.feature,
+            step1=law.loss if law.loss and law.loss.metric == metric else chain.feature,
             step2=chain.step2,  # type: ignore[arg-type]
             finals=finals,
             clouds=_by_run(cloud, len(finals)),
-            actual=partial(_member_actual, law, name, measured),
-            shared=name == LM_MEMBER,
+            actual=partial(_member_actual, law, metric, measured),
+            shared=metric == "lm_loss",
         )
-        found.append(drawn)
-    return found
+        chains.append(drawn)
+    return chains
 
 
 def _by_run(cloud: Cloud, runs: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(cloud.x[cloud.run == i], cloud.accuracy[cloud.run == i]) for i in range(runs)]
 
 
-def _member_actual(law: EnsembleLaw, name: str, measured: Measured, target: Target) -> float | None:
+def _member_actual(law: EnsembleLaw, metric: LossMetric, measured: Measured, target: Target) -> float | None:
     """A member's feature as measured on the target, the mean of its last checkpoints."""
     run, count = measured.at(target), measured.smoothing.final_checkpoints
     if run is None:
         return None
-    if name == "task loss":
+    if metric != "lm_loss":
         return TASK_LOSS.curve(run, law.task).final(count) if TASK_LOSS.measured(run, law.task) else None
     names = common_lm_losses(measured.rungs)
     return run.lm_loss(names).final(count) if {*names} <= {*run.lm_losses()} else None
