@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("7B-4T", "13B-5T")
+RUNS = {"7B-4T": "peteish7", "13B-5T": "peteish13"}  # of the targets, as AI2's files name them
+EXIT_CODES = (0, 1, 3)  # 1 and 3 are what `check` and `track` say of what they found
 METHODS = ("default", "paper", "paper-flops", "paper-taskce", "paper-c4", "paper-single")
 SMALL = ("--sizes", "190M,370M,760M")
 
@@ -34,6 +36,9 @@ def commands(ladder: str, output: Path) -> dict[str, list[str]]:
             files[f"{method}-{target}.json"] = [*words, "--json"]
             files[f"{method}-{target}.csv"] = [*words, "--csv"]
         files[f"small-{target}.json"] = ["--ladder", ladder, "--target", target, *SMALL, "--json"]
+        files[f"sharpen-{target}.csv"] = ["sharpen", "--ladder", ladder, "--target", target, "--csv"]
+        words = ["track", "--ladder", ladder, "--target", target, "--run", RUNS[target]]
+        files[f"track-{target}.csv"] = [*words, "--csv"]
         files[f"advise-{target}.csv"] = ["advise", "--ladder", ladder, "--target", target, "--budget", "1e22", "--csv"]
         for axis in ("size", "multiple", "flops"):
             words = ["compute", "--ladder", ladder, "--target", target, "--by", axis, "--csv"]
@@ -47,6 +52,9 @@ def commands(ladder: str, output: Path) -> dict[str, list[str]]:
         "boolq,winogrande,mmlu",
         "--json",
     ]
+    files["check.json"] = ["check", "--ladder", ladder, "--target", "7B-4T", "--json"]
+    files["sharpen.csv"] = ["sharpen", "--ladder", ladder, "--csv"]
+    files["bench.csv"] = ["bench", ladder, "--csv"]
     files["backtest.csv"] = ["backtest", "--ladder", ladder, "--csv"]
     files["variance.csv"] = ["variance", "--ladder", ladder, "--csv"]
     files["variance.json"] = ["variance", "--ladder", ladder, "--json"]
@@ -67,7 +75,7 @@ def main() -> None:
     def run(name: str, words: list[str]) -> None:
         command = [sys.executable, "-m", "predict", *words]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-        if done.returncode:
+        if done.returncode not in EXIT_CODES:
             raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
         if Path(name).suffix:
             (given.output / name).write_text(done.stdout, encoding="utf-8")
