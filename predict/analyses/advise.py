@@ -22,6 +22,7 @@ from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossTask
 from predict.measured.points import TaskPoints, task_points
+from predict.measured.runs import n_and_d
 from predict.measured.tasks import Task
 from predict.methods.gate import following
 from predict.methods.members import DIRECT_PRIOR, LOSS_PRIOR, beyond_chance, direct
@@ -114,7 +115,7 @@ def sensitivities(
     """One a task, of the best quantity that was measured in every rung: task loss, LM loss or accuracy; and one for
     each of the `losses` that have no accuracy."""
     runs = list(data.rungs)
-    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    n, d = n_and_d(runs)
     n0, d0 = _middle(n), _middle(d)
     found = []
     laws = [_fitted(task_points(runs, task, data.smoothing)) for task in tasks]
@@ -169,7 +170,7 @@ def advise(
         UserError: no candidate costs as little as the budget.
     """
     found = sensitivities(data, target, tasks, losses)
-    n0, d0 = (_middle(np.array([getattr(run, name) for run in data.rungs])) for name in ("n", "d"))
+    n0, d0 = map(_middle, n_and_d(data.rungs))
     options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
     if not options:
         costs = [6 * n * d for _, n, d in candidates(data, target)]

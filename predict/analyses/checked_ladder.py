@@ -13,7 +13,7 @@ from ladder.rungs.rung import Target
 from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.ladder import Measured
 from predict.measured.points import common_lm_losses
-from predict.measured.runs import Curve, Run
+from predict.measured.runs import Curve, Run, n_and_d
 from predict.methods.course import CurveOf
 from predict.methods.soundness import USUAL, Deviations, law_deviations
 
@@ -51,11 +51,11 @@ class CheckedLadder:
 
     @cached_property
     def n(self) -> np.ndarray:
-        return np.array([run.n for run in self.rungs])
+        return n_and_d(self.rungs)[0]
 
     @cached_property
     def d(self) -> np.ndarray:
-        return np.array([run.d for run in self.rungs])
+        return n_and_d(self.rungs)[1]
 
     @cached_property
     def finals(self) -> np.ndarray:

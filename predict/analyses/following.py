@@ -83,14 +83,10 @@ def run_of(target: Target, measured: Measured) -> Run | None:
     """The finished run that is the target; where that has its end alone, as an anneal has, the variant of it that has
     the most checkpoints."""
     own = measured.at(target)
-    if own is None or _checkpoints(own) > 1:
+    if own is None or own.checkpoints > 1:
         return own
     variants = [run for run in measured.runs if is_variant(run, target) and run.finished and not run.tag]
-    return max([own, *variants], key=_checkpoints)
-
-
-def _checkpoints(run: Run) -> int:
-    return max(len(curve.steps) for curve in run.curves.values())
+    return max([own, *variants], key=lambda run: run.checkpoints)
 
 
 def target_of(options: argparse.Namespace, measured: Measured, run: Run | None, record: Path | None = None) -> Target:

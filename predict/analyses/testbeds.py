@@ -16,7 +16,7 @@ from ladder.errors import UserError
 from predict.measured.about import Unexplained
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
-from predict.measured.runs import Run
+from predict.measured.runs import Run, n_and_d
 from predict.measured.same import level_of, levels, same
 from predict.methods.intervals import Reach
 
@@ -59,7 +59,7 @@ class Part:
 
     @cached_property
     def reach(self) -> Reach:
-        return Reach.of(np.array([run.n for run in self.rungs]), np.array([run.d for run in self.rungs]))
+        return Reach.of(*n_and_d(self.rungs))
 
     def group(self, target: Run) -> str:
         """The class of its number of rungs, or that they do not vary what the target has more of."""

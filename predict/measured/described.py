@@ -41,8 +41,8 @@ def as_html(ladder: Measured) -> str:
 
 
 def _row(size: str, runs: Sequence[Run]) -> tuple[str, ...]:
-    checkpoints = [max(len(curve.steps) for curve in run.curves.values()) for run in runs]
-    tokens, counts = _span([f"{run.d:.3g}" for run in runs]), _span([str(count) for count in sorted(checkpoints)])
+    checkpoints = sorted(run.checkpoints for run in runs)
+    tokens, counts = _span([f"{run.d:.3g}" for run in runs]), _span([str(count) for count in checkpoints])
     return size, f"{runs[0].n:.4g}", str(len(runs)), tokens, counts
 
 

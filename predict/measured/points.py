@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ladder.config.settings import Smoothing
-from predict.measured.runs import Curve, Run, accuracy_curve, paired
+from predict.measured.runs import Curve, Run, accuracy_curve, n_and_d, paired
 from predict.measured.tasks import Task
 
 
@@ -43,10 +43,11 @@ def task_points(runs: Sequence[Run], task: Task, smoothing: Smoothing) -> TaskPo
     losses = [run.curve(task, "rc_bpb") for run in runs] if all(run.has(task, "rc_bpb") for run in runs) else None
     names = common_lm_losses(runs)
     lms = [run.lm_loss(names) for run in runs] if names else None
+    n, d = n_and_d(runs)
     return TaskPoints(
         task=task,
-        n=np.array([run.n for run in runs]),
-        d=np.array([run.d for run in runs]),
+        n=n,
+        d=d,
         accuracy=np.array([curve.final(count) for curve in accuracies]),
         loss=np.array([curve.final(count) for curve in losses]) if losses else None,
         loss_cloud=_cloud(losses, accuracies, smoothing) if losses else None,

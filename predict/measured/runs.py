@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,11 @@ class Run:
     def finished(self) -> bool:
         return self.last_tokens >= 0.99 * self.d
 
+    @property
+    def checkpoints(self) -> int:
+        """How many checkpoints the most measured quantity has."""
+        return max(len(curve.steps) for curve in self.curves.values())
+
     def curve(self, task: Task, metric: str) -> Curve:
         """The weighted mean over the task's parts, at the steps where all of them were measured.
 
@@ -119,6 +124,11 @@ def accuracy_curve(run: Run, task: Task, metric: str = "rc_acc") -> Curve:
         return run.curve(task, metric)
     except KeyError:
         raise UserError(f"run {run.name} has no {metric} for {task.name}; leave the task out with --tasks") from None
+
+
+def n_and_d(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters and tokens, (runs,) each."""
+    return np.array([run.n for run in runs]), np.array([run.d for run in runs])
 
 
 def runs_of(table: pd.DataFrame) -> list[Run]:

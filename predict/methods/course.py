@@ -10,14 +10,15 @@ import numpy as np
 from ladder.config.settings import Smoothing
 from predict.fitting.drops import EARLIEST, DropLaw, fit_drops, interpolated, nodes
 from predict.measured.progress import Trace, trace
-from predict.measured.runs import Curve, Run
+from predict.measured.runs import Curve, Run, n_and_d
 from predict.methods.slack import Slack, fit_slack
-from predict.methods.splits import Split, decades
+from predict.methods.splits import Split, decades, fit_weights
 
 SHARES = (0.1, 0.25, 0.5, 0.75)  # of training, at which back-tests stop a run and carry it on
 FIRST = SHARES[0]  # before it a run's own curve makes forecasts worse: in back-tests at 5%, 1.7 points for 1.1
 YOUNGEST = 2 / 3  # of the share that a run has come to: older checkpoints say little
 LEAST = Slack(noise=0.002, misfit=0.05)  # relative, of a loss
+LEAST_WIGGLE = 1e-4  # relative: below it curves are smooth to rounding
 LATE = 12  # checkpoints at the end of a run that show how much one differs from the next
 
 SPIKE = 5.0  # standard deviations above its own course
@@ -62,7 +63,7 @@ def latest(own: Trace, share: float, knee: float, count: int) -> Trace:
 
 def spikes(course: Course, own: Trace, n: float, d: float) -> list[int]:
     """The places of checkpoints whose loss lies far above what the ones before them lead to, in order."""
-    drops, found = course.drops, []
+    drops, places = course.drops, []
     ends = drops.end(own.values, own.shares, n, d)
     for i in range(1, len(ends)):
         oldest = YOUNGEST * own.shares[i - 1]
@@ -73,8 +74,8 @@ def spikes(course: Course, own: Trace, n: float, d: float) -> list[int]:
             end = float(np.median(ends[before]))
             expected, earlier = drops.before(end, [own.shares[i], own.shares[before].mean()], n, d)
             if own.values[i] / expected - 1 > SPIKE * float(course.slack.sd((earlier - expected) / end)):
-                found.append(i)
-    return found
+                places.append(i)
+    return places
 
 
 def course_of(
@@ -85,26 +86,17 @@ def course_of(
     smoothing: Smoothing,
     knee: float,
 ) -> Course:
-    """`floors` has the irreducible loss by the law of all rungs, and by that of each back-test."""
+    """`floors` (1 + splits,) has the irreducible loss by the law of all rungs, and by that of each back-test.
+
+    `knee` is the share of training at which a decay begins, 0 where none does.
+    """
     curves = [curve_of(run) for run in runs]
     traces = tuple(trace(run, curve, run.d) for run, curve in zip(runs, curves, strict=True))
     finals = np.array([curve.final(smoothing.final_checkpoints) for curve in curves])
-    first = max(np.sort([one.shares[0] for one in traces])[min(2, len(traces) - 1)], EARLIEST)
-    grid = nodes(float(first), knee)
     scaled = [replace(one, values=one.values / final) for one, final in zip(traces, finals, strict=True)]
-    shake = max(wiggle(scaled), 1e-4)
-    drops, *back_tests = fit_drops(
-        np.array([run.n for run in runs]),
-        np.array([run.d for run in runs]),
-        grid,
-        np.array([interpolated(grid, one.shares, one.values, knee) for one in traces]),
-        finals,
-        np.stack([np.ones(len(runs)), *(split.weights(len(runs)) for split in splits)]),
-        floors,
-        noise=shake,
-        knee=knee,
-    )
-    found = Course(
+    noise = max(wiggle(scaled), LEAST_WIGGLE)
+    drops, *back_tests = _drops(runs, traces, finals, splits, floors, noise, knee)
+    course = Course(
         traces=traces,
         finals=finals,
         drops=drops,
@@ -115,19 +107,36 @@ def course_of(
             for place in split.test
         },
         slack=LEAST,
-        wiggle=shake,
+        wiggle=noise,
         count=smoothing.window,
     )
-    errors, ways = _carried_errors(found, runs, splits)
-    known = np.isfinite(errors)
-    return replace(found, slack=fit_slack(errors[known], ways[known], LEAST)) if known.any() else found
+    errors, ways = _carried_errors(course, runs, splits)
+    carried = np.isfinite(errors)
+    return replace(course, slack=fit_slack(errors[carried], ways[carried], LEAST)) if carried.any() else course
+
+
+def _drops(
+    runs: Sequence[Run],
+    traces: Sequence[Trace],
+    finals: np.ndarray,
+    splits: Sequence[Split],
+    floors: np.ndarray,
+    noise: float,
+    knee: float,
+) -> list[DropLaw]:
+    """The shape over all rungs, and over those of each back-test, from where three rungs have checkpoints."""
+    third = np.sort([one.shares[0] for one in traces])[min(2, len(traces) - 1)]
+    grid = nodes(float(max(third, EARLIEST)), knee)
+    losses = np.array([interpolated(grid, one.shares, one.values, knee) for one in traces])
+    weights = fit_weights(splits, len(runs))
+    return fit_drops(*n_and_d(runs), grid, losses, finals, weights, floors, noise=noise, knee=knee)
 
 
 def wiggle(traces: Sequence[Trace]) -> float:
     """From the differences between neighbouring checkpoints late in training, which hold little of the trend."""
     late = [np.diff(one.values[-LATE:]) for one in traces]
-    found = [float(np.std(one)) / np.sqrt(2) for one in late if len(one) > 2]
-    return float(np.median(found)) if found else 0.0
+    sds = [float(np.std(steps)) / np.sqrt(2) for steps in late if len(steps) > 2]
+    return float(np.median(sds)) if sds else 0.0
 
 
 def _carried_errors(course: Course, runs: Sequence[Run], splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ladder.files.bind import Count, NotNegative, Positive, Whole
 from predict.fitting.loss_grid import LossLaws, fit_loss_laws
-from predict.measured.runs import Run
+from predict.measured.runs import Run, n_and_d
 from predict.methods.base import Estimate, Interval
-from predict.methods.splits import Split, decades, splits
+from predict.methods.splits import Split, decades_beyond, fit_weights, held_out, splits
 from predict.notes import Note, warning
 
 DRIFT = 0.02  # relative, per decade of N·D beyond the ladder: how far laws that fit a ladder go wrong beyond it
@@ -106,12 +106,9 @@ class LossFits:
 
 def fit_finals(runs: Sequence[Run], finals: Sequence[np.ndarray]) -> LossFits:
     """Fits losses, each (runs,), to a ladder, and to every smaller ladder inside it."""
-    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
-    back_tests = splits(runs) if finals else []
-    used = np.stack([np.ones(len(runs)), *(split.weights(len(runs)) for split in back_tests)])
-    cells = np.array([(i, run) for i, split in enumerate(back_tests) for run in split.test], dtype=int).reshape(-1, 2)
-    far = np.array([decades(n, d, [runs[i] for i in split.train]) for split in back_tests]).reshape(-1, len(runs))
-    beyond = far[cells[:, 0], cells[:, 1]]
+    (n, d), back_tests = n_and_d(runs), splits(runs) if finals else []
+    used, cells = fit_weights(back_tests, len(runs)), held_out(back_tests)
+    beyond = decades_beyond(back_tests, runs)[cells[:, 0], cells[:, 1]]
     fits = tuple(_fit(one, fit_loss_laws(n, d, one, used), n, d, cells, beyond) for one in finals)
     ratios = np.concatenate([np.zeros(0), *(fit.ratios for fit in fits)])
     scale = LossScale.of(ratios, float((n * d).max()), len(runs), float(max(beyond, default=0.0)))

@@ -29,7 +29,7 @@ from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.losses import LossMetric
 from predict.measured.points import task_points
-from predict.measured.runs import Curve, Run, accuracy_curve, paired
+from predict.measured.runs import Curve, Run, accuracy_curve, n_and_d, paired
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.gate import judge
@@ -221,7 +221,7 @@ class Paper(Method):
         )
 
     def _single_step(self, measured: Measured, task: Task) -> tuple[Chain, tuple[Note, ...]]:
-        n, d = _sizes(measured)
+        n, d = n_and_d(measured.rungs)
         count = self.smoothing(measured).final_checkpoints
         accuracy = np.array([accuracy_curve(run, task).final(count) for run in measured.rungs])
         return Chain(step1=None, step2=fit_single_step(n, d, accuracy, task.chance, other_starts=self.many_starts)), ()
@@ -230,7 +230,7 @@ class Paper(Method):
         losses, pairs = self.finals(measured, task), self.pairs(measured, task)
         x, y = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
         step2 = self.step2(x, y, task)
-        n, d = _sizes(measured)
+        n, d = n_and_d(measured.rungs)
         if self.step1 == "flops":
             flops = np.array([measured.flops(run.n, run.d) for run in measured.rungs])
             return Chain(step1=fit_compute_law(flops, losses), step2=step2), ()
@@ -239,10 +239,6 @@ class Paper(Method):
         starts = fit_power_law_from_many(n, d, losses)
         notes = (*_bound_notes(starts.law), *_start_notes(starts, 10 * n.max(), 10 * d.max()))
         return Chain(step1=starts.law, step2=step2), notes
-
-
-def _sizes(measured: Measured) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([run.n for run in measured.rungs]), np.array([run.d for run in measured.rungs])
 
 
 def _bound_notes(law: PowerLaw) -> list[Note]:

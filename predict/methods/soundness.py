@@ -20,7 +20,7 @@ import numpy as np
 
 from ladder.config.settings import Smoothing
 from predict.fitting.loss_grid import fit_loss_laws
-from predict.measured.runs import Run
+from predict.measured.runs import Run, n_and_d
 from predict.measured.same import levels
 from predict.methods.course import Course, CurveOf, course_of
 from predict.methods.splits import Split
@@ -104,7 +104,7 @@ def shape_deviations(
 
     In the mean over its checkpoints from a quarter of training on; above 0 it falls later than the others.
     """
-    n, d = np.array([run.n for run in runs]), np.array([run.d for run in runs])
+    n, d = n_and_d(runs)
     finals = np.array([curve_of(run).final(smoothing.final_checkpoints) for run in runs])
     floor = float(fit_loss_laws(n, d, finals, law.sound[None].astype(float)).irreducible[0])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predict.measured.runs import Run
+from predict.measured.runs import Run, n_and_d
 from predict.measured.same import level_of, levels
 
 MINIMUM_TRAIN = 5
@@ -47,6 +47,22 @@ def splits(runs: Sequence[Run]) -> list[Split]:
             cuts.append(_split(runs, name, train))
     by_runs = {split.train: split for split in reversed(cuts) if split is not None}  # a gap makes two cuts the same
     return list(by_runs.values())[::-1] or _by_compute(runs)
+
+
+def fit_weights(back_tests: Sequence[Split], runs: int) -> np.ndarray:
+    """(1 + splits, runs) 1 where a fit uses a run, else 0: of the whole ladder first, then of each back-test."""
+    return np.stack([np.ones(runs), *(split.weights(runs) for split in back_tests)])
+
+
+def held_out(back_tests: Sequence[Split]) -> np.ndarray:
+    """(cells, 2) What back-tests predict: the places of a split and of a run beyond it."""
+    return np.array([(i, run) for i, split in enumerate(back_tests) for run in split.test], dtype=int).reshape(-1, 2)
+
+
+def decades_beyond(back_tests: Sequence[Split], runs: Sequence[Run]) -> np.ndarray:
+    """(splits, runs) Decades of N·D from what a back-test fits to each run, at least 0."""
+    n, d = n_and_d(runs)
+    return np.array([decades(n, d, [runs[i] for i in split.train]) for split in back_tests]).reshape(-1, len(runs))
 
 
 def _by_compute(runs: Sequence[Run]) -> list[Split]:

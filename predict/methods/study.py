@@ -18,7 +18,7 @@ from predict.methods.gate import judge
 from predict.methods.intervals import Calibration, Reach
 from predict.methods.loss_fits import LossFit, LossFits, fit_finals
 from predict.methods.members import Member, MemberFits
-from predict.methods.splits import Split, splits
+from predict.methods.splits import Split, fit_weights, held_out, splits
 
 ENOUGH_TASKS = 4  # to compare members over tasks
 CLEAR_GAIN = 2.0  # standard errors by which a subset of the members must win to displace all of them
@@ -70,7 +70,7 @@ class Study:
 def study_ladder(measured: Measured, tasks: Sequence[Task], members: Sequence[Member]) -> Study:
     """Fits the curves to the ladder, and every member to it and to all its back-tests; chooses the members."""
     runs, back_tests = list(measured.rungs), splits(measured.rungs)
-    weights = np.stack([np.ones(len(runs)), *(split.weights(len(runs)) for split in back_tests)])
+    weights = fit_weights(back_tests, len(runs))
     points = [task_points(runs, task, measured.smoothing) for task in tasks]
     series, places = _losses(points)
     losses = fit_finals(runs, series)
@@ -119,7 +119,7 @@ def study_task(
 ) -> TaskStudy:
     """One task of `study_ladder`; `weights` (fits, runs) has the whole ladder in its first row."""
     fits = {member.name: fit for member in members if (fit := member.fit(points, weights)) is not None}
-    cells = np.array([(i, run) for i, split in enumerate(back_tests) for run in split.test], dtype=int).reshape(-1, 2)
+    cells = held_out(back_tests)
     at = (cells[:, 0] + 1, cells[:, 1])
     predicted = np.stack([fit.accuracy(points.n, points.d)[at] for fit in fits.values()])
     return TaskStudy(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ladder.rungs.rung import Target
-from predict.measured.runs import Run
+from predict.measured.runs import Run, n_and_d
 from predict.methods.base import Prediction
 from predict.methods.loss_fits import LossFit
 from predict.methods.losses import FittedLosses, LossPrediction
@@ -157,7 +157,7 @@ def _name(one: Shown, shown: Sequence[Shown]) -> str:
 
 def _fit_error(runs: Sequence[Run], law: OfSize, measured: np.ndarray) -> float:
     """Mean relative error of a curve at the rungs."""
-    fitted = np.asarray(law(np.array([run.n for run in runs]), np.array([run.d for run in runs])))
+    fitted = np.asarray(law(*n_and_d(runs)))
     return float(np.abs(fitted / measured - 1)[measured > 0].mean())
 
 
