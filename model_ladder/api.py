@@ -20,13 +20,13 @@ from model_ladder import arguments
 from predict.analyses.backtest import backtest_plot, loss_backtests, method_errors, split_table, studied, task_table
 from predict.analyses.compare import compare as compare_ladders
 from predict.analyses.compare import comparison_plot, comparison_table
+from predict.measured.counts import short_number
 from predict.measured.ladder import Measured
 from predict.measured.load import load_frame, load_ladder
 from predict.methods import DEFAULT
 from predict.methods.base import Prediction
 from predict.methods.fits import Fits
 from predict.show.law_plots import losses_plot
-from predict.show.numbers import short_number
 from predict.show.predictions import Answer as Predicted
 from predict.show.tables import Table
 from predict.show.verdicts import flag_texts, loss_numbers, prediction_numbers

@@ -270,7 +270,6 @@ def test_a_band_that_is_wide_at_the_start_leaves_a_plot_readable() -> None:
         bands=tuple(curve[1:3]),
         at=at,
         curve=tuple(curve),
-        counts=True,
         window=1,
     )
     low, high = track_plot("run", [loss], 1e12).axes[0].get_ylim()

@@ -21,11 +21,14 @@ from predict.methods.losses import fit_losses
 from predict.methods.paper import PAPER
 from predict.methods.study import Study, TaskStudy
 from predict.show import command_line
-from predict.show.plots import BLUE, COLOURS, GREY, INK, MARKERS, Plot, dot, label, legend, widen_left
+from predict.show.plots import BLUE, INK, Plot, dot, label, legend, method_looks, widen_left
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+LAST_RUNG = "last rung"  # taken for the answer: what a method has to beat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +48,13 @@ class MethodErrors:
         return replace(self, errors=tuple(self.errors[i] for i in places), halves=halves)
 
 
-def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
-    """The back-tests of a ladder, and of the tasks in it those that are wanted.
+def studied(data: Measured, tasks: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
+    """The back-tests of a ladder on all its tasks, and those on `tasks`.
 
     Raises:
         UserError: the ladder holds no smaller one with a run beyond it.
     """
-    fitted = Ensemble().fit(data, wanted)
+    fitted = Ensemble().fit(data, tasks)
     if not fitted.study.splits:
         raise _no_splits(data)
     return fitted.study, fitted.asked
@@ -59,12 +62,12 @@ def studied(data: Measured, wanted: Sequence[Task]) -> tuple[Study, list[TaskStu
 
 def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
     """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
-    found = [_refitted(Ensemble(), data, study, tasks)]
+    methods = [_refitted(Ensemble(), data, study, tasks)]
     if all(PAPER.can_fit(data, task.task) for task in tasks):
-        found.append(_refitted(PAPER, data, study, tasks))
+        methods.append(_refitted(PAPER, data, study, tasks))
     names = [name for name in tasks[0].fits if all(name in task.fits for task in tasks)]
-    found += [MethodErrors(name=name, errors=tuple(100 * task.errors((name,)) for task in tasks)) for name in names]
-    return [*found, MethodErrors(name="last rung", errors=tuple(100 * _last_rung(study, task) for task in tasks))]
+    methods += [MethodErrors(name=name, errors=tuple(100 * task.errors((name,)) for task in tasks)) for name in names]
+    return [*methods, MethodErrors(name=LAST_RUNG, errors=tuple(100 * _last_rung(study, task) for task in tasks))]
 
 
 def _refitted(method: Method, data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> MethodErrors:
@@ -184,10 +187,7 @@ def backtest_plot(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Me
     names = [split.name for split in study.splits]
     plot = Plot(3, "Back-tests: smaller ladders predict the larger runs", height=max(3.4, 0.3 * len(names) + 1.4))
     errors, against, key = plot.axes
-    looks = {
-        method.name: (("X", GREY) if method.name == "last rung" else (MARKERS[i], COLOURS[i % len(COLOURS)]))
-        for i, method in enumerate(methods)
-    }
+    looks = method_looks([method.name for method in methods], LAST_RUNG)
     for method in reversed(methods):  # the first is the method that predicts: on top
         means = [
             np.concatenate([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(method.errors, tasks, strict=True)]).mean()

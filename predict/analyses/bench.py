@@ -23,6 +23,7 @@ from ladder.files.bind import bind
 from ladder.files.reading import read_yaml
 from ladder.files.writing import files_into, write_json, write_text
 from ladder.rungs.rung import Target
+from predict.analyses.backtest import LAST_RUNG
 from predict.analyses.bench_losses import loss_cells, loss_class_table
 from predict.analyses.testbeds import CLASSES, UNVARIED, Bed, Part, parts_by_size, read_testbeds
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
@@ -31,7 +32,7 @@ from predict.measured.tasks import Task
 from predict.methods import DEFAULT, METHODS
 from predict.methods.base import Estimate
 from predict.show import command_line
-from predict.show.plots import BLUE, COLOURS, GREY, INK, MARKERS, Plot, dot, label, legend
+from predict.show.plots import BLUE, INK, Plot, dot, label, legend, method_looks
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 Baseline = Callable[[Measured, Task, Sequence[Target]], list[float]]
@@ -81,7 +82,7 @@ def _line(measured: Measured, task: Task, targets: Sequence[Target]) -> list[flo
     return [float(start + slope * (np.log(target.flops_6nd) - x.mean())) for target in targets]
 
 
-BASELINES: dict[str, Baseline] = {"last rung": _last_rung, "line in log compute": _line}
+BASELINES: dict[str, Baseline] = {LAST_RUNG: _last_rung, "line in log compute": _line}
 
 
 def bench(parts: Sequence[Part]) -> list[Cell]:
@@ -237,10 +238,7 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
     plot = Plot(4, "Smaller ladders predict the larger runs of finished ones", columns=4)
     by_rungs, by_distance, against, key = plot.axes
     methods = [name for name in (*METHODS, *BASELINES) if any(cell.method == name for cell in cells)]
-    looks = {
-        name: ("X", GREY) if name == "last rung" else (MARKERS[i], COLOURS[i % len(COLOURS)])
-        for i, name in enumerate(methods)
-    }
+    looks = method_looks(methods, LAST_RUNG)
     edges = np.quantile([cell.decades for cell in cells], np.linspace(0, 1, 6))
     for name in reversed(methods):
         ours = [cell for cell in cells if cell.method == name]
@@ -262,7 +260,7 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
     return plot
 
 
-def _read(beds: Sequence[Bed], splits: Path | None) -> list[str]:
+def _files_read(beds: Sequence[Bed], splits: Path | None) -> list[str]:
     """Which files were read besides the tables that were named."""
     beside = dict.fromkeys(bed.mapping.name for bed in beds if bed.mapping)
     found = [f"columns by {shortened(', '.join(beside), 200)}, beside the table"] if beside else []
@@ -288,7 +286,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{known.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
     tables = [class_table(cells), part_table(cells)] if cells else []
     tables += [loss_class_table(losses)] if losses else []
-    tables[0] = replace(tables[0], notes=(*tables[0].notes, *_read(beds, known.splits)))
+    tables[0] = replace(tables[0], notes=(*tables[0].notes, *_files_read(beds, known.splits)))
     command_line.show(known.form, *tables)
     if known.plot and cells:
         bench_plot(cells).save(known.plot)

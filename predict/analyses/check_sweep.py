@@ -10,6 +10,7 @@ from ladder.records.checks import Check, Finding, Subject, Verdict, by_limits
 from predict.analyses.checked_ladder import CheckedLadder
 from predict.fitting.loss_grid import fit_loss_laws
 from predict.measured.ladder import MINIMUM_RUNGS
+from predict.measured.same import same
 from predict.methods.rate_sweep import Drift, Optimum, Parabola, Sweep, drift, sweeps_of
 
 DEAR, TOO_DEAR = 2.0, 4.0  # times the noise of a run: what a setting that is off its optimum costs
@@ -74,7 +75,7 @@ def _drifts(sweeps: Sequence[Sweep], rates: Mapping[str, Parabola]) -> Drifts:
     found: dict[Subject, tuple[Sweep, Drift]] = {}
     for other in sweeps[1:]:
         first = sweeps[0]
-        larger = other.n > 1.01 * first.n
+        larger = not same(other.n, first.n)  # sweeps are in order of N
         doublings = float(np.log2(other.n / first.n if larger else other.d / first.d))
         subject = Subject.DRIFT_N if larger else Subject.DRIFT_D
         found.setdefault(subject, (other, drift(rates[first.rung], rates[other.rung], doublings)))

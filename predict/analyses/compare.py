@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.command.arguments import split_overrides
 from ladder.errors import UserError, shortened, unknown
 from ladder.rungs.rung import Target
 from ladder.words import count_of
@@ -201,7 +202,7 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     command_line.add_plot(options)
     known, rest = options.parse_known_intermixed_args(argv)
-    overrides = command_line.overrides_of([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
+    overrides = split_overrides([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
     paths = [path for path in known.ladders if "=" not in str(path)]
     if len(paths) == 1 and len(known.corpora) != 2:
         if overrides:

@@ -22,7 +22,7 @@ BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the probability that the recipe call
 
 
 @dataclass(frozen=True, kw_only=True)
-class Name:
+class RankedName:
     """A recipe by its rank and its name, which is whole in CSV and JSON and short where it is shown."""
 
     rank: int
@@ -36,7 +36,7 @@ class Name:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Rank:
     """A recipe's place among the others: `lead` is its mean difference from them, `better` its mean probability of
     being better than one of them, `speed_up` what it is worth over their average."""
 
@@ -46,7 +46,7 @@ class Standing:
     speed_up: float
 
 
-def standings(found: Recipes, pairs: Sequence[Pair]) -> list[Standing]:
+def ranking(pairs: Sequence[Pair]) -> list[Rank]:
     """Best first."""
     leads: dict[int, list[tuple[float, float, float]]] = {}
     for pair in pairs:
@@ -56,13 +56,13 @@ def standings(found: Recipes, pairs: Sequence[Pair]) -> list[Standing]:
     rows = []
     for place, values in leads.items():
         lead, better, shift = (float(value) for value in np.mean(values, axis=0))
-        rows.append(Standing(place=place, lead=lead, better=better, speed_up=float(10 ** np.clip(shift, -6, 6))))
+        rows.append(Rank(place=place, lead=lead, better=better, speed_up=float(10 ** np.clip(shift, -6, 6))))
     return sorted(rows, key=lambda one: -one.lead)
 
 
-def ranked(found: Recipes, order: Sequence[Standing]) -> dict[int, Name]:
+def ranked(found: Recipes, order: Sequence[Rank]) -> dict[int, RankedName]:
     """By place."""
-    return {one.place: Name(rank=rank, value=found.names[one.place]) for rank, one in enumerate(order, 1)}
+    return {one.place: RankedName(rank=rank, value=found.names[one.place]) for rank, one in enumerate(order, 1)}
 
 
 def all_pairs_tables(found: Recipes, target: Target, *, every: bool) -> list[Table]:
@@ -78,7 +78,7 @@ def all_pairs_tables(found: Recipes, target: Target, *, every: bool) -> list[Tab
 
 def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
     rows: list[Row] = []
-    order = standings(found, pairs)
+    order = ranking(pairs)
     names = ranked(found, order)
     for one in order:
         has = ~np.isnan(found.values[one.place]).any(axis=1)
@@ -133,7 +133,7 @@ PAIR_COLUMNS = (
 
 def pair_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
     rows: list[Row] = []
-    names = ranked(found, standings(found, pairs))
+    names = ranked(found, ranking(pairs))
     for pair in sorted(pairs, key=lambda pair: -pair.mean.probability):
         mean, worth = pair.mean, pair.mean.speed_up80
         rows.append(
@@ -164,13 +164,12 @@ def pair_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
 
 def reliability_table(pairs: Sequence[Pair], target: Target) -> Table:
     """By the probability given to the recipe called better: how often it was so, and that of the single scale."""
-    known = [pair for pair in pairs if pair.actual is not None]
-    rows: list[Row] = []
-    for low, high in pairwise(BINS):
-        here = [pair for pair in known if low <= pair.mean.probability < high or pair.mean.probability == high == 1]
-        if here:
-            rows.append((f"{low:.0%} to {high:.0%}", *_reliability(here)))
-    rows.append(("all", *_reliability(known)))
+    measured = [pair for pair in pairs if pair.actual is not None]
+    bins = [((f"{one.low:.0%} to {one.high:.0%}"), one) for one in reliability(measured)]
+    rows = [
+        (name, one.pairs, one.stated, one.right, one.single_right, one.in80)
+        for name, one in (*bins, ("all", _reliability(measured, BINS[0], BINS[-1])))
+    ]
     return Table(
         title=f"How often the recipe called better was so at {target.name}",
         columns=(
@@ -189,28 +188,53 @@ def reliability_table(pairs: Sequence[Pair], target: Target) -> Table:
     )
 
 
-def _reliability(pairs: Sequence[Pair]) -> tuple[float, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """Of pairs whose stated probability lies from `low` to `high`: how many, its mean, and the shares in which the
+    recipe called better was so, the single scale's was so, and the measured difference lay in the 80% interval."""
+
+    low: float
+    high: float
+    pairs: int
+    stated: float
+    right: float
+    single_right: float
+    in80: float
+
+
+def reliability(pairs: Sequence[Pair]) -> list[Reliability]:
+    """Of each of the `BINS` that has pairs; all of them were measured at the target."""
+    bins = []
+    for low, high in pairwise(BINS):
+        here = [pair for pair in pairs if low <= pair.mean.probability < high or pair.mean.probability == high == 1]
+        bins += [_reliability(here, low, high)] if here else []
+    return bins
+
+
+def _reliability(pairs: Sequence[Pair], low: float, high: float) -> Reliability:
     inside = [pair.actual is not None and float(pair.actual.mean()) in pair.mean.interval80 for pair in pairs]
-    return (
-        len(pairs),
-        float(np.mean([pair.mean.probability for pair in pairs])),
-        float(np.mean([pair.right for pair in pairs])),
-        float(np.mean([pair.single_right for pair in pairs])),
-        float(np.mean(inside)),
+    return Reliability(
+        low=low,
+        high=high,
+        pairs=len(pairs),
+        stated=float(np.mean([pair.mean.probability for pair in pairs])),
+        right=float(np.mean([pair.right for pair in pairs])),
+        single_right=float(np.mean([pair.single_right for pair in pairs])),
+        in80=float(np.mean(inside)),
     )
 
 
 def all_pairs_plot(found: Recipes, target: Target) -> Plot:
     """Who is better than whom; and where the targets were measured, predicted against measured and reliability."""
     pairs = found.pairs
-    known = [pair for pair in pairs if pair.actual is not None]
-    order = [one.place for one in standings(found, pairs)][:MOST_DRAWN]
+    measured = [pair for pair in pairs if pair.actual is not None]
+    order = [one.place for one in ranking(pairs)][:MOST_DRAWN]
     height = max(3.2, 0.22 * len(order) + 1.2)
-    plot = Plot(3 if known else 1, f"The best {len(order)} recipes at {target.name}", height=height, wide=1.5)
+    plot = Plot(3 if measured else 1, f"The best {len(order)} recipes at {target.name}", height=height, wide=1.5)
     _matrix(plot, found, pairs, order)
-    if known:
-        _against(plot, known)
-        _calibration(plot, known)
+    if measured:
+        _against(plot, measured)
+        _calibration(plot, measured)
     return plot
 
 
@@ -231,11 +255,11 @@ def _matrix(plot: Plot, found: Recipes, pairs: Sequence[Pair], order: Sequence[i
     label(axis, "Probability that the row is better", "blue: surely, red: surely not; best first", "rank", "", moved)
 
 
-def _against(plot: Plot, known: Sequence[Pair]) -> None:
+def _against(plot: Plot, measured: Sequence[Pair]) -> None:
     axis = plot.axes[1]
-    actual = 100 * np.array([pair.actual.mean() for pair in known if pair.actual is not None])
-    value = 100 * np.array([pair.mean.value for pair in known])
-    bars = 100 * np.array([pair.mean.interval80.width / 2 for pair in known])
+    actual = 100 * np.array([pair.actual.mean() for pair in measured if pair.actual is not None])
+    value = 100 * np.array([pair.mean.value for pair in measured])
+    bars = 100 * np.array([pair.mean.interval80.width / 2 for pair in measured])
     axis.errorbar(value, actual, xerr=bars, fmt="o", markersize=3, color=BLUE, elinewidth=0.6, alpha=0.5)
     axis.axhline(0, color=INK, linewidth=0.8)
     ends = [0, max(value.max(), actual.max())]
@@ -243,11 +267,11 @@ def _against(plot: Plot, known: Sequence[Pair]) -> None:
     label(axis, "Measured against predicted", "every pair, 80% intervals", "predicted, points", "measured")
 
 
-def _calibration(plot: Plot, known: Sequence[Pair]) -> None:
+def _calibration(plot: Plot, measured: Sequence[Pair]) -> None:
     axis = plot.axes[2]
     axis.plot([50, 100], [50, 100], color=INK, linewidth=0.8)
-    for row in reliability_table(known, Target(name="", n=1.0, d=1.0)).rows[:-1]:
-        stated, right, count = (float(row[i]) for i in (2, 3, 1))  # type: ignore[arg-type]
-        axis.plot(100 * stated, 100 * right, "o", color=BLUE, markersize=3 + count**0.5, alpha=0.7)
-        axis.annotate(f"{count:.0f}", (100 * stated, 100 * right), (6, -9), textcoords="offset points", fontsize=8)
+    for one in reliability(measured):
+        point = (100 * one.stated, 100 * one.right)
+        axis.plot(*point, "o", color=BLUE, markersize=3 + one.pairs**0.5, alpha=0.7)
+        axis.annotate(str(one.pairs), point, (6, -9), textcoords="offset points", fontsize=8)
     label(axis, "Reliability", "the number of pairs beside each point", "stated probability, %", "right, %")

@@ -15,13 +15,13 @@ def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
 
     Coverage is that of intervals that these back-tests have not widened.
     """
+    fits = fitted.fitted.fits
+    values = [_values(fit, fitted.fitted, data) for fit in fits]
     rows: list[Row] = [
-        (task.title, len(fit.errors), *_cells(fit, fitted.fitted, data))
-        for task, fit in zip(fitted.tasks, fitted.fitted.fits, strict=True)
+        (task.title, len(fit.errors), *row) for task, fit, row in zip(fitted.tasks, fits, values, strict=True)
     ]
     if len(rows) > 1:
-        columns = np.array([row[2:] for row in rows], dtype=float)
-        rows.append(("mean", None, *columns.mean(axis=0).tolist()))
+        rows.append(("mean", None, *np.mean(values, axis=0).tolist()))
     return Table(
         title="Back-tests of losses without an accuracy (percent of the loss)",
         columns=(
@@ -38,7 +38,8 @@ def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
     )
 
 
-def _cells(fit: LossFit, fitted: LossFits, data: Measured) -> tuple[float, ...]:
+def _values(fit: LossFit, fitted: LossFits, data: Measured) -> tuple[float, ...]:
+    """Of the columns above, after the first two."""
     compute = np.array([run.compute for run in data.rungs])
     last = [max(split.train, key=lambda run: compute[run]) for split in fitted.splits]
     actual = fit.finals[fit.cells[:, 1]]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ladder.rungs.rung import Target, parse_run_name, rung_name
+from predict.measured.counts import short_number
 from predict.measured.ladder import Measured
-from predict.measured.mapping import size_name
 from predict.measured.same import NEAR, SAME, levels, same_point
-from predict.show.numbers import short_number
 
 
 def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]:
@@ -40,7 +39,7 @@ def _by_multiples(data: Measured, target: Target) -> list[tuple[str, float, floa
     else:
         multiples.add(2 * max(multiples))
     if max(sizes.values()) == largest and 2 * largest < target.n:
-        sizes[size_name(2 * largest)] = 2 * largest
+        sizes[short_number(2 * largest)] = 2 * largest
     return [
         (rung_name(size, multiple), n, 20 * n * multiple) for size, n in sizes.items() for multiple in sorted(multiples)
     ]

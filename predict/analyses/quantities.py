@@ -11,7 +11,6 @@ from predict.analyses.following import Followed
 from predict.measured.progress import Trace
 from predict.methods.base import Estimate, Prediction
 from predict.methods.course import Course, spikes
-from predict.show.verdicts import flag_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,8 @@ class Quantity:
     """What is followed: `own` are the run's checkpoints, `bands` what each should show, None too early in training.
 
     `curve` is the same at `at` (points,), for a plot; `window` is how many checkpoints in a row make a
-    departure, `spikes` are places of checkpoints.
+    departure, `spikes` are places of checkpoints. `prediction` is that of the task whose quantity it is; None for the
+    language-modelling loss, which is of no task.
     """
 
     name: str
@@ -28,10 +28,14 @@ class Quantity:
     bands: tuple[Estimate | None, ...]
     at: np.ndarray
     curve: tuple[Estimate | None, ...]
-    counts: bool
     window: int
+    prediction: Prediction | None = None
     spikes: tuple[int, ...] = ()
-    flags: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether what it does counts against the run."""
+        return self.prediction is None or not self.prediction.verdict.trendless
 
     @property
     def scale(self) -> float:
@@ -103,10 +107,9 @@ def _loss(
         bands=tuple(followed.companion.expected_loss(course, prior, own.shares)),
         at=at,
         curve=tuple(followed.companion.expected_loss(course, prior, at)),
-        counts=p is None or not p.verdict.trendless,
         window=course.count,
+        prediction=p,
         spikes=tuple(spikes(course, own, n, d)) if for_spikes else (),
-        flags=flag_texts(p) if p else (),
     )
 
 
@@ -120,9 +123,8 @@ def _accuracy(name: str, p: Prediction, followed: Followed) -> Quantity:
         bands=tuple(companion.expected(name, p.accuracy, way.own.accuracy.shares)),
         at=at,
         curve=tuple(companion.expected(name, p.accuracy, at)),
-        counts=not p.verdict.trendless,
         window=way.course.count,
-        flags=flag_texts(p),
+        prediction=p,
     )
 
 

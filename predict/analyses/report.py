@@ -6,7 +6,6 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ladder.files.writing import files_into, write_json, write_text
 from ladder.process.provenance import git_revision, versions
@@ -18,6 +17,7 @@ from predict.analyses.quantities import quantities
 from predict.analyses.track import track_tables
 from predict.analyses.track_plot import track_plot
 from predict.analyses.variance import ladder_noise, variance_table
+from predict.measured.counts import short_number
 from predict.measured.ladder import Measured
 from predict.measured.same import same_point
 from predict.methods import DEFAULT
@@ -28,8 +28,7 @@ from predict.show import command_line
 from predict.show.curves import DrawnChain, Shown, TaskCurves
 from predict.show.law_plots import accuracy_plot, losses_plot, step1_plot, step2_plot
 from predict.show.method_curves import curves_of, formulas
-from predict.show.numbers import short_number
-from predict.show.page import Section, render, section
+from predict.show.page import Page, Section, render, section
 from predict.show.predictions import Answer, loss_table, prediction_table
 from predict.show.tables import Table, significant, whole, words
 from predict.show.verdicts import note_texts
@@ -51,25 +50,24 @@ def write_report(data: Measured, target: Target, method: str, tasks: Sequence[st
     )
     with files_into(directory) as folder:
         write_json(folder / "predictions.json", answer.to_json())
-        write_text(folder / "report.html", render(_content(fits, answer, folder)))
+        write_text(folder / "report.html", render(_page(fits, answer, folder)))
     return directory / "report.html"
 
 
-def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
+def _page(fits: Fits, answer: Answer, folder: Path) -> Page:
     """What the page shows; its plots are written into `folder`."""
     target, method = answer.target, answer.method
     shown = Shown(target=target, predictions=answer.predictions)
     curves = curves_of(fits.fitted(method), fits.measured)
     noise = variance_table(fits.below, ladder_noise(fits.below, fits.tasks)).without_empty_columns()
-    return {
-        "target": target,
-        "headline": f"{target.name}, predicted from {len(fits.below.rungs)} smaller models",
-        "lead": _lead(fits, answer),
-        "warnings": note_texts([note for note in answer.notes if note.severity is Severity.WARNING]),
-        "data": fits.below,
-        "table": prediction_table(answer.predictions, "") if answer.predictions else loss_table(answer.losses, ""),
-        "notes": [note.text for note in answer.notes if note.severity is Severity.NOTE],
-        "sections": [
+    return Page(
+        target=target,
+        headline=f"{target.name}, predicted from {len(fits.below.rungs)} smaller models",
+        lead=_lead(fits, answer),
+        warnings=note_texts([note for note in answer.notes if note.severity is Severity.WARNING]),
+        table=prediction_table(answer.predictions, "") if answer.predictions else loss_table(answer.losses, ""),
+        notes=tuple(note.text for note in answer.notes if note.severity is Severity.NOTE),
+        sections=(
             *_accuracy(fits, shown, curves, folder),
             *_run_so_far(fits, method, folder),
             *_backtests(fits, folder),
@@ -77,10 +75,11 @@ def _content(fits: Fits, answer: Answer, folder: Path) -> dict[str, Any]:
             *_losses(fits, answer, folder),
             *_formulas(fits, method),
             *([Section(title="Noise", text=NOISE, tables=(noise,))] if len(noise.columns) > 1 else []),
-        ],
-        "runs": _runs_table(fits.below),
-        "versions": _versions(),
-    }
+        ),
+        data=fits.below,
+        versions=_versions(),
+        runs=_runs_table(fits.below),
+    )
 
 
 ACCURACY = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from ladder.errors import UserError, shortened
 from ladder.words import count_of
 from predict.measured.finished import measured_target
-from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
+from predict.methods.base import Held, Interval, Prediction, errors_of, intervals_held, mean_error
 from predict.methods.forecast_file import Forecast, load
 from predict.methods.losses import LossPrediction
 from predict.show import command_line
@@ -65,21 +65,13 @@ def score_tables(one: Scored) -> list[Table]:
         return [score_table(one, title, origin)]
     alone = "Losses of tasks without an accuracy"
     first = [score_table(one, title)] if one.predictions else []
-    held = _losses_held(one.losses)
-    return [
-        *first,
-        loss_table(one.losses, alone if first else f"{title}: {alone[0].lower()}{alone[1:]}", [*held, origin]),
-    ]
+    held = Held.of((p.loss, p.actual) for p in one.losses)
+    notes = [*([_held_text(held)] if held else []), origin]
+    return [*first, loss_table(one.losses, alone if first else f"{title}: {alone[0].lower()}{alone[1:]}", notes)]
 
 
-def _losses_held(losses: Sequence[LossPrediction]) -> list[str]:
-    pairs = [(p.actual, p.loss.interval80, p.loss.interval95) for p in losses if p.actual is not None]
-    inside = [(actual in low, actual in high) for actual, low, high in pairs if low and high]
-    if not inside:
-        return []
-    return [
-        f"80% intervals hold {sum(a for a, _ in inside)} of {len(inside)}, 95% intervals {sum(b for _, b in inside)}"
-    ]
+def _held_text(held: Held) -> str:
+    return f"80% intervals hold {held.in80} of {held.count}, 95% intervals {held.in95}"
 
 
 def score_table(one: Scored, title: str, *notes: str) -> Table:
@@ -132,19 +124,16 @@ def _hit(interval: Interval | None, actual: float | None) -> str | None:
 
 def summary(one: Scored) -> str:
     """Errors over the tasks that follow scale, intervals over all."""
-    found = list(one.predictions)
-    known = [p for p in found if p.actual is not None]
-    error, inside = mean_error(found), inside_intervals(found)
+    error, errors = mean_error(one.predictions), errors_of(one.predictions)
     parts = []
     if error is not None:
-        errors = [p.error_points for p in known if p.error_points is not None and not p.verdict.trendless]
         worst = max(errors, key=abs)
         parts.append(
             f"mean absolute error {error:.2f} points over {count_of(len(errors), 'task')}, largest {worst:+.2f}"
         )
-    if inside:
-        parts.append(f"80% intervals hold {inside[0]} of {inside[2]}, 95% intervals {inside[1]}")
-    if missing := [p.title for p in found if p.actual is None]:
+    if held := intervals_held(one.predictions):
+        parts.append(_held_text(held))
+    if missing := [p.title for p in one.predictions if p.actual is None]:
         parts.append(f"not measured: {shortened(', '.join(missing), 80)}")
     return "; ".join(parts)
 
@@ -181,17 +170,16 @@ def calibration_table(found: Sequence[Scored]) -> Table:
 
 
 def _calibration_row(name: str, predictions: Sequence[Prediction]) -> Row:
-    known = [p for p in predictions if p.actual is not None]
-    errors = [p.error_points for p in known if p.error_points is not None and not p.verdict.trendless]
-    inside = inside_intervals(known)
-    widths = [p.accuracy.interval80.width for p in known if p.accuracy.interval80]
+    measured = [p for p in predictions if p.actual is not None]
+    errors, held = errors_of(measured), intervals_held(measured)
+    widths = [p.accuracy.interval80.width for p in measured if p.accuracy.interval80]
     return (
         name,
-        len(known),
-        mean_error(known),
+        len(measured),
+        mean_error(measured),
         sum(errors) / len(errors) if errors else None,
-        100 * inside[0] / inside[2] if inside else None,
-        100 * inside[1] / inside[2] if inside else None,
+        100 * held.in80 / held.count if held else None,
+        100 * held.in95 / held.count if held else None,
         50 * sum(widths) / len(widths) if widths else None,
     )
 

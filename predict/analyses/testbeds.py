@@ -14,18 +14,19 @@ import numpy as np
 
 from ladder.errors import UserError
 from predict.measured.about import Unexplained
+from predict.measured.counts import short_number
 from predict.measured.ladder import MINIMUM_RUNGS, Measured
 from predict.measured.load import load_ladders
 from predict.measured.runs import Run, n_and_d
 from predict.measured.same import level_of, levels, same
 from predict.methods.intervals import Reach
+from predict.methods.splits import BEYOND
 
 T = TypeVar("T")
 
 LENGTHS = (4, 1)  # numbers of lengths, besides all of them
 WINDOW = 8  # sizes of a smaller ladder, at most
 TARGETS = 4  # of a random smaller ladder, at most
-BEYOND = 1.2  # a run is held out where it takes at least this times the compute of every rung
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Bed:
         """The rungs, and what was trained beyond them, by N and then D."""
         rungs = list(self.measured.rungs)
         largest = max(run.n for run in rungs)
-        return rungs + [run for run in self.measured.runs if run.n > 1.01 * largest and run.finished and not run.tag]
+        return rungs + [run for run in self.measured.runs if _above(run.n, largest) and run.finished and not run.tag]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,13 @@ def parts_by_size(bed: Bed) -> list[Part]:
             longest = lengths[min(count, len(lengths)) - 1]
             rungs = tuple(i for i, run in enumerate(runs) if _up_to(run.n, size) and _up_to(by_length[i], longest))
             if len(rungs) >= MINIMUM_RUNGS and rungs not in found:
-                name = f"{bed.name} up to {_size_name(size)}"
+                name = f"{bed.name} up to {short_number(size)}"
                 found[rungs] = _part(bed, name if count >= len(lengths) else f"{name}, {len(rungs)} rungs", rungs)
     return [part for part in found.values() if part.targets]
+
+
+def _above(value: float, other: float) -> bool:
+    return value > other and not same(value, other)
 
 
 def _up_to(value: float, most: float) -> bool:
@@ -141,10 +146,6 @@ def _part(bed: Bed, name: str, places: Sequence[int]) -> Part:
     top = max(runs[i].n * runs[i].d for i in places)
     targets = tuple(run for i, run in enumerate(runs) if i not in places and run.n * run.d > BEYOND * top)
     return Part(name=name, bed=bed, rungs=tuple(runs[i] for i in places), targets=targets)
-
-
-def _size_name(n: float) -> str:
-    return f"{n / 1e9:.3g}B" if n >= 1e9 else f"{n / 1e6:.3g}M"
 
 
 def random_parts(bed: Bed, random: np.random.Generator, most: int) -> list[Part]:

@@ -14,13 +14,14 @@ from ladder.errors import UserError
 from predict.analyses.following import Followed, add_run, follow, run_named, target_of
 from predict.analyses.quantities import Excursion, Quantity, quantities
 from predict.analyses.track_plot import track_plot
+from predict.measured.counts import short_number
 from predict.methods.base import Estimate, Interval
 from predict.methods.fits import Fits
 from predict.methods.slack import Weighing
 from predict.show import command_line
-from predict.show.numbers import short_number
 from predict.show.predictions import percent, percent_range
 from predict.show.tables import Range, Row, Table, fixed, flags, share, significant, words
+from predict.show.verdicts import flag_texts, uncounted_text
 
 EXIT_OUTSIDE = 3
 MOST_LISTED = 12  # checkpoints outside
@@ -68,7 +69,7 @@ def _now_row(one: Quantity, since: float) -> Row:
         _range(band.interval95, scale) if band else None,
         _standing(band, value),
         f"{len(out)} of {len(known)}",
-        one.flags,
+        flag_texts(one.prediction) if one.prediction else (),
     )
 
 
@@ -144,9 +145,10 @@ WHAT = {"band": "outside the band", "spike": "a spike above its own course"}
 
 def _outside_row(each: Excursion) -> Row:
     one, band = each.quantity, each.quantity.bands[each.place]
-    said = () if one.counts else ("does not count: the task does not follow scale",)
+    uncounted = uncounted_text(one.prediction.verdict) if one.prediction else ""
     measured = one.scale * float(one.own.values[each.place])
-    return one.name, each.share, measured, _range(band.interval95 if band else None, one.scale), WHAT[each.kind], said
+    band95 = _range(band.interval95 if band else None, one.scale)
+    return one.name, each.share, measured, band95, WHAT[each.kind], (uncounted,) if uncounted else ()
 
 
 def main(argv: list[str]) -> int:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ladder.words import count_of
+from predict.measured.counts import short_number
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.ensemble import all_tasks
 from predict.show import command_line
-from predict.show.numbers import short_number
 from predict.show.plots import BLUE, COLUMNS, GREY, Plot, label
 from predict.show.tables import Column, Table, fixed, words
 

@@ -10,5 +10,13 @@ _COUNTED = re.compile(r"\s*(\d+(?:\.\d+)?)([KMBTkmbt])\s*")
 
 def counted(text: str) -> float | None:
     """`7B` -> 7e9; None for what is not written so."""
-    found = _COUNTED.fullmatch(text)
-    return float(found[1]) * UNITS[found[2].upper()] if found else None
+    match = _COUNTED.fullmatch(text)
+    return float(match[1]) * UNITS[match[2].upper()] if match else None
+
+
+def short_number(value: float) -> str:
+    """3e9 -> "3B"; to three digits."""
+    for unit, scale in reversed(UNITS.items()):
+        if value >= 0.9995 * scale:
+            return f"{value / scale:.3g}{unit}"
+    return f"{value:.3g}"

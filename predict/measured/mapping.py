@@ -44,6 +44,7 @@ from ladder.files.bind import Positive, Share, Text, Whole, bind
 from ladder.files.reading import read_yaml
 from ladder.words import named
 from predict.measured.about import About, Reading, Unexplained
+from predict.measured.counts import short_number
 from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning
@@ -250,7 +251,7 @@ def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFra
     if "step" not in frame.columns:
         frame["step"] = frame["tokens"].groupby(group).rank(method="dense").fillna(0)
     if "size" not in frame.columns:
-        frame["size"] = frame["n"].map(size_name)
+        frame["size"] = frame["n"].map(short_number)
     return _facts(frame, mapping)
 
 
@@ -286,13 +287,3 @@ def _facts(frame: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
 def _by_step(frame: pd.DataFrame, group: list[pd.Series]) -> pd.Series:
     """Tokens in proportion to steps, the last step having seen D."""
     return frame["d"] * frame["step"] / frame["step"].groupby(group).transform("max")
-
-
-def size_name(n: float) -> str:
-    """1279395840 -> "1.28B"."""
-    if not n > 0:
-        return "?"
-    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if n >= unit:
-            return f"{n / unit:.3g}{letter}"
-    return f"{n:.3g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -99,20 +99,41 @@ class Prediction:
         return 100 * (self.loss.value / self.actual_loss - 1)
 
 
+def errors_of(predictions: Sequence[Prediction]) -> list[float]:
+    """Errors in points, signed, of the tasks that show a trend and have an actual value."""
+    return [p.error_points for p in predictions if p.error_points is not None and not p.verdict.trendless]
+
+
 def mean_error(predictions: Sequence[Prediction]) -> float | None:
-    """Mean absolute error in points over the tasks that show a trend and have an actual value."""
-    errors = [abs(p.error_points) for p in predictions if p.error_points is not None and not p.verdict.trendless]
-    return sum(errors) / len(errors) if errors else None
+    """The mean of the absolute `errors_of`; None where there is none."""
+    errors = errors_of(predictions)
+    return sum(map(abs, errors)) / len(errors) if errors else None
 
 
-def inside_intervals(predictions: Sequence[Prediction]) -> tuple[int, int, int] | None:
-    """How many actual accuracies lie in their 80% and 95% intervals, and of how many; None where there are none."""
-    cells = [
-        (p.actual in p.accuracy.interval80, p.actual in p.accuracy.interval95)
-        for p in predictions
-        if p.actual is not None and p.accuracy.interval80 and p.accuracy.interval95
-    ]
-    return (sum(cell[0] for cell in cells), sum(cell[1] for cell in cells), len(cells)) if cells else None
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """How many of `count` actual values lie in their 80% and 95% intervals."""
+
+    in80: int
+    in95: int
+    count: int
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Estimate, float | None]]) -> Held | None:
+        """Of estimates, each with its actual value; None where no interval has one."""
+        inside = [
+            (actual in estimate.interval80, actual in estimate.interval95)
+            for estimate, actual in pairs
+            if actual is not None and estimate.interval80 and estimate.interval95
+        ]
+        if not inside:
+            return None
+        return cls(in80=sum(in80 for in80, _ in inside), in95=sum(in95 for _, in95 in inside), count=len(inside))
+
+
+def intervals_held(predictions: Iterable[Prediction]) -> Held | None:
+    """Of accuracies."""
+    return Held.of((p.accuracy, p.actual) for p in predictions)
 
 
 @dataclass(frozen=True, kw_only=True)

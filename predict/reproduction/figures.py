@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from predict.analyses.compute import compute_plot
 from predict.analyses.variance import variance_plot
 from predict.fitting.forms import ComputeLaw
-from predict.reproduction.study import MC_STEPS, PaperStudy, multiple_choice
+from predict.measured.counts import short_number
+from predict.reproduction.study import COMPUTE_FIGURES, MC_STEPS, PaperStudy, multiple_choice
 from predict.show.curves import Shown
 from predict.show.law_plots import accuracy_plot, mark_target, step1_plot, step2_plot
 from predict.show.method_curves import curves_of
-from predict.show.numbers import short_number
 from predict.show.plots import INK, TARGET_COLOURS, Look, Plot, dot, label, legend
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
     from predict.measured.runs import Curve
 
+Kind = Literal["step1", "step2", "chained"]
 GAP = 5  # times what usually lies between two checkpoints
 
 
 def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
     """File name -> what draws it."""
 
-    def steps(figure: int, method: str, kind: str, count: int = 8) -> Callable[[], Plot]:
+    def steps(figure: int, method: str, kind: Kind, count: int = 8) -> Callable[[], Plot]:
         return lambda: _steps(study, figure, method, kind, count)
 
     found: dict[str, Callable[[], Plot]] = {
@@ -50,12 +51,12 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
         "figure15-chained-c4": steps(15, "paper-c4", "chained"),
         "figure16-single-step": steps(16, "paper-single", "chained"),
     }
-    for figure, axis in ((6, "flops"), (7, "size"), (8, "multiple")):
+    for axis, figure in COMPUTE_FIGURES.items():
         found[f"figure{figure:02d}-compute"] = lambda figure=figure, axis=axis: _compute(study, figure, axis)  # type: ignore[misc]
     return dict(sorted(found.items()))
 
 
-def _steps(study: PaperStudy, figure: int, method: str, kind: str, count: int) -> Plot:
+def _steps(study: PaperStudy, figure: int, method: str, kind: Kind, count: int) -> Plot:
     """One of the three plots for the first `count` tasks; a loss that is one law for all of them has one panel."""
     curves = curves_of(study.fitted[method].first(count), study.data)
     shown = [Shown(target=target, predictions=found[:count]) for target, found in study.shown(method)]

@@ -23,6 +23,7 @@ from predict.methods.paper import VARIANTS, FittedPaper, TaskLaw
 # Appendix B.2: the part of each target's own training on which the step to multiple-choice accuracy is fitted.
 MC_STEPS = {"7B-4T": ("peteish7", 170_000, 450_000), "13B-5T": ("peteish13", 50_000, 150_000)}
 TARGETS = ("7B-4T", "13B-5T")
+COMPUTE_FIGURES = {"flops": 6, "size": 7, "multiple": 8}  # by what a smaller ladder has less of
 
 
 @dataclass(frozen=True)

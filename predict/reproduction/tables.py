@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from predict.fitting.forms import PowerLaw, Sigmoid
 from predict.methods.base import beside_actuals
 from predict.methods.paper import PAPER
 from predict.reproduction.printed import DIFFERS, PUBLISHED, Printed
-from predict.reproduction.study import PaperStudy, multiple_choice
+from predict.reproduction.study import COMPUTE_FIGURES, PaperStudy, multiple_choice
 from predict.show.tables import Column, Row, Table, fixed, words
 
 ROUNDING = (
@@ -41,7 +41,7 @@ def all_tables(study: PaperStudy) -> dict[str, Table]:
     tables |= {"table4-variance": table4(study), "table5-step1": table5(study), "table6-designs": table6(study)}
     tables |= {"table7-coefficients": table7(study), "table8-taskce": table8(study)}
     tables |= {"appendix-b2-multiple-choice": mc_table(study), "appendix-c3-c4-loss": c4_table(study)}
-    for axis, figure in (("flops", 6), ("size", 7), ("multiple", 8)):
+    for axis, figure in COMPUTE_FIGURES.items():
         tables[f"figure{figure}-compute"] = compute(study, axis)
     return tables
 
@@ -78,21 +78,20 @@ def table4(study: PaperStudy) -> Table:
     laws = {law.task.name: law for law in fitted.laws}
     predictions = {p.task: p for p in beside_actuals(fitted.method, fitted, study.data, study.targets[0])}
     rows: list[Row] = []
-    points = []
+    points = {}
     for noise in ladder_noise(study.data, tasks):
         p = predictions[noise.task.name]
         if noise.loss is None or noise.loss.sd is None:
             continue
         step2 = abs(study.step2_error(laws[p.task], p))
-        points.append((noise.loss.sd, step2))
+        points[p.task] = (noise.loss.sd, step2)
         chained = abs(p.error_points or 0.0) / (p.actual or 1.0)
         noises = [part or 0.0 for part in noise_cells(noise.loss)[:2] + noise_cells(noise.accuracy)[:2]]
         values = (*noises, abs(p.loss_error_percent or 0.0), step2, chained)
         cells = zip(values, PUBLISHED["table4"][p.task], (4, 2, 4, 2, 1, 1, 1), strict=True)
         rows.append((p.title, *(beside(value, printed, digits) for value, printed, digits in cells)))
-    sd, error = np.array(points).T
-    without = [name != "Winogrande" for name in (row[0] for row in rows)]
-    r, r_without = np.corrcoef(sd, error)[0, 1], np.corrcoef(sd[without], error[without])[0, 1]
+    r = _correlation(list(points.values()))
+    r_without = _correlation([point for task, point in points.items() if task != "winogrande"])
     printed_r = beside(r, PUBLISHED["pearson"]["7B-4T"][0], 3).text(number("r"))
     return Table(
         title=f"Table 4: noise of {largest(study.data.rungs).name} and errors for 7B-4T, ours (as printed)",
@@ -114,6 +113,10 @@ def table4(study: PaperStudy) -> Table:
     )
 
 
+def _correlation(points: Sequence[tuple[float, float]]) -> float:
+    return float(np.corrcoef(np.array(points).T)[0, 1])
+
+
 def table5(study: PaperStudy) -> Table:
     def error(method: str, target: str) -> list[float]:
         return [abs(p.loss_error_percent or 0.0) for p in study.predictions[method, target]]
@@ -130,7 +133,14 @@ def table6(study: PaperStudy) -> Table:
     )
 
 
-def _by_task(study: PaperStudy, title: str, key: str, error: Any, notes: tuple[str, ...] = ()) -> Table:
+def _by_task(
+    study: PaperStudy,
+    title: str,
+    key: str,
+    error: Callable[[str, str], list[float]],
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """`error` of a method and a target, by task; `key` is of `PUBLISHED`."""
     rows: list[Row] = []
     for target in study.targets:
         for method, printed in PUBLISHED[key][target.name].items():
@@ -235,9 +245,8 @@ def compute(study: PaperStudy, axis: str) -> Table:
     target = study.targets[0]
     steps = study.compute(axis)
     table = compute_table(steps, target, study.tasks, axis, "paper")
-    figure = {"flops": 6, "size": 7, "multiple": 8}[axis]
     return Table(
-        title=f"Figure {figure}: {table.title}",
+        title=f"Figure {COMPUTE_FIGURES[axis]}: {table.title}",
         columns=table.columns,
         rows=table.rows,
         notes=(

@@ -15,8 +15,7 @@ from ladder.config.config_files import options as config_options
 from ladder.errors import UserError, shortened
 from ladder.files.writing import directory_to_write, file_to_write
 from ladder.rungs.rung import Target
-from predict.measured.counts import counted
-from predict.show.numbers import short_number
+from predict.measured.counts import counted, short_number
 from predict.show.tables import Table
 from predict.show.terminal import as_text
 
@@ -119,12 +118,8 @@ def name(text: str) -> str:
 
 def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options, and the key=value words that override the ladder's configuration."""
-    known, rest = options.parse_known_args(list(argv))
-    return known, overrides_of(rest)
-
-
-def overrides_of(rest: Sequence[str]) -> list[str]:
-    return split_overrides(rest)
+    given, rest = options.parse_known_args(list(argv))
+    return given, split_overrides(rest)
 
 
 def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> Measured:

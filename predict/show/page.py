@@ -6,8 +6,9 @@ import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ladder.rungs.rung import Target
+from predict.measured.ladder import Measured
 from predict.show.plots import Plot
 from predict.show.tables import Table
 
@@ -24,6 +25,22 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the template `report.html` shows of a forecast, from top to bottom."""
+
+    target: Target
+    headline: str
+    lead: str
+    warnings: tuple[str, ...]
+    table: Table
+    notes: tuple[str, ...]
+    sections: tuple[Section, ...]
+    data: Measured
+    versions: str
+    runs: Table
+
+
 def section(title: str, text: str, plot: Plot, path: Path, tables: tuple[Table, ...] = ()) -> Section:
     """A section with a plot, which is also written to `path`."""
     plot.save(path)
@@ -31,8 +48,8 @@ def section(title: str, text: str, plot: Plot, path: Path, tables: tuple[Table, 
     return Section(title=title, text=text, panels=panels, tables=tables)
 
 
-def render(content: dict[str, Any]) -> str:
-    """The template `report.html` filled in; names are escaped."""
+def render(page: Page) -> str:
+    """The page as HTML; names are escaped."""
     import jinja2
 
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
@@ -40,4 +57,4 @@ def render(content: dict[str, Any]) -> str:
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unbroken"] = lambda cell: _BEFORE_MARK.sub("\u00a0", cell)
-    return environment.get_template("report.html").render(**content)
+    return environment.get_template("report.html").render(**vars(page))

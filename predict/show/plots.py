@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ladder.files.writing import atomic_file
+from predict.measured.counts import short_number
 from predict.measured.runs import Run
 from predict.measured.same import level_of, levels
-from predict.show.numbers import short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,6 +154,12 @@ class Look:
         if self.marks_multiples:
             found += [dot(MARKERS[i], SOFT, f"{m:g}xC") for i, m in enumerate(self.multiples)]
         return found
+
+
+def method_looks(names: Sequence[str], plain: str) -> dict[str, tuple[str, str]]:
+    """Marker and colour of each method; the one called `plain`, with which all are compared, is a grey cross."""
+    looks = {name: (MARKERS[i], COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
+    return looks | {plain: ("X", GREY)} if plain in looks else looks
 
 
 def dot(marker: str, colour: str, name: str, **more: object) -> Line2D:

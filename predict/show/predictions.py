@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ladder.rungs.rung import Target
-from predict.methods.base import Interval, Prediction, inside_intervals, mean_error
+from predict.methods.base import Interval, Prediction, intervals_held, mean_error
 from predict.methods.losses import LossPrediction
 from predict.notes import Note
 from predict.show.tables import Range, Table, fixed, flags, words
@@ -81,7 +81,7 @@ def prediction_table(predictions: Sequence[Prediction], title: str, notes: Seque
         )
         for p in predictions
     )
-    error = mean_error(list(predictions))
+    error = mean_error(predictions)
     summary = () if error is None else (_summary(predictions, error),)
     return Table(title=title, columns=columns, rows=rows, notes=(*summary, *notes)).without_empty_columns()
 
@@ -137,10 +137,10 @@ def predictions_csv(predictions: Sequence[Prediction], losses: Sequence[LossPred
 
 def _summary(predictions: Sequence[Prediction], error: float) -> str:
     text = f"mean absolute error {error:.2f} points{_paper_error(predictions)}"
-    inside = inside_intervals(list(predictions))
-    if inside is None:
+    held = intervals_held(predictions)
+    if held is None:
         return text
-    return f"{text}; of {inside[2]} actual accuracies {inside[0]} lie in the 80% interval, {inside[1]} in the 95% one"
+    return f"{text}; of {held.count} actual accuracies {held.in80} lie in the 80% interval, {held.in95} in the 95% one"
 
 
 def _paper_error(predictions: Sequence[Prediction]) -> str:

@@ -1,6 +1,6 @@
 """Tables of typed columns: rows hold values, which are formatted only where they are shown.
 
-Text (`show.text`), Markdown and HTML show a value to the digits of its column; CSV and JSON hold it as it is.
+Text (`terminal.py`), Markdown and HTML show a value to the digits of its column; CSV and JSON hold it as it is.
 """
 
 from __future__ import annotations
@@ -162,13 +162,13 @@ class Table:
     def cells(self) -> list[list[str]]:
         """The shown columns of each row as text; marks of footnotes follow its name."""
         numbers = self._numbered()
-        found = []
+        lines = []
         for row in self.rows:
             pairs = list(zip(self.columns, row, strict=True))
             texts = [column.text(value) for column, value in pairs if column.kind is not Kind.FLAGS]
             marks = sorted(numbers[text] for column, value in pairs for text in _flags_in(column, value))
-            found.append([" ".join([texts[0], *map(_mark, marks)]), *texts[1:]])
-        return found
+            lines.append([" ".join([texts[0], *map(_mark, marks)]), *texts[1:]])
+        return lines
 
     def _numbered(self) -> dict[str, int]:
         numbers: dict[str, int] = {}

@@ -16,6 +16,11 @@ def verdict_text(verdict: Verdict) -> str:
     return how and f"accuracy {how} (rank correlation {verdict.correlation:.2f} over {verdict.runs} rungs)"
 
 
+def uncounted_text(verdict: Verdict) -> str:
+    """Why nothing that a task's numbers do counts against a run; empty where it counts."""
+    return "does not count: the task does not follow scale" if verdict.trendless else ""
+
+
 def note_texts(notes: Sequence[Note]) -> tuple[str, ...]:
     """Notes on one row: that they are warnings goes without saying."""
     return tuple(note.words for note in notes)
