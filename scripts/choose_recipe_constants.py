@@ -21,7 +21,7 @@ from ladder.rungs.rung import Target
 from predict.analyses.compare_all import reliability_table
 from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.load import load_ladders
-from predict.methods.recipes import SHIFTS, Difference, Shifts
+from predict.methods.recipe_effects import SHIFTS, Difference, Shifts
 from predict.show.tables import Table, fixed, share, words
 from predict.show.terminal import as_text
 

@@ -18,8 +18,8 @@ from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
 from predict.measured.table import table_of
 from predict.measured.tasks import EIGHT
+from predict.reproduction.paper_study import PaperStudy
 from predict.reproduction.printed import Printed
-from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
 
 RUNGS = ["--sizes", "190M,370M,760M,1.3B"]

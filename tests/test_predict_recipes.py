@@ -21,7 +21,7 @@ from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
 from predict.measured.runs import Smoothing
 from predict.measured.table import table_of
-from predict.methods.recipes import Difference
+from predict.methods.recipe_effects import Difference
 
 POINTS = [(4e8, 8e9), (1.4e9, 2.8e10)]
 TARGET = Target(name="target", n=7e9, d=1.4e11)

@@ -20,7 +20,7 @@ from predict.analyses.next_runs import candidates
 from predict.fitting.forms import PowerLaw
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossTask
+from predict.measured.loss_tasks import LossTask
 from predict.measured.points import TaskPoints, task_points
 from predict.measured.runs import n_and_d
 from predict.measured.tasks import Task
@@ -262,15 +262,15 @@ def main(argv: list[str]) -> None:
     )
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    target = command_line.target_of(known, data)
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, data)
     data = data.below(target)
-    asked = data.asked(known.tasks)
-    tasks = asked.tasks if known.tasks or not asked.tasks else following(data, asked.tasks)
+    asked = data.asked(given.tasks)
+    tasks = asked.tasks if given.tasks or not asked.tasks else following(data, asked.tasks)
     # What is asked for by name, or all there is: a ladder's accuracies come before losses that have none.
-    losses = asked.losses if known.tasks or not asked.tasks else []
-    found = advise(data, target, tasks, known.budget, losses)
-    command_line.show(known.form, advice_table(found, target, known.budget))
-    if known.plot:
-        advice_plot(found, target).save(known.plot)
+    losses = asked.losses if given.tasks or not asked.tasks else []
+    found = advise(data, target, tasks, given.budget, losses)
+    command_line.show(given.form, advice_table(found, target, given.budget))
+    if given.plot:
+        advice_plot(found, target).save(given.plot)

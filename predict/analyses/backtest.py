@@ -13,7 +13,7 @@ from ladder.rungs.rung import Target
 from ladder.words import count_of
 from predict.analyses.loss_backtest import loss_backtest_table
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossTask
+from predict.measured.loss_tasks import LossTask
 from predict.measured.tasks import Task
 from predict.methods.base import Estimate, Method
 from predict.methods.ensemble import Ensemble
@@ -241,15 +241,15 @@ def main(argv: list[str]) -> None:
     command_line.add_ladder(options)
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    asked = data.asked(known.tasks)
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    asked = data.asked(given.tasks)
     losses = loss_backtests(data, asked.losses)
     if not asked.tasks:
-        command_line.show(known.form, *losses)
+        command_line.show(given.form, *losses)
         return
     study, tasks = studied(data, asked.tasks)
     methods = method_errors(data, study, tasks)
-    command_line.show(known.form, split_table(study, tasks, methods), task_table(study, tasks, methods), *losses)
-    if known.plot:
-        backtest_plot(study, tasks, methods).save(known.plot)
+    command_line.show(given.form, split_table(study, tasks, methods), task_table(study, tasks, methods), *losses)
+    if given.plot:
+        backtest_plot(study, tasks, methods).save(given.plot)

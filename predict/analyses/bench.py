@@ -278,20 +278,20 @@ def main(argv: list[str]) -> None:
     )
     command_line.add_format(options)
     command_line.add_plot(options)
-    known = options.parse_args(argv)
-    beds = read_testbeds(known.paths)
-    parts = named_parts(known.splits, beds) if known.splits else [part for bed in beds for part in parts_by_size(bed)]
+    given = options.parse_args(argv)
+    beds = read_testbeds(given.paths)
+    parts = named_parts(given.splits, beds) if given.splits else [part for bed in beds for part in parts_by_size(bed)]
     cells, losses = bench(parts), [cell for part in parts for cell in loss_cells(part)]
     if not cells and not losses:
-        raise UserError(f"{known.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
+        raise UserError(f"{given.paths[0]}: no ladder has {MINIMUM_RUNGS} rungs and a larger run that was measured")
     tables = [class_table(cells), part_table(cells)] if cells else []
     tables += [loss_class_table(losses)] if losses else []
-    tables[0] = replace(tables[0], notes=(*tables[0].notes, *_files_read(beds, known.splits)))
-    command_line.show(known.form, *tables)
-    if known.plot and cells:
-        bench_plot(cells).save(known.plot)
-    if known.output:
-        with files_into(known.output) as folder:
+    tables[0] = replace(tables[0], notes=(*tables[0].notes, *_files_read(beds, given.splits)))
+    command_line.show(given.form, *tables)
+    if given.plot and cells:
+        bench_plot(cells).save(given.plot)
+    if given.output:
+        with files_into(given.output) as folder:
             write_text(folder / "bench.md", "\n\n".join(table.markdown() for table in tables) + "\n")
             write_json(folder / "bench.json", [table.to_json() for table in tables])
             if cells:

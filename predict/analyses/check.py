@@ -88,18 +88,18 @@ def main(argv: list[str]) -> int:
     command_line.add_ladder(options)
     command_line.add_target(options)
     options.add_argument("--json", action="store_true", help="as JSON")
-    known, overrides = command_line.parse(options, argv)
+    given, overrides = command_line.parse(options, argv)
     data = load_ladder(
-        known.ladder,
-        sizes=known.sizes,
-        multiples=known.multiples,
+        given.ladder,
+        sizes=given.sizes,
+        multiples=given.multiples,
         overrides=overrides,
-        corpus=known.corpus,
-        mapping=known.mapping,
+        corpus=given.corpus,
+        mapping=given.mapping,
         at_least=1,
     )
-    found = checks(CheckedLadder(measured=data, target=_target(known, data)))
-    if known.json:
+    found = checks(CheckedLadder(measured=data, target=_target(given, data)))
+    if given.json:
         print(checks_json(found))
     else:
         from ladder.check.page import print_page  # what draws it takes a while to load

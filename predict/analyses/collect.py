@@ -24,14 +24,14 @@ def main(argv: list[str]) -> None:
     command_line.add_mapping(options)
     output = command_line.file_named(".parquet")
     options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .parquet file to write")
-    known, overrides = command_line.parse(options, argv)
+    given, overrides = command_line.parse(options, argv)
     if overrides:
         raise UserError(f"{overrides[0]}: collect takes no configuration; it keeps everything that was measured")
-    reading = read_measurements(known.ladder, mapping=None if known.also else known.mapping)
-    for path in known.also:
-        reading = joined(reading, read_measurements(path, mapping=known.mapping), str(path))
-    if known.output.exists() and known.ladder.exists() and known.output.samefile(known.ladder):
-        raise UserError(f"--output {known.output} is what --ladder reads; give another name")
-    write_parquet(reading, known.output)
+    reading = read_measurements(given.ladder, mapping=None if given.also else given.mapping)
+    for path in given.also:
+        reading = joined(reading, read_measurements(path, mapping=given.mapping), str(path))
+    if given.output.exists() and given.ladder.exists() and given.output.samefile(given.ladder):
+        raise UserError(f"--output {given.output} is what --ladder reads; give another name")
+    write_parquet(reading, given.output)
     runs = count_of(reading.table.run.nunique(), "run")
-    print(f"wrote {known.output}: {count_of(len(reading.table), 'measurement')} of {runs}")
+    print(f"wrote {given.output}: {count_of(len(reading.table), 'measurement')} of {runs}")

@@ -24,7 +24,7 @@ from predict.analyses.recipes import Pair, Recipes, recipes
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder, load_ladders
 from predict.measured.same import same_point
-from predict.methods.recipes import Difference
+from predict.methods.recipe_effects import Difference
 from predict.notes import Note, note
 from predict.show import command_line
 from predict.show.plots import BLUE, GREY, INK, TARGET_COLOURS, Plot, widen_left
@@ -201,50 +201,50 @@ def main(argv: list[str]) -> None:
     command_line.add_target(options)
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, rest = options.parse_known_intermixed_args(argv)
-    overrides = split_overrides([*[str(p) for p in known.ladders if "=" in str(p)], *rest])
-    paths = [path for path in known.ladders if "=" not in str(path)]
-    if len(paths) == 1 and len(known.corpora) != 2:
+    given, rest = options.parse_known_intermixed_args(argv)
+    overrides = split_overrides([*[str(p) for p in given.ladders if "=" in str(p)], *rest])
+    paths = [path for path in given.ladders if "=" not in str(path)]
+    if len(paths) == 1 and len(given.corpora) != 2:
         if overrides:
             raise UserError(f"{shortened(overrides[0])} is for two ladders (compare A B), not for a table of several")
-        _all_pairs(paths[0], known)
+        _all_pairs(paths[0], given)
         return
-    sides = pairs(paths, known.corpora)
-    both = [_side(path, corpus, known, overrides) for path, corpus in sides]
-    target = command_line.target_of(known, both[0])
-    rows, found = compare(both[0], both[1], target, known.tasks)
+    sides = pairs(paths, given.corpora)
+    both = [_side(path, corpus, given, overrides) for path, corpus in sides]
+    target = command_line.target_of(given, both[0])
+    rows, found = compare(both[0], both[1], target, given.tasks)
     a, b = (f"{path} {corpus}" if corpus else str(path) for path, corpus in sides)
-    command_line.show(known.form, comparison_table(rows, (a, b), target, found))
-    if known.plot:
-        comparison_plot(rows, target, found).save(known.plot)
+    command_line.show(given.form, comparison_table(rows, (a, b), target, found))
+    if given.plot:
+        comparison_plot(rows, target, found).save(given.plot)
 
 
-def _side(path: Path, corpus: str | None, known: argparse.Namespace, overrides: Sequence[str]) -> Measured:
+def _side(path: Path, corpus: str | None, given: argparse.Namespace, overrides: Sequence[str]) -> Measured:
     return load_ladder(
         path,
-        sizes=known.sizes,
-        multiples=known.multiples,
+        sizes=given.sizes,
+        multiples=given.multiples,
         overrides=overrides,
         corpus=corpus,
-        mapping=known.mapping,
+        mapping=given.mapping,
         at_least=1,
     )
 
 
-def _all_pairs(path: Path, known: argparse.Namespace) -> None:
-    ladders = load_ladders(path, known.mapping, at_least=1)
+def _all_pairs(path: Path, given: argparse.Namespace) -> None:
+    ladders = load_ladders(path, given.mapping, at_least=1)
     by_name = {one.name: one for one in ladders}
-    for name in known.corpora:
+    for name in given.corpora:
         if name not in by_name:
             raise unknown(f"corpus of {path}", name, by_name)
-    chosen = [by_name[name] for name in known.corpora] or ladders
+    chosen = [by_name[name] for name in given.corpora] or ladders
     if len(chosen) < 2:
         raise UserError(f"{path} holds one ladder; compare takes two (compare A B), or a table of several")
-    target = command_line.target_of(known, chosen[0])
-    found = recipes(chosen, target, known.tasks)
-    command_line.show(known.form, *all_pairs_tables(found, target, every=known.form != "text"))
-    if known.plot:
-        all_pairs_plot(found, target).save(known.plot)
+    target = command_line.target_of(given, chosen[0])
+    found = recipes(chosen, target, given.tasks)
+    command_line.show(given.form, *all_pairs_tables(found, target, every=given.form != "text"))
+    if given.plot:
+        all_pairs_plot(found, target).save(given.plot)
 
 
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:

@@ -139,16 +139,16 @@ def main(argv: list[str]) -> None:
     options.add_argument("--by", default="flops", help="size, multiple or flops (the default)")
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, overrides = command_line.parse(options, argv)
-    if known.by not in AXES:
-        raise unknown("axis", known.by, AXES)
-    method_named(known.method)
-    data = command_line.data_of(known, overrides)
-    target = command_line.target_of(known, data)
+    given, overrides = command_line.parse(options, argv)
+    if given.by not in AXES:
+        raise unknown("axis", given.by, AXES)
+    method_named(given.method)
+    data = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, data)
     data = data.below(target)
-    tasks = data.tasks(known.tasks)
-    steps = compute_errors(data, target, tasks, known.by, known.method)
-    table = compute_table(steps, target, tasks, known.by, known.method)
-    command_line.show(known.form, table)
-    if known.plot:
-        compute_plot(steps, target, tasks, known.by, table.title).save(known.plot)
+    tasks = data.tasks(given.tasks)
+    steps = compute_errors(data, target, tasks, given.by, given.method)
+    table = compute_table(steps, target, tasks, given.by, given.method)
+    command_line.show(given.form, table)
+    if given.plot:
+        compute_plot(steps, target, tasks, given.by, table.title).save(given.plot)

@@ -21,10 +21,10 @@ def main(argv: list[str]) -> None:
     command_line.add_ladder(options)
     output = command_line.file_named(".json")
     options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .json file to write")
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    write_text(known.output, laws_of(data, known.tasks).text())
-    print(f"wrote {known.output}: laws of {count_of(len(data.rungs), 'run')}")
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    write_text(given.output, laws_of(data, given.tasks).text())
+    print(f"wrote {given.output}: laws of {count_of(len(data.rungs), 'run')}")
 
 
 def laws_of(data: Measured, names: list[str]) -> LawFile:

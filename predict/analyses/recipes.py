@@ -16,7 +16,7 @@ from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import same_point
 from predict.measured.tasks import Task
 from predict.methods.noise import item_variance
-from predict.methods.recipes import (
+from predict.methods.recipe_effects import (
     SHIFTS,
     Difference,
     Effect,

@@ -87,20 +87,20 @@ def main(argv: list[str]) -> None:
     options.add_argument(
         "--inputs", type=_hashes, help="hashes of what python -m ladder made it from, kept in the file"
     )
-    known, overrides = command_line.parse(options, argv)
-    method_named(known.method)
-    data = command_line.data_of(known, overrides)
-    target = command_line.target_of(known, data)
-    if known.name:
-        target = Target(name=known.name, n=target.n, d=target.d)
-    forecast = forecast_of(Fits(data, target, known.tasks), known.method, known.inputs)
-    sha256 = write_new(forecast, known.output)
+    given, overrides = command_line.parse(options, argv)
+    method_named(given.method)
+    data = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, data)
+    if given.name:
+        target = Target(name=given.name, n=target.n, d=target.d)
+    forecast = forecast_of(Fits(data, target, given.tasks), given.method, given.inputs)
+    sha256 = write_new(forecast, given.output)
     answer = Answer(
         target=target,
-        method=known.method,
+        method=given.method,
         predictions=forecast.predictions(),
         notes=list(forecast.notes),
         losses=forecast.loss_predictions(),
     )
     command_line.show("text", *answer.tables())
-    print(f"wrote {known.output}, registered {forecast.registered} by code {forecast.code}; its SHA-256:\n{sha256}")
+    print(f"wrote {given.output}, registered {forecast.registered} by code {forecast.code}; its SHA-256:\n{sha256}")

@@ -212,8 +212,8 @@ def main(argv: list[str]) -> None:
     options.add_argument(
         "--output", type=command_line.folder, default=Path("report"), metavar="DIR", help="where to write"
     )
-    known, overrides = command_line.parse(options, argv)
-    method_named(known.method)
-    data = command_line.data_of(known, overrides)
-    path = write_report(data, command_line.target_of(known, data), known.method, known.tasks, known.output)
+    given, overrides = command_line.parse(options, argv)
+    method_named(given.method)
+    data = command_line.data_of(given, overrides)
+    path = write_report(data, command_line.target_of(given, data), given.method, given.tasks, given.output)
     print(f"wrote {path}")

@@ -198,8 +198,8 @@ def main(argv: list[str]) -> None:
     )
     command_line.add_mapping(options)
     command_line.add_format(options)
-    known = options.parse_args(argv)
-    found = [scored(path, known.measured, known.mapping) for path in dict.fromkeys(known.forecasts)]
+    given = options.parse_args(argv)
+    found = [scored(path, given.measured, given.mapping) for path in dict.fromkeys(given.forecasts)]
     tables = [table for one in found for table in score_tables(one)]
     several = [one for one in found if one.predictions]
-    command_line.show(known.form, *tables, *([calibration_table(several)] if len(several) > 1 else []))
+    command_line.show(given.form, *tables, *([calibration_table(several)] if len(several) > 1 else []))

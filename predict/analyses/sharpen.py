@@ -126,20 +126,20 @@ def main(argv: list[str]) -> None:
     command_line.add_target(options)
     add_run(options, required=False)
     command_line.add_format(options)
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    if not known.run and not known.target and known.n is None:
-        found, names = in_back_tests(data, known.tasks)
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    if not given.run and not given.target and given.n is None:
+        found, names = in_back_tests(data, given.tasks)
         title = f"How forecasts sharpen: {len(names)} back-tests inside {data.name}"
         notes = ["each smaller ladder and the dearest run beyond it: " + "; ".join(names)]
     else:
-        run = run_named(known.run, data, known.measured) if known.run else None
-        target = target_of(known, data, run)
+        run = run_named(given.run, data, given.measured) if given.run else None
+        target = target_of(given, data, run)
         run = run or run_of(target, data)
         if run is None:
             raise UserError(f"{data.source} holds no finished run of {target.name}; name the run with --run NAME")
-        followed = follow(Fits(data, target, known.tasks), run)
+        followed = follow(Fits(data, target, given.tasks), run)
         found = on_finished_run(data, followed)
         title = f"How the forecast of {target.name} sharpens with the checkpoints of {run.name}"
         notes = [f"forecast from {followed.source}; the method's choices were made by back-tests inside AI2's ladder"]
-    command_line.show(known.form, sharpening_table(found, title, notes))
+    command_line.show(given.form, sharpening_table(found, title, notes))

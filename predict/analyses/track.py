@@ -162,16 +162,16 @@ def main(argv: list[str]) -> int:
     )
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    run = run_named(known.run, data, known.measured)
-    target = target_of(known, data, run, known.forecast)
-    followed = follow(Fits(data, target, known.tasks), run, known.forecast)
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    run = run_named(given.run, data, given.measured)
+    target = target_of(given, data, run, given.forecast)
+    followed = follow(Fits(data, target, given.tasks), run, given.forecast)
     found = quantities(followed)
-    cells = excursions(found, known.since)
-    command_line.show(known.form, *track_tables(followed, found, known.since))
-    if known.plot:
-        track_plot(followed.run.name, found, followed.target.d).save(known.plot)
+    cells = excursions(found, given.since)
+    command_line.show(given.form, *track_tables(followed, found, given.since))
+    if given.plot:
+        track_plot(followed.run.name, found, followed.target.d).save(given.plot)
     return EXIT_OUTSIDE if any(each.quantity.counts for each in cells) else 0
 
 

@@ -149,12 +149,12 @@ def main(argv: list[str]) -> None:
     command_line.add_ladder(options)
     command_line.add_format(options)
     command_line.add_plot(options)
-    known, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(known, overrides)
-    tasks = data.tasks(known.tasks) if known.tasks else all_tasks(data)
+    given, overrides = command_line.parse(options, argv)
+    data = command_line.data_of(given, overrides)
+    tasks = data.tasks(given.tasks) if given.tasks else all_tasks(data)
     noises = ladder_noise(data, tasks)
     table = variance_table(data, noises)
-    command_line.show(known.form, table.without_empty_columns() if known.form == "text" else table)
-    if known.plot:
+    command_line.show(given.form, table.without_empty_columns() if given.form == "text" else table)
+    if given.plot:
         title = f"Checkpoints of {largest(data.rungs).name}"
-        variance_plot(data, [noise.task for noise in noises], title).save(known.plot)
+        variance_plot(data, [noise.task for noise in noises], title).save(given.plot)

@@ -10,7 +10,7 @@ from ladder.errors import UserError, shortened, unknown
 from ladder.rungs.rung import Ladder, Target
 from ladder.words import count_of
 from predict.measured import described
-from predict.measured.losses import LossTask, loss_tasks
+from predict.measured.loss_tasks import LossTask, loss_tasks
 from predict.measured.runs import Run, accuracy_curve
 from predict.measured.same import levels, same, same_point
 from predict.measured.tasks import Measurements, Task, tasks_of

@@ -13,7 +13,7 @@ from predict.notes import Note
 if TYPE_CHECKING:
     from ladder.config.settings import Smoothing
     from predict.measured.ladder import Measured
-    from predict.measured.losses import LossMetric
+    from predict.measured.loss_tasks import LossMetric
     from predict.measured.tasks import Task
 
 Standing = Literal["follows", "loose", "none"]

@@ -21,7 +21,7 @@ from predict.measured.progress import Trace, trace
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
 from predict.methods.base import Estimate
-from predict.methods.course import FIRST, SHARES, Course, CurveOf, beyond, course_of, latest, wiggle
+from predict.methods.course import FIRST, SHARES, Course, CurveOf, course_of, decades_from, latest, wiggle
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.loss_fits import LossFit
 from predict.methods.members import MemberName
@@ -174,7 +174,9 @@ class Companion:
     def _beyond(self, n: float, d: float, split: int | None = None) -> float:
         """Decades of N·D from what was fitted, by the ladder or by a back-test in it."""
         rungs = self._measured.rungs
-        return beyond(rungs if split is None else [rungs[i] for i in self._fitted.study.splits[split].train], n, d)
+        return decades_from(
+            rungs if split is None else [rungs[i] for i in self._fitted.study.splits[split].train], n, d
+        )
 
     def _widening(self, way: TaskWay) -> float:
         """By how much the law of a final loss is less sure than a normal distribution of its standard deviation."""

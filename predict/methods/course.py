@@ -144,7 +144,7 @@ def _carried_errors(course: Course, runs: Sequence[Run], splits: Sequence[Split]
     errors, ways = [], []
     for (i, place), ends in course.ends.items():
         run, own = runs[place], course.traces[place]
-        far = beyond([runs[j] for j in splits[i].train], run.n, run.d)
+        far = decades_from([runs[j] for j in splits[i].train], run.n, run.d)
         for share in SHARES:
             seen, leads = course.latest(own, share), course.latest(replace(own, values=ends), share)
             if len(seen.shares):
@@ -154,6 +154,6 @@ def _carried_errors(course: Course, runs: Sequence[Run], splits: Sequence[Split]
     return np.array(errors, dtype=float), np.array(ways, dtype=float)
 
 
-def beyond(fitted: Sequence[Run], n: float, d: float) -> float:
+def decades_from(fitted: Sequence[Run], n: float, d: float) -> float:
     """Decades of N·D from what was fitted. A way is worth so much less the further off the run is: see `Course`."""
     return float(decades(np.array(n), np.array(d), fitted))

@@ -17,7 +17,7 @@ from predict.fitting.chain import Chain
 from predict.fitting.curve_grid import CurveLaw
 from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossMetric
+from predict.measured.loss_tasks import LossMetric
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Fitted, Method, Prediction, Verdict
 from predict.methods.constants import CONSTANTS

@@ -26,7 +26,7 @@ from ladder.files.reading import read_json
 from ladder.files.writing import atomic_file
 from ladder.jobs.forecast import FORECAST_SCHEMA
 from ladder.rungs.rung import Target
-from predict.measured.losses import AloneMetric, LossMetric, LossTask
+from predict.measured.loss_tasks import AloneMetric, LossMetric, LossTask
 from predict.measured.runs import Run
 from predict.measured.table import LARGEST_LOSS, SMALLEST_LOSS
 from predict.methods.base import Estimate, Interval, Prediction, Verdict

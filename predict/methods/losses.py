@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossTask
+from predict.measured.loss_tasks import LossTask
 from predict.methods.base import Estimate
 from predict.methods.loss_fits import LossFits, fit_finals
 from predict.notes import Note, note, warning

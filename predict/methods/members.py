@@ -16,7 +16,7 @@ from predict.fitting.chain import Chain
 from predict.fitting.forms import Decay, expit
 from predict.fitting.ridge import PowerTerms, Prior, fit_ridge
 from predict.fitting.sigmoid_batch import Sigmoids, fit_sigmoids
-from predict.measured.losses import LossMetric
+from predict.measured.loss_tasks import LossMetric
 from predict.measured.points import Cloud, TaskPoints
 from predict.methods.noise import RUN_NOISE, item_variance
 

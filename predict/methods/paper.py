@@ -27,7 +27,7 @@ from predict.fitting.step1 import (
 )
 from predict.fitting.step2 import fit_log_sigmoid, fit_sigmoid
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossMetric
+from predict.measured.loss_tasks import LossMetric
 from predict.measured.points import task_points
 from predict.measured.runs import Curve, Run, accuracy_curve, n_and_d, paired
 from predict.measured.tasks import Task

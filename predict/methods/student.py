@@ -7,7 +7,7 @@ import math
 STEPS = 200
 
 
-def beyond(value: float, freedom: int) -> float:
+def chance_beyond(value: float, freedom: int) -> float:
     """The chance that |t| is larger: for whole degrees of freedom a finite sum (Abramowitz and Stegun 26.7)."""
     angle = math.atan(value / math.sqrt(freedom))
     cosine = math.cos(angle) ** 2
@@ -23,9 +23,9 @@ def beyond(value: float, freedom: int) -> float:
 def limit(chance: float, freedom: int) -> float:
     """The value that |t| exceeds with this chance."""
     low, high = 0.0, 1.0
-    while beyond(high, freedom) > chance and high < 1e9:
+    while chance_beyond(high, freedom) > chance and high < 1e9:
         high *= 2
     for _ in range(STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if beyond(middle, freedom) > chance else (low, middle)
+        low, high = (middle, high) if chance_beyond(middle, freedom) > chance else (low, middle)
     return high

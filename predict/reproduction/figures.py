@@ -11,7 +11,7 @@ from predict.analyses.compute import compute_plot
 from predict.analyses.variance import variance_plot
 from predict.fitting.forms import ComputeLaw
 from predict.measured.counts import short_number
-from predict.reproduction.study import COMPUTE_FIGURES, MC_STEPS, PaperStudy, multiple_choice
+from predict.reproduction.paper_study import COMPUTE_FIGURES, MC_STEPS, PaperStudy, multiple_choice
 from predict.show.curves import Shown
 from predict.show.law_plots import accuracy_plot, mark_target, step1_plot, step2_plot
 from predict.show.method_curves import curves_of

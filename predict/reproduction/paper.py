@@ -7,8 +7,8 @@ from pathlib import Path
 from ladder.files.writing import files_into, write_text
 from predict.measured.load import load_ladder
 from predict.reproduction.figures import all_figures
+from predict.reproduction.paper_study import PaperStudy
 from predict.reproduction.printed import differing
-from predict.reproduction.study import PaperStudy
 from predict.reproduction.tables import all_tables
 from predict.show import command_line
 
@@ -21,11 +21,11 @@ def main(argv: list[str]) -> None:
     options.add_argument(
         "--output", type=command_line.folder, default=Path("paper"), metavar="DIR", help="where to write"
     )
-    known, overrides = command_line.parse(options, argv)
-    study = PaperStudy(load_ladder(known.ladder, overrides=overrides))
+    given, overrides = command_line.parse(options, argv)
+    study = PaperStudy(load_ladder(given.ladder, overrides=overrides))
     tables = all_tables(study)
     figures = all_figures(study)
-    with files_into(known.output) as folder:
+    with files_into(given.output) as folder:
         for name, table in tables.items():
             write_text(folder / f"{name}.csv", table.csv() + "\n")
         text = "\n\n".join(table.markdown() for table in tables.values())
@@ -33,6 +33,6 @@ def main(argv: list[str]) -> None:
         for name, draw in figures.items():
             draw().save(folder / f"{name}.png")
     print(
-        f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {known.output}; "
+        f"wrote {len(tables)} tables (tables.md and CSV) and {len(figures)} figures to {given.output}; "
         f"{differing(tables.values())} numbers do not round to what the paper prints, marked and explained there"
     )

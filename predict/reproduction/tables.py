@@ -11,8 +11,8 @@ from predict.analyses.variance import ladder_noise, largest, noise_cells
 from predict.fitting.forms import PowerLaw, Sigmoid
 from predict.methods.base import beside_actuals
 from predict.methods.paper import PAPER
+from predict.reproduction.paper_study import COMPUTE_FIGURES, PaperStudy, multiple_choice
 from predict.reproduction.printed import DIFFERS, PUBLISHED, Printed
-from predict.reproduction.study import COMPUTE_FIGURES, PaperStudy, multiple_choice
 from predict.show.tables import Column, Row, Table, fixed, words
 
 ROUNDING = (

@@ -11,7 +11,7 @@ import numpy as np
 from ladder.rungs.rung import Target
 from predict.fitting.forms import Decay, PowerLaw
 from predict.measured.ladder import Measured
-from predict.measured.losses import LossMetric
+from predict.measured.loss_tasks import LossMetric
 from predict.measured.points import Cloud, common_lm_losses
 from predict.measured.runs import accuracy_curve
 from predict.methods.base import Fitted
