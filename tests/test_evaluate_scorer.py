@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import types
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from evaluate_models import ARCHITECTURES, TEXT, documents, one_by_one, tiny_mod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluate.scoring.batches import Budget, batches
 from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
 from evaluate.scoring.scorer import Scorer
 from evaluate.scoring.trial import trial_requests
@@ -37,7 +40,7 @@ def distinct_prefixes(requests: list[Request]) -> set[tuple[int, ...]]:
 def test_equals_one_forward_per_request(architecture: str, kind: str, tries: bool) -> None:
     scorer, made = Scorer(tiny_model(architecture)), documents(kind)
     assert scorer.tries
-    scorer.batch_tokens = 300  # several batches
+    scorer.budget = replace(scorer.budget, tokens=300)  # several batches
     plan = make_plan(made, ENCODER, 256, tries)
     expected = one_by_one(scorer.model, ENCODER, made, 256)
     np.testing.assert_allclose(scorer.loglikelihoods(plan), expected, atol=TOLERANCE)
@@ -270,11 +273,33 @@ def test_training_mode_and_gradients_are_left_alone() -> None:
 def test_ranks_add_up_to_one_process_exactly() -> None:
     plan = make_plan(documents("rc", 40), ENCODER, 256, True)
     scorer = Scorer(tiny_model())
-    scorer.batch_tokens = 200
+    scorer.budget = replace(scorer.budget, tokens=200)
     alone = scorer.loglikelihoods(plan)
     parts = [scorer.loglikelihoods(plan, rank, 3) for rank in range(3)]
     np.testing.assert_array_equal(sum(parts), alone)
     assert all((part == 0).any() for part in parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=7), st.integers(0, 30), st.integers(40, 200))
+def test_rows_run_together_where_padding_and_batches_cost_least(widths: list[int], cost: int, tokens: int) -> None:
+    widths = sorted(widths, reverse=True)
+    requests = [
+        Request(index=row, inputs=np.full(width, row, dtype=np.int32), targets=np.ones(1, dtype=np.int32))
+        for row, width in enumerate(widths)
+    ]
+    plan = plan_of_requests(requests, False, 1)
+    budget = Budget(tokens=tokens, mask_elements=10**9, logit_elements=10**9, batch_cost=cost)
+    made = [(batch.first, batch.last) for batch in batches(plan, budget, 500)]
+    assert [start for start, _ in made] == [0, *(stop for _, stop in made[:-1])] and made[-1][1] == len(widths)
+
+    def total(spans: list[tuple[int, int]]) -> float:
+        sizes = [(stop - start) * widths[start] for start, stop in spans]
+        return sum(sizes) + cost * len(spans) if max(sizes) <= tokens else float("inf")
+
+    cuts = itertools.product((False, True), repeat=len(widths) - 1)
+    ways = [[0, *(place for place, cut in enumerate(way, 1) if cut), len(widths)] for way in cuts]
+    assert total(made) == min(total(list(itertools.pairwise(way))) for way in ways)
 
 
 def test_bad_models() -> None:

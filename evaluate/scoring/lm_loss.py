@@ -101,7 +101,7 @@ def lm_loss(
     bytes_per_token = text.bytes_per_token
     if text.token_bytes is not None:
         bytes_per_token = float(text.token_bytes[: count * length].reshape(count, length)[:, predicted].mean())
-    rows = max(1, scorer.batch_tokens // sequences.shape[1])
+    rows = max(1, scorer.budget.tokens // sequences.shape[1])
     per_sequence = np.zeros(len(sequences))
     with evaluating(scorer.model):
         for start in range(rows * processes.rank, len(sequences), rows * processes.count):

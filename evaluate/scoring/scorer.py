@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from evaluate.scoring.attention import layer_kinds
+from evaluate.scoring.batches import BUDGETS, Batch, batches
 from evaluate.scoring.head import Head, body_of, log_normaliser
 from evaluate.scoring.masked import Masked, PrefixCache
 from evaluate.scoring.packed import Pack, Packed, move, pack_length, packs
@@ -23,20 +24,7 @@ from evaluate.scoring.plan import Plan
 from evaluate.scoring.trial import SHORT, try_tries
 from ladder.errors import UserError
 
-# What a batch may hold, by device type. A batch of the CPU's size fits its caches; a GPU wants to be filled.
-BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
-MASK_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}  # queries x keys
-LOGIT_ELEMENTS = {"cpu": 2**20, "cuda": 2**28}  # positions x vocabulary, in fp32
 LEAST_ROWS = 128  # positions projected at once, whatever the vocabulary: fewer would mostly wait for the matrix
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows [first, last) of a section, padded to the longest; its heads are a contiguous range of the plan's."""
-
-    section: int
-    first: int
-    last: int
 
 
 def context_length(config: Any) -> int | None:
@@ -66,9 +54,7 @@ class Scorer:
         self.device = next(model.parameters()).device
         tables = (model.get_input_embeddings(), model.get_output_embeddings())  # Mllama embeds more than it predicts
         self.vocabulary = min(int(table.weight.shape[0]) for table in tables if table is not None)
-        kind = self.device.type if self.device.type in BATCH_TOKENS else "cpu"
-        self.batch_tokens, self.mask_elements = BATCH_TOKENS[kind], MASK_ELEMENTS[kind]
-        self.logit_elements = LOGIT_ELEMENTS[kind]
+        self.budget = BUDGETS.get(self.device.type, BUDGETS["cpu"])
         self.kinds = layer_kinds(model.config.get_text_config())
         self.masked = Masked(model, self.kinds or {})
         # What is tried first; None: rows that branch run under masks.
@@ -151,25 +137,10 @@ class Scorer:
                 yield *self._run_pack(plan, pack), int(plan.row_offsets[pack.last] - plan.row_offsets[pack.first])
             return
         cache, section = None, -1
-        for batch in list(self.batches(plan))[rank::ranks]:
+        for batch in list(batches(plan, self.budget, self.vocabulary))[rank::ranks]:
             if batch.section != section:
                 cache, section = self._prefix(plan, batch.section), batch.section
             yield *self._run(plan, batch, cache), int(plan.row_offsets[batch.last] - plan.row_offsets[batch.first])
-
-    def batches(self, plan: Plan) -> Iterator[Batch]:
-        """Rows of equal section, longest first, as many as the token, mask and logit budgets hold (at least one)."""
-        lengths = np.diff(plan.row_offsets)
-        first, rows = 0, len(lengths)
-        while first < rows:
-            section, longest = int(plan.row_section[first]), int(lengths[first])
-            prefix = int(plan.prefix_offsets[section + 1] - plan.prefix_offsets[section])
-            room = min(self.batch_tokens // longest, self.mask_elements // (longest * (longest + prefix)))
-            if not plan.tries[0]:
-                room = min(room, self.logit_elements // (longest * self.vocabulary))
-            end = int(np.searchsorted(plan.row_section, section, side="right"))
-            last = min(first + max(room, 1), end)
-            yield Batch(section, first, last)
-            first = last
 
     def _prefix(self, plan: Plan, section: int) -> PrefixCache | None:
         tokens = plan.prefix_tokens[plan.prefix_offsets[section] : plan.prefix_offsets[section + 1]]
@@ -214,7 +185,7 @@ class Scorer:
     ) -> torch.Tensor:
         """log p(targets[j]) at position where[sources[j]], in fp32, over chunks of positions."""
         flat = hidden.reshape(-1, hidden.shape[-1])
-        chunk = max(LEAST_ROWS, self.logit_elements // self.vocabulary)
+        chunk = max(LEAST_ROWS, self.budget.logit_elements // self.vocabulary)
         bounds = np.searchsorted(sources, np.arange(0, len(where) + chunk, chunk))
         positions, rows = self._tensor(where), self._tensor(sources)
         scores = []
