@@ -66,17 +66,24 @@ def _behind_links(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """Makes the directory where it is absent; what was made and is still empty at an error is removed again."""
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+def leaving_no_folder(directory: Path) -> Iterator[None]:
+    """Where the body fails, `directory` and its parents are taken away again, if they came with it and are empty."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        for path in new:
+            with contextlib.suppress(OSError):  # something lies there
+                path.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Makes the directory where it is absent, and `leaving_no_folder` where the body fails."""
+    with leaving_no_folder(path):
+        path.mkdir(parents=True, exist_ok=True)
+        yield
 
 
 @contextlib.contextmanager
@@ -141,19 +148,6 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def leaving_no_folder(directory: Path) -> Iterator[None]:
-    """Where the body fails, `directory` and its parents are taken away again, if they came with it and are empty."""
-    new = [path for path in (directory, *directory.parents) if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            with contextlib.suppress(OSError):  # something lies there
-                path.rmdir()
-        raise
 
 
 def remove_directory(path: Path) -> None:
