@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.scoring.batches import Budget, batches
+from evaluate.scoring.head import logsumexp
 from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
 from evaluate.scoring.scorer import Scorer
 from evaluate.scoring.trial import trial_requests
@@ -129,6 +130,14 @@ def test_bf16_stays_near_fp32() -> None:
     scores = Scorer(model.bfloat16()).loglikelihoods(make_plan(made, ENCODER, 256, True))
     assert np.abs(scores - expected).mean() < 0.3
     assert np.abs(scores - expected).max() > 0  # it did run in bf16
+
+
+def test_log_sum_exp_in_the_form_that_a_gpu_compiles() -> None:
+    logits = torch.randn(6, 300) * 30
+    logits[0, 0] = -torch.inf
+    torch.testing.assert_close(logsumexp(logits[:5]), torch.logsumexp(logits[:5], dim=-1))
+    logits[5, 0] = torch.nan
+    assert not logsumexp(logits)[5].isfinite()
 
 
 def test_a_model_that_ignores_the_mask_is_run_on_plain_sequences() -> None:

@@ -11,9 +11,11 @@ from conftest import make_trainer
 from test_train_options import poison, stop_at
 from test_train_run import log_rows
 from torch import Tensor
+from torch._inductor.utils import run_and_get_code
 from torch.nn import functional
 
-from train.loss import next_token_loss
+from evaluate.scoring.head import logsumexp
+from train.loss import next_token_loss, to_gradient
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,6 +62,15 @@ def test_the_compiled_loss_equals_the_plain_one(batch: tuple[Tensor, Tensor, Ten
         plain = static(batch)
     for ours, reference in zip(compiled, plain, strict=True):
         assert away(ours, reference.double()) < 1e-3
+
+
+def test_log_sum_exp_takes_one_pass() -> None:
+    """Which depends on a form that the compiler knows."""
+    logits, labels = torch.randn(512, 20_000, device="cuda"), torch.zeros(512, dtype=torch.long, device="cuda")
+    for compiled, inputs in ((to_gradient, (logits.bfloat16(), labels, 1e-4)), (logsumexp, (logits,))):
+        with torch.no_grad():
+            _, code = run_and_get_code(torch.compile(compiled, dynamic=False), *inputs)
+        assert "prepare_softmax_online" in "".join(code)
 
 
 def test_an_update_that_is_skipped_leaves_no_trace(corpus: Path, tmp_path: Path) -> None:

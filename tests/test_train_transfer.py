@@ -78,7 +78,7 @@ def test_activations_do_not_grow_with_width() -> None:
     carried = growth("transfer")
     assert max(carried.values()) < 1.2
     assert carried["logits"] > 0.8  # nor does the model cease to learn
-    assert min(growth("paper").values()) > 1.4  # though its rate falls with N
+    assert min(growth("paper").values()) > 1.25  # though its rate falls with N
 
 
 def test_a_resumed_run_of_carried_groups_equals_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
