@@ -158,6 +158,7 @@ def test_a_ladder_is_not_put_to_the_test_twice(ladder: Path, monkeypatch: pytest
     [
         ({"schema": 2}, r"no.* a law file of schema 5 \(but 2\); make the file again"),
         ({"tasks": {}}, "tasks = a mapping: must have at least 1"),
+        ({"rungs": [{"n": 1e8, "d": 1e9}]}, r"tasks\.mmlu\.default\.loss\.finals: 16 values for 1 rungs"),
         ({"provenance": {"max_n": 0}}, r"provenance\.max_n = 0: must be above 0"),
     ],
 )

@@ -1,16 +1,16 @@
-"""The bench of losses that have no accuracy: how well step 1 predicts those of a finished ladder's larger runs."""
+"""The bench of losses: how well step 1 predicts those of a finished ladder's larger runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ladder.rungs.rung import Target
 from predict.analyses.testbeds import CLASSES, Part, rung_class
+from predict.measured.runs import Run
 from predict.methods.base import Estimate
-from predict.methods.losses import fit_losses
+from predict.methods.loss_fits import fit_finals
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 
@@ -28,28 +28,41 @@ class LossCell:
 
 
 def loss_cells(part: Part) -> list[LossCell]:
-    """Of each loss that every rung has, the runs beyond that have it too."""
-    measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
-    losses = measured.losses()
-    fitted = fit_losses(measured, losses)
+    """Of each loss that every rung has, with an accuracy beside it or not, the runs beyond that have it too."""
+    finals_of = _finals_of(part)
+    finals = [finals_of(run) for run in part.rungs]
+    names = [name for name in finals[0] if all(name in one for one in finals)]
+    fitted = fit_finals(part.rungs, [np.array([one[name] for one in finals]) for name in names])
     compute = np.log([run.compute for run in part.rungs])
     found = []
     for run in part.targets:
-        predictions = fitted.predict(Target(name=run.name, n=run.n, d=run.d))
-        for loss, fit, one in zip(losses, fitted.fitted.fits, predictions, strict=True):
-            if loss.measured(run):
+        actual = finals_of(run)
+        for name, fit in zip(names, fitted.fits, strict=True):
+            if name in actual:
                 slope, start = np.polyfit(compute, np.log(fit.finals), 1) if np.ptp(compute) > 0 else (0.0, 0.0)
                 found.append(
                     LossCell(
                         family=part.bed.family,
                         rungs=len(part.rungs),
-                        actual=loss.final(run, count),
-                        step1=one.loss,
+                        actual=actual[name],
+                        step1=fitted.scale.estimate(fit.laws, run.n, run.d),
                         last=float(fit.finals[int(compute.argmax())]),
                         line=float(np.exp(start + slope * np.log(run.compute))),
                     )
                 )
     return found
+
+
+def _finals_of(part: Part) -> Callable[[Run], dict[str, float]]:
+    """The losses at the end of a run, by name: of tasks in bits per byte, and what has no accuracy."""
+    measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
+    tasks, alone = measured.every_task(), measured.losses()
+
+    def finals(run: Run) -> dict[str, float]:
+        of_tasks = {task.name: run.curve(task, "rc_bpb").final(count) for task in tasks if run.has(task, "rc_bpb")}
+        return of_tasks | {one.name: one.final(run, count) for one in alone if one.measured(run)}
+
+    return finals
 
 
 def loss_class_table(cells: Sequence[LossCell]) -> Table:
@@ -63,7 +76,7 @@ def loss_class_table(cells: Sequence[LossCell]) -> Table:
             )
             rows.append((f"{rungs} rungs", len(here), *map(float, means)))
     return Table(
-        title="Losses without an accuracy, by number of rungs (percent of the loss)",
+        title="Losses by number of rungs (percent of the loss)",
         columns=(
             words("fitted"),
             whole("cells"),

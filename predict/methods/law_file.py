@@ -187,7 +187,7 @@ def load(path: Path) -> LawFile:
         loss = task.default.loss
         if loss and len(loss.finals) != len(laws.rungs):
             raise UserError(
-                f"{path}: tasks.{name}.default.loss has {len(loss.finals)} finals of {len(laws.rungs)} rungs"
+                f"{path}: tasks.{name}.default.loss.finals: {len(loss.finals)} values for {len(laws.rungs)} rungs"
             )
     return laws
 
