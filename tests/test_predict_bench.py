@@ -77,11 +77,13 @@ def test_the_command_writes_results_and_no_measurements(folder: Path, capsys: py
     splits.write_text(json.dumps([{"ladder": "grid", "rungs": rungs, "targets": ["7B-20xC"]}]))
     words = ["bench", str(folder / "made"), "--splits", str(splits), "--output", str(out), "--json"]
     main(words)
-    by_class, by_part = json.loads(capsys.readouterr().out)
+    by_class, by_part, losses = json.loads(capsys.readouterr().out)
+    assert [row["fitted"] for row in losses["rows"]] == ["4-5 rungs"] and losses["rows"][0]["cells"] >= 1
+    assert losses["rows"][0]["step 1"] < 15 and losses["rows"][0]["in 95%"] == 1
     assert "rungs and targets by splits.yaml" in by_class["notes"] and "columns by" not in str(by_class["notes"])
     assert [row["fitted"] for row in by_part["rows"]] == ["grid, 4 rungs"]
     assert {row["cells"] for row in by_class["rows"]} == {1}
-    assert json.loads((out / "bench.json").read_text()) == [by_class, by_part]
+    assert json.loads((out / "bench.json").read_text()) == [by_class, by_part, losses]
     assert (out / "bench.png").read_bytes()[:4] == b"\x89PNG" and "grid, 4 rungs" in (out / "bench.md").read_text()
 
 
