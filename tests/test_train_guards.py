@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,8 @@ from ladder.errors import UserError
 from ladder.rungs.memory import largest_micro_batch
 from train import micro_batch
 from train.loss import IGNORED, largest_divisor, next_token_loss, to_gradient
-from train.model import LossModel, build_model, compile_blocks, model_config
+from train.model import LossModel, build_model, build_optimizer, compile_blocks, model_config
+from train.parallel import Sharded
 
 NANO = ladder_from_config(load_config(["ladder=nano", "ladder.vocab_size=512", "ladder.recipe.sequence_length=32"]))
 RUNG = NANO.make_rung("n1", 1)
@@ -107,15 +109,24 @@ def test_what_is_tried_compiles_once_and_training_nothing_more() -> None:
     assert counter.frame_count == 1
 
 
-def test_ddp_leaves_a_block_one_graph() -> None:
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_a_block_stays_one_graph(kind: str) -> None:
+    """DDP would have it cut where its buckets end, FSDP2 gathers weights before it."""
     shape = replace(RUNG.shape, d_model=256, ffn_hidden=1024)  # a block has more than a bucket of DDP's
     model = build_model(model_config(shape, NANO.recipe), RUNG.groups, 0)
-    counter = CompileCounter()
+    counter, wrapped = CompileCounter(), LossModel(model, 1e-4)
     compile_blocks(model, backend=counter)
+    for block in model.model.layers:  # as on a GPU
+        block.compile(backend=counter, dynamic=False, fullgraph=True)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        copy = nn.parallel.DistributedDataParallel(LossModel(model, 1e-4))
-        copy(torch.zeros(2, 32, dtype=torch.long), 1.0)[0].backward()
+        if kind == "ddp":
+            module = nn.parallel.DistributedDataParallel(wrapped)
+        else:
+            build = functools.partial(build_optimizer, recipe=NANO.recipe, rung=RUNG)
+            module = Sharded(Accelerator(cpu=True), wrapped, build).module
+        for _ in range(2):
+            module(torch.zeros(2, 32, dtype=torch.long), 1.0)[0].backward()
     finally:
         dist.destroy_process_group()
     assert counter.frame_count == 1
