@@ -17,7 +17,7 @@ from ladder.process.cpu import prepare_cpu
 from ladder.rungs.rung import Ladder, Rung
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.show import duration
-from ladder.runs.status import ladder_status
+from ladder.runs.status import RunState, ladder_status
 
 prepare_cpu()
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
 def print_estimate(ladder: Ladder, target: Rung, directory: LadderDirectory, evaluation_tokens: float) -> None:
     """Times a few real training steps of every size and adds up what is still to do."""
     print("timing this machine …", flush=True)
-    todo = [s.rung for s in ladder_status(directory, [*ladder.rungs, target]) if s.state != "done"]
+    todo = [s.rung for s in ladder_status(directory, [*ladder.rungs, target]) if s.state is not RunState.DONE]
     together, alone = ([rung for rung in todo if (rung.name == target.name) == last] for last in (False, True))
     wall = PREPARATION_SECONDS + wall_seconds(ladder, together, alone, evaluation_tokens)
     print(f"{len(todo)} of {len(ladder.rungs) + 1} runs to train, about {duration(wall)} on {CORES} idle cores")

@@ -23,7 +23,7 @@ from ladder.process.cpu import prepare_cpu
 from ladder.rungs.rung import Ladder
 from ladder.runs.rundir import LadderDirectory
 from ladder.runs.show import duration
-from ladder.runs.status import ladder_status
+from ladder.runs.status import RunState, ladder_status
 
 prepare_cpu()
 
@@ -65,7 +65,9 @@ def print_estimate(ladder: Ladder, directory: LadderDirectory, evaluation_tokens
     print("timing this machine …", flush=True)
     small = [*ladder.rungs, *map(ladder.rung, RERUNS)]
     large = [ladder.rung(target) for target in TARGETS]
-    missing = {status.rung.name for status in ladder_status(directory, [*small, *large]) if status.state != "done"}
+    missing = {
+        status.rung.name for status in ladder_status(directory, [*small, *large]) if status.state is not RunState.DONE
+    }
     together, alone = ([rung for rung in rungs if rung.name in missing] for rungs in (small, large))
     seconds = wall_seconds(ladder, together, alone, evaluation_tokens)
     print(f"{len(missing)} of {len(small) + len(large)} runs to train, about {duration(seconds)} on {CORES} idle cores")

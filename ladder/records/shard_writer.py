@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ladder.files.bind import Whole, lenient
 from ladder.files.hashing import sha256_of
 from ladder.files.writing import cannot_write, fsync_path
 
 SHARD_TOKENS = 2**28
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class WrittenShard:
+    tokens: Whole
+    documents: Whole
+    largest_id: Whole
+
+
+@lenient
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a writer has made so far: UTF-8 bytes of the texts, documents, and its shards in their order."""
+
+    bytes: Whole = 0
+    documents: Whole = 0
+    shards: tuple[WrittenShard, ...] = ()
 
 
 class ShardWriter:
@@ -23,17 +43,18 @@ class ShardWriter:
 
     def __init__(self, directory: Path, split: str, dtype: np.dtype[Any]) -> None:
         self.directory, self.split, self.dtype = directory, split, dtype
-        self._state: dict[str, Any] = {"bytes": 0, "documents": 0, "shards": []}
+        self._written = Written()
 
     def add(self, batch: list[list[int]], texts: list[str]) -> None:
         if not batch:
             return
-        shards = self._state["shards"]
-        if not shards or shards[-1]["tokens"] >= SHARD_TOKENS:
-            shards.append({"tokens": 0, "documents": 0, "largest_id": 0})
+        before = self._written
+        shards = list(before.shards)
+        if not shards or shards[-1].tokens >= SHARD_TOKENS:
+            shards.append(WrittenShard(tokens=0, documents=0, largest_id=0))
         shard = shards[-1]
-        ends = shard["tokens"] + np.cumsum([len(ids) for ids in batch], dtype=np.int64)
-        tokens = np.fromiter(itertools.chain.from_iterable(batch), self.dtype, count=int(ends[-1]) - shard["tokens"])
+        ends = shard.tokens + np.cumsum([len(ids) for ids in batch], dtype=np.int64)
+        tokens = np.fromiter(itertools.chain.from_iterable(batch), self.dtype, count=int(ends[-1]) - shard.tokens)
         for suffix, values in ((".bin", tokens), (".ends", ends.astype("<i8"))):
             path = self._path(len(shards) - 1, suffix)
             try:
@@ -41,36 +62,43 @@ class ShardWriter:
                     file.write(values.tobytes())
             except OSError as error:
                 raise cannot_write(path, error) from None
-        shard["tokens"] = int(ends[-1])
-        shard["documents"] += len(batch)
-        shard["largest_id"] = max(shard["largest_id"], int(tokens.max()))
-        self._state["documents"] += len(batch)
-        self._state["bytes"] += sum(len(text.encode("utf-8")) for text in texts)
+        shards[-1] = WrittenShard(
+            tokens=int(ends[-1]),
+            documents=shard.documents + len(batch),
+            largest_id=max(shard.largest_id, int(tokens.max())),
+        )
+        self._written = Written(
+            bytes=before.bytes + sum(len(text.encode("utf-8")) for text in texts),
+            documents=before.documents + len(batch),
+            shards=tuple(shards),
+        )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Written:
         """Everything needed to go on; what it describes is on the disk."""
-        for number in range(max(0, len(self._state["shards"]) - 1), len(self._state["shards"])):
+        for number in range(max(0, len(self._written.shards) - 1), len(self._written.shards)):
             fsync_path(self._path(number, ".bin"))
             fsync_path(self._path(number, ".ends"))
-        return self._state
+        return self._written
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = state
-        widths = {".bin": ("tokens", self.dtype.itemsize), ".ends": ("documents", 8)}
-        for number, shard in enumerate(state["shards"]):
-            for suffix, (key, width) in widths.items():
-                os.truncate(self._path(number, suffix), shard[key] * width)
+    def restore(self, written: Written) -> None:
+        """Goes on from there: what was written after it is cut off."""
+        self._written = written
+        for number, shard in enumerate(written.shards):
+            os.truncate(self._path(number, ".bin"), shard.tokens * self.dtype.itemsize)
+            os.truncate(self._path(number, ".ends"), shard.documents * 8)
         for path in self.directory.glob(f"{self.split}-*"):
-            if int(path.stem.rpartition("-")[2]) >= len(state["shards"]):
+            if int(path.stem.rpartition("-")[2]) >= len(written.shards):
                 path.unlink()
 
     def manifest(self) -> dict[str, Any]:
+        """The split as it stands in the manifest of prepared data (`ladder.records.shards`)."""
         shards = [
-            {"file": path.name, "ends": path.with_suffix(".ends").name, "sha256": sha256_of(path)} | shard
-            for number, shard in enumerate(self._state["shards"])
+            {"file": path.name, "ends": path.with_suffix(".ends").name, "sha256": sha256_of(path)} | asdict(shard)
+            for number, shard in enumerate(self._written.shards)
             if (path := self._path(number, ".bin"))
         ]
-        return self._state | {"tokens": sum(shard["tokens"] for shard in shards), "shards": shards}
+        tokens = sum(shard.tokens for shard in self._written.shards)
+        return asdict(self._written) | {"tokens": tokens, "shards": shards}
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.directory / f"{self.split}-{number:05d}{suffix}"

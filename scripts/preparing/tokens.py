@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ladder.files.bind import Whole, lenient
 from ladder.files.hashing import json_sha256
 from ladder.files.reading import read
 from ladder.files.writing import write_json
-from ladder.records.shard_writer import ShardWriter
+from ladder.records.shard_writer import ShardWriter, Written
 from ladder.records.shards import token_dtype
 from preparing.documents import Document, read_documents
 from preparing.tokenizer import encode
@@ -31,18 +31,12 @@ SPLITS = ("train", "val")
 
 @lenient
 @dataclass(frozen=True, kw_only=True)
-class SplitProgress:
-    bytes: Whole
-    documents: Whole
-    shards: tuple[dict[str, Any], ...]
-
-
-@lenient
-@dataclass(frozen=True, kw_only=True)
 class Progress:
+    """Where a preparation can go on: `key` is a hash of its settings and tokenizer, `documents` were read."""
+
     key: str
     documents: Whole
-    splits: dict[str, SplitProgress]
+    splits: dict[str, Written]
 
 
 def write_shards(
@@ -56,8 +50,7 @@ def write_shards(
     progress = directory / PROGRESS
     saved = _saved_progress(progress, key, names)
     for split, writer in writers.items():
-        part = saved.splits[split]
-        writer.restore({"bytes": part.bytes, "documents": part.documents, "shards": list(part.shards)})
+        writer.restore(saved.splits[split])
     done, tokens = saved.documents, 0
     stream = itertools.islice(documents or read_documents(data), done, None)
     bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
@@ -72,7 +65,8 @@ def write_shards(
         tokens += count
         if tokens >= SAVE_TOKENS:
             tokens = 0
-            write_json(progress, {"key": key, "documents": done, "splits": {s: w.state() for s, w in writers.items()}})
+            states = {split: writer.state() for split, writer in writers.items()}
+            write_json(progress, asdict(Progress(key=key, documents=done, splits=states)))
     bar.close()
     splits = {split: writer.manifest() for split, writer in writers.items()}
     for split in names:
@@ -89,8 +83,7 @@ def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
         saved = None
     if saved is not None and saved.key == key and all(split in saved.splits for split in splits):
         return saved
-    start = SplitProgress(bytes=0, documents=0, shards=())
-    return Progress(key=key, documents=0, splits=dict.fromkeys(splits, start))
+    return Progress(key=key, documents=0, splits=dict.fromkeys(splits, Written()))
 
 
 def heldout_splits(data: DictConfig) -> dict[str, str]:
