@@ -114,12 +114,12 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
         launch = replace(launch, rungs=tuple(launch.ladder.rungs))
     if options.dry_run:
         return 0
-    found = check_ladder(launch.config, launch.directory, launch.rungs, launch.files().runs)
+    checks = check_ladder(launch.config, launch.directory, launch.rungs, launch.files().runs)
     if options.json:
-        print(checks_json(found))
+        print(checks_json(checks))
     else:
-        print_page(f"{launch.directory.path}: {count_of(len(launch.rungs), 'rung')}", found)
-    return exit_code(found)
+        print_page(f"{launch.directory.path}: {count_of(len(launch.rungs), 'rung')}", checks)
+    return exit_code(checks)
 
 
 def train_sweep(launch: Launch, dry_run: bool) -> None:

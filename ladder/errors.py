@@ -66,7 +66,7 @@ def shortened(text: str, most: int = 60) -> str:
     elif (later := _BREAK.search(line, end)) and later.start() < len(line) - most // 6:
         end = later.start()
     head = line[: most - 1 - (len(line) - end)]
-    breaks = [found.end() for found in _BREAK.finditer(head)]
+    breaks = [match.end() for match in _BREAK.finditer(head)]
     return f"{head[: breaks[-1]] if breaks and breaks[-1] > len(head) // 2 else head}…{line[end:]}"
 
 

@@ -130,19 +130,19 @@ def predict(
         UserError: an unknown target, method or task, too few rungs.
     """
     ladder, tasks = arguments.ladder(ladder), arguments.texts(tasks, "tasks")
-    wanted, method = _target(ladder, target, n, d), arguments.text(method, "method")
-    fits = Fits(ladder, wanted, tasks)
-    found = fits.predict_beside_paper(method) if method == DEFAULT else fits.predict(method)
+    model, method = _target(ladder, target, n, d), arguments.text(method, "method")
+    fits = Fits(ladder, model, tasks)
+    predictions = fits.predict_beside_paper(method) if method == DEFAULT else fits.predict(method)
     losses = fits.predict_losses()
-    said = Predicted(target=wanted, method=method, predictions=found, notes=fits.notes(method), losses=losses)
-    rows = [prediction_numbers(one) | {"flags": "; ".join(flag_texts(one))} for one in found]
+    said = Predicted(target=model, method=method, predictions=predictions, notes=fits.notes(method), losses=losses)
+    rows = [prediction_numbers(one) | {"flags": "; ".join(flag_texts(one))} for one in predictions]
     frame = pd.DataFrame([*rows, *map(loss_numbers, losses)]).set_index("task").dropna(axis="columns", how="all")
-    title = f"{wanted.name} (N = {wanted.n:.4g}, D = {wanted.d:.4g}) by method {method}"
-    if not found:
+    title = f"{model.name} (N = {model.n:.4g}, D = {model.d:.4g}) by method {method}"
+    if not predictions:
         return Answer.of(
-            frame, said.tables(), lambda: losses_plot(fits.below.rungs, fits.fitted_losses, losses, wanted).figure
+            frame, said.tables(), lambda: losses_plot(fits.below.rungs, fits.fitted_losses, losses, model).figure
         )
-    return Answer.of(frame, said.tables(), lambda: _predictions_figure(found, title))
+    return Answer.of(frame, said.tables(), lambda: _predictions_figure(predictions, title))
 
 
 def backtest(ladder: Measured, *, tasks: Sequence[str] = ()) -> Answer:
@@ -203,11 +203,11 @@ def compare(
         UserError: no task or no rung in common, an unknown target.
     """
     a, b = arguments.ladder(a, "a"), arguments.ladder(b, "b")
-    wanted, tasks = _target(a, target, n, d), arguments.texts(tasks, "tasks")
-    rows, both = compare_ladders(a, b, wanted, tasks)
-    table = comparison_table(rows, (a.source, b.source), wanted, both)
+    model, tasks = _target(a, target, n, d), arguments.texts(tasks, "tasks")
+    rows, both = compare_ladders(a, b, model, tasks)
+    table = comparison_table(rows, (a.source, b.source), model, both)
     frame = pd.DataFrame([asdict(row) for row in rows]).set_index("task")
-    return Answer.of(frame, [table], lambda: comparison_plot(rows, wanted, both).figure)
+    return Answer.of(frame, [table], lambda: comparison_plot(rows, model, both).figure)
 
 
 def _target(ladder: Measured, name: str | None, n: float | None, d: float | None) -> Target:
@@ -219,23 +219,25 @@ def _target(ladder: Measured, name: str | None, n: float | None, d: float | None
     return Target(name=f"{short_number(n)} on {short_number(d)} tokens", n=n, d=d)
 
 
-def _predictions_figure(found: Sequence[Prediction], title: str) -> Figure:
+def _predictions_figure(predictions: Sequence[Prediction], title: str) -> Figure:
     """A line per task: its accuracy with both intervals, and what was measured."""
     from predict.show.plots import BLUE, Plot, widen_left
 
-    plot = Plot(1, title, height=0.42 * len(found) + 1.6, wide=2.0)
+    plot = Plot(1, title, height=0.42 * len(predictions) + 1.6, wide=2.0)
     (axis,) = plot.axes
-    places = np.arange(len(found))
-    for place, one in zip(places, found, strict=True):
+    places = np.arange(len(predictions))
+    for place, one in zip(places, predictions, strict=True):
         for interval, width in ((one.accuracy.interval95, 1.5), (one.accuracy.interval80, 5)):
             if interval is not None:
                 axis.hlines(place, 100 * interval.low, 100 * interval.high, color=BLUE, linewidth=width, alpha=0.45)
-    axis.plot([100 * one.accuracy.value for one in found], places, "x", color=BLUE, markersize=8, label="predicted")
-    if any(one.actual is not None for one in found):
-        actual = [np.nan if one.actual is None else 100 * one.actual for one in found]
+    axis.plot(
+        [100 * one.accuracy.value for one in predictions], places, "x", color=BLUE, markersize=8, label="predicted"
+    )
+    if any(one.actual is not None for one in predictions):
+        actual = [np.nan if one.actual is None else 100 * one.actual for one in predictions]
         axis.plot(actual, places, "o", color="#222222", markersize=5, label="measured")
-    axis.set_yticks(places, [one.title for one in found])
-    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_yticks(places, [one.title for one in predictions])
+    axis.set_ylim(len(predictions) - 0.5, -0.5)
     axis.set_xlabel("accuracy, %, with 80% and 95% intervals")
     widen_left(axis)
     axis.legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)

@@ -36,7 +36,7 @@ STANDING |= {RunState.FAILED: Verdict.BAD}
 
 def finished_check(runs: Sequence[RunStatus]) -> Check:
     """What is under way, or has not begun, is not known yet."""
-    found = [
+    findings = [
         Finding(
             run=run.rung.name,
             verdict=STANDING.get(run.state, Verdict.UNKNOWN),
@@ -45,17 +45,17 @@ def finished_check(runs: Sequence[RunStatus]) -> Check:
         )
         for run in runs
     ]
-    return Check(subject=Subject.FINISHED, findings=tuple(found))
+    return Check(subject=Subject.FINISHED, findings=tuple(findings))
 
 
 def rule_check(
     config: Config, rungs: Sequence[Rung], records: Mapping[str, RunRecord], logs: Mapping[str, RunLog]
 ) -> Check:
     """Whether batch, schedule, rate and all else are the recipe's, as recorded before the first step and as logged."""
-    found = []
+    findings = []
     for rung in rungs:
         if (record := records.get(rung.name)) is None:
-            found.append(Finding(run=rung.name, verdict=Verdict.UNKNOWN))
+            findings.append(Finding(run=rung.name, verdict=Verdict.UNKNOWN))
             continue
         rule = run_identity(config, rung, None)
         differing = _differing(rule.hparams, record.hparams, without=("checkpoint_every",))
@@ -64,7 +64,7 @@ def rule_check(
         differing |= {name: 0.0 for name in WHOLE if getattr(rule, name) != getattr(record, name)}
         if "peak_lr" not in differing and (off := _rate_off(rung, logs[rung.name])):
             differing["lr in the log"] = off
-        found.append(
+        findings.append(
             Finding(
                 run=rung.name,
                 verdict=Verdict.BAD if differing else Verdict.OK,
@@ -72,14 +72,14 @@ def rule_check(
                 names=tuple(differing),
             )
         )
-    return Check(subject=Subject.RULE, findings=tuple(found))
+    return Check(subject=Subject.RULE, findings=tuple(findings))
 
 
 def _differing(
     rule: Mapping[str, object], there: Mapping[str, object], prefix: str = "", without: Sequence[str] = ()
 ) -> dict[str, float]:
     """The keys whose values differ, with the run's over the rule's where both are numbers above 0, else 0."""
-    found = {}
+    ratios = {}
     for key, value in rule.items():
         other = there.get(key, value)
         if key in without or other == value:
@@ -87,8 +87,8 @@ def _differing(
         numbers = all(isinstance(one, int | float) and one > 0 for one in (value, other))
         ratio = float(other) / float(value) if numbers else 0.0  # type: ignore[arg-type]
         if not numbers or abs(ratio - 1) > SAME:
-            found[prefix + key] = ratio
-    return found
+            ratios[prefix + key] = ratio
+    return ratios
 
 
 def _rate_off(rung: Rung, log: RunLog) -> float:
@@ -103,13 +103,13 @@ def data_check(rungs: Sequence[Rung], records: Mapping[str, RunRecord], logs: Ma
     """Whether all rungs were trained on one text, and learned from what they read of it."""
     prints = {run: record.data_fingerprint for run, record in records.items() if record.data_fingerprint}
     usual = Counter(prints.values()).most_common(1)[0][0] if prints else None
-    found = []
+    findings = []
     for rung in rungs:
         log = logs[rung.name]
         left_out = float(np.nanmean(log.left_out)) if np.isfinite(log.left_out).any() else 0.0
         verdict = by_limits(left_out, LEFT_OUT, MUCH_LEFT_OUT) if rung.name in prints else Verdict.UNKNOWN
         other = prints.get(rung.name, usual) != usual
-        found.append(
+        findings.append(
             Finding(
                 run=rung.name,
                 verdict=Verdict.BAD if other else verdict,
@@ -117,7 +117,7 @@ def data_check(rungs: Sequence[Rung], records: Mapping[str, RunRecord], logs: Ma
                 names=("other text",) if other else (),
             )
         )
-    return Check(subject=Subject.DATA, findings=tuple(found))
+    return Check(subject=Subject.DATA, findings=tuple(findings))
 
 
 @lenient
@@ -131,12 +131,12 @@ class _Begun:
 def epochs_check(config: Config, rungs: Sequence[Rung], runs: Mapping[str, RunDirectory]) -> Check:
     """How often a rung reads its text, or is to read it; of a mix the part that is read most often."""
     sizes: dict[str, int | None] = {}
-    found = []
+    findings = []
     for rung in rungs:
         epochs = _epochs(rung, _data_of(runs[rung.name], config), sizes)
         verdict = Verdict.UNKNOWN if epochs is None else by_limits(epochs, MANY, TOO_MANY)
-        found.append(Finding(run=rung.name, verdict=verdict, values={} if epochs is None else {"epochs": epochs}))
-    return Check(subject=Subject.EPOCHS, findings=tuple(found))
+        findings.append(Finding(run=rung.name, verdict=verdict, values={} if epochs is None else {"epochs": epochs}))
+    return Check(subject=Subject.EPOCHS, findings=tuple(findings))
 
 
 def _data_of(run: RunDirectory, config: Config) -> DataSettings:

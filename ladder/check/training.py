@@ -32,10 +32,10 @@ def training_checks(logs: Mapping[str, RunLog], ended: Mapping[str, str]) -> lis
         (Subject.SPIKES, spikes),
         (Subject.SKIPPED, skipped),
     )
-    found = [
+    checks = [
         Check(subject=subject, findings=tuple(judge(run, log) for run, log in logs.items())) for subject, judge in alone
     ]
-    return [*found, gradient_growth(logs)]
+    return [*checks, gradient_growth(logs)]
 
 
 def divergence(run: str, log: RunLog, ended: str) -> Finding:
@@ -104,15 +104,15 @@ def gradient_growth(logs: Mapping[str, RunLog]) -> Check:
         )
     middle = float(np.median(values))
     sigma = max(NORMAL * float(np.median(np.abs(values - middle))), LEAST_GROWTH)
-    found = []
+    findings = []
     for run in logs:
         if run not in known:
-            found.append(Finding(run=run, verdict=Verdict.UNKNOWN))
+            findings.append(Finding(run=run, verdict=Verdict.UNKNOWN))
             continue
         sigmas = float((known[run] - middle) / sigma)
         facts = {"growth": float(np.exp(known[run])), "sigmas": sigmas}
-        found.append(Finding(run=run, verdict=by_limits(sigmas, LOOK, BAD), values=facts))
-    return Check(subject=Subject.GRADIENT, findings=tuple(found), values={"growth": float(np.exp(middle))})
+        findings.append(Finding(run=run, verdict=by_limits(sigmas, LOOK, BAD), values=facts))
+    return Check(subject=Subject.GRADIENT, findings=tuple(findings), values={"growth": float(np.exp(middle))})
 
 
 def _growth(log: RunLog) -> float | None:

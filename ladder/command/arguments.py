@@ -19,10 +19,10 @@ def split_overrides(words: Sequence[str]) -> list[str]:
 
 def names(text: str) -> list[str]:
     """The type of an option: `190M,370M` -> ["190M", "370M"]. Raises ArgumentTypeError where that is none."""
-    found = [word.strip() for word in text.split(",")]
-    if not all(found):
+    listed = [word.strip() for word in text.split(",")]
+    if not all(listed):
         raise argparse.ArgumentTypeError(f'"{shortened(text)}" must be names separated by commas')
-    return found
+    return listed
 
 
 def multiples(text: str) -> list[float]:

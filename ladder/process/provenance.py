@@ -58,8 +58,8 @@ def requirement(extra: str) -> str:
 
 def _origin() -> dict[str, Any]:
     """What pip noted of where the installed tool comes from (PEP 610); nothing where that was a package index."""
-    found: dict[str, Any] = json.loads(importlib.metadata.distribution(PROJECT).read_text("direct_url.json") or "{}")
-    return found
+    origin: dict[str, Any] = json.loads(importlib.metadata.distribution(PROJECT).read_text("direct_url.json") or "{}")
+    return origin
 
 
 def git_diff() -> str:
@@ -68,10 +68,10 @@ def git_diff() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            by_package[package] = "absent"
+    return by_package

@@ -83,8 +83,8 @@ class Check:
     @property
     def named(self) -> tuple[Finding, ...]:
         """What is not well, the worst first."""
-        found = [one for one in self.findings if one.verdict in (Verdict.LOOK, Verdict.BAD)]
-        return tuple(sorted(found, key=lambda one: -SEVERITY.index(one.verdict)))
+        findings = [one for one in self.findings if one.verdict in (Verdict.LOOK, Verdict.BAD)]
+        return tuple(sorted(findings, key=lambda one: -SEVERITY.index(one.verdict)))
 
     def to_json(self) -> dict[str, Any]:
         return {"subject": self.subject, "verdict": self.verdict} | dataclasses.asdict(self)

@@ -51,10 +51,10 @@ class Groups:
 
     def alike(self) -> dict[tuple[float, float], list[str]]:
         """Names of groups by what an optimizer has to know of them: (lr, weight decay)."""
-        found: dict[tuple[float, float], list[str]] = {}
+        by_settings: dict[tuple[float, float], list[str]] = {}
         for name, settings in self.items():
-            found.setdefault((settings.lr, settings.weight_decay), []).append(name)
-        return found
+            by_settings.setdefault((settings.lr, settings.weight_decay), []).append(name)
+        return by_settings
 
 
 def group_of(parameter: str) -> str:

@@ -40,8 +40,8 @@ class Variation:
     def of(cls, tag: str) -> Variation | None:
         """What the tag of a run's name says; None where it says something else, or nothing."""
         match = _VARIATION.fullmatch(tag) if tag else None
-        found = cls(**{name: float(factor) for name, factor in match.groupdict("1").items()}) if match else None
-        return found if found and found.tag == tag and min(vars(found).values()) > 0 else None
+        variation = cls(**{name: float(factor) for name, factor in match.groupdict("1").items()}) if match else None
+        return variation if variation and variation.tag == tag and min(vars(variation).values()) > 0 else None
 
 
 class RunName(NamedTuple):

@@ -28,6 +28,6 @@ def sweep_rungs(ladder: Ladder) -> list[Rung]:
         for batch in BATCHES
         for lr in RATES_OF_BATCHES
     ]
-    found = [ladder.make_rung(*point) for point in (*rates, *batches)]
-    plain = {rung.size: rung.hparams.batch_sequences for rung in found if not rung.variation.tag}
-    return [rung for rung in found if rung.variation.batch == 1 or rung.hparams.batch_sequences != plain[rung.size]]
+    points = [ladder.make_rung(*point) for point in (*rates, *batches)]
+    plain = {rung.size: rung.hparams.batch_sequences for rung in points if not rung.variation.tag}
+    return [rung for rung in points if rung.variation.batch == 1 or rung.hparams.batch_sequences != plain[rung.size]]

@@ -117,7 +117,7 @@ def sensitivities(
     runs = list(data.rungs)
     n, d = n_and_d(runs)
     n0, d0 = _middle(n), _middle(d)
-    found = []
+    by_task = []
     laws = [_fitted(task_points(runs, task, data.smoothing)) for task in tasks]
     for loss in losses:
         laws.append(_fitted_loss(n, d, loss.finals(runs, data.smoothing.final_checkpoints), Basis.TASK_LOSS))
@@ -132,8 +132,8 @@ def sensitivities(
         known = np.diag([1 / RELATIVE_PRIOR**2, 1 / prior.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
         information = rows.T @ rows / noise**2 + known
         at = gradient(law, target.n / n0, target.d / d0)
-        found.append(Sensitivity(basis=basis, law=law, noise=noise, information=information, target=at))
-    return found
+        by_task.append(Sensitivity(basis=basis, law=law, noise=noise, information=information, target=at))
+    return by_task
 
 
 class _Law(NamedTuple):
@@ -169,7 +169,7 @@ def advise(
     Raises:
         UserError: no candidate costs as little as the budget.
     """
-    found = sensitivities(data, target, tasks, losses)
+    by_task = sensitivities(data, target, tasks, losses)
     n0, d0 = map(_middle, n_and_d(data.rungs))
     options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
     if not options:
@@ -180,7 +180,7 @@ def advise(
     def gain(name: str, added: Sequence[str]) -> float:
         points = [(options[one][0] / n0, options[one][1] / d0) for one in added]
         here = (options[name][0] / n0, options[name][1] / d0)
-        return float(np.mean([1 - one.sd([*points, here]) / one.sd(points) for one in found]))
+        return float(np.mean([1 - one.sd([*points, here]) / one.sd(points) for one in by_task]))
 
     cost = {name: 6 * n * d for name, (n, d) in options.items()}
     chosen = _greedy(cost, gain, budget)
@@ -192,7 +192,7 @@ def advise(
         for name, (n, d) in options.items()
     ]  # fmt: skip
     ranked = sorted(listed, key=lambda candidate: -candidate.per_flop)
-    return Advice(candidates=tuple(ranked), bases=tuple(one.basis for one in found))
+    return Advice(candidates=tuple(ranked), bases=tuple(one.basis for one in by_task))
 
 
 def _greedy(cost: Mapping[str, float], gain: Callable[[str, Sequence[str]], float], budget: float) -> list[str]:
@@ -239,15 +239,15 @@ def advice_plot(advice: Advice, target: Target) -> Plot:
     plot = Plot(1, f"Runs to add for {target.name}", height=4.6, wide=2.0)
     (axis,) = plot.axes
     axis.set_xscale("log")
-    found = advice.candidates
-    for one in found:
+    candidates = advice.candidates
+    for one in candidates:
         chosen = one.chosen is not None
         axis.plot(one.flops, 100 * one.reduction, "o", color=BLUE if chosen else GREY, markersize=8 if chosen else 5)
     axis.margins(x=0.15, y=0.12)
-    ranked = sorted(found, key=lambda one: (one.chosen is None, one.chosen or 0, -one.reduction))
+    ranked = sorted(candidates, key=lambda one: (one.chosen is None, one.chosen or 0, -one.reduction))
     names = [f"{one.chosen}. {one.name}" if one.chosen else one.name for one in ranked]
     place_names(axis, [(one.flops, 100 * one.reduction) for one in ranked], names)
-    some = any(one.chosen for one in found)
+    some = any(one.chosen for one in candidates)
     hint = "numbered: what to train first, second, …" if some else "none is worth its compute"
     label(axis, "Gain against cost", hint, "FLOPs of the run (6ND)", "less uncertainty of the target, %")
     return plot
@@ -270,7 +270,7 @@ def main(argv: list[str]) -> None:
     tasks = asked.tasks if given.tasks or not asked.tasks else following(data, asked.tasks)
     # What is asked for by name, or all there is: a ladder's accuracies come before losses that have none.
     losses = asked.losses if given.tasks or not asked.tasks else []
-    found = advise(data, target, tasks, given.budget, losses)
-    command_line.show(given.form, advice_table(found, target, given.budget))
+    advice = advise(data, target, tasks, given.budget, losses)
+    command_line.show(given.form, advice_table(advice, target, given.budget))
     if given.plot:
-        advice_plot(found, target).save(given.plot)
+        advice_plot(advice, target).save(given.plot)

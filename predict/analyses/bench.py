@@ -97,7 +97,7 @@ def cells_of(part: Part) -> list[Cell]:
     """Of a task, the runs that were measured on it; of a method, the tasks that it can be fitted to."""
     measured, count = part.measured, part.bed.measured.smoothing.final_checkpoints
     targets = [Target(name=run.name, n=run.n, d=run.d) for run in part.targets]
-    found = []
+    cells = []
     for (method, place, task), estimate in _estimates(measured, targets).items():
         run = part.targets[place]
         if run.has(task, "rc_acc") and np.isfinite(estimate.value):
@@ -113,13 +113,13 @@ def cells_of(part: Part) -> list[Cell]:
                 actual=run.curve(task, "rc_acc").final(count),
                 estimate=estimate,
             )
-            found.append(cell)
-    return found
+            cells.append(cell)
+    return cells
 
 
 def _estimates(measured: Measured, targets: Sequence[Target]) -> dict[tuple[str, int, Task], Estimate]:
     """By method, place of the target and task."""
-    everything, found = measured.every_task(), {}
+    everything, estimates = measured.every_task(), {}
     for name, method in METHODS.items():
         tasks = [task for task in everything if method.can_fit(measured, task) and _positive(measured, task)]
         if not tasks or len(measured.rungs) < method.minimum_rungs:
@@ -127,12 +127,12 @@ def _estimates(measured: Measured, targets: Sequence[Target]) -> dict[tuple[str,
         fitted = method.quick().fit(measured, tasks)
         for place, target in enumerate(targets):
             for task, prediction in zip(tasks, fitted.predict(target), strict=True):
-                found[name, place, task] = prediction.accuracy
+                estimates[name, place, task] = prediction.accuracy
     for name, baseline in BASELINES.items():
         for task in everything:
             for place, value in enumerate(baseline(measured, task, targets)):
-                found[name, place, task] = Estimate(value=value)
-    return found
+                estimates[name, place, task] = Estimate(value=value)
+    return estimates
 
 
 def _positive(measured: Measured, task: Task) -> bool:
@@ -143,7 +143,7 @@ def _positive(measured: Measured, task: Task) -> bool:
 def named_parts(path: Path, beds: Sequence[Bed]) -> list[Part]:
     """Raises UserError for a file of another form, and a ladder or run that is not there."""
     by_name = {bed.name: bed for bed in beds}
-    found = []
+    chosen = []
     parts = bind(tuple[NamedPart, ...], read_yaml(path), str(path))
     if not parts:
         raise UserError(f"{path} names no ladder")
@@ -154,8 +154,8 @@ def named_parts(path: Path, beds: Sequence[Bed]) -> list[Part]:
         rungs, targets = (tuple(_run(bed, name, path) for name in names) for names in (one.rungs, one.targets))
         if len(rungs) < MINIMUM_RUNGS or not targets:
             raise UserError(f"{path}: {one.ladder}: give at least {MINIMUM_RUNGS} rungs and a target")
-        found.append(Part(name=f"{bed.name}, {len(rungs)} rungs", bed=bed, rungs=rungs, targets=targets))
-    return found
+        chosen.append(Part(name=f"{bed.name}, {len(rungs)} rungs", bed=bed, rungs=rungs, targets=targets))
+    return chosen
 
 
 def _run(bed: Bed, name: str, path: Path) -> Run:
@@ -263,8 +263,8 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
 def _files_read(beds: Sequence[Bed], splits: Path | None) -> list[str]:
     """Which files were read besides the tables that were named."""
     beside = dict.fromkeys(bed.mapping.name for bed in beds if bed.mapping)
-    found = [f"columns by {shortened(', '.join(beside), 200)}, beside the table"] if beside else []
-    return [*found, f"rungs and targets by {splits.name}"] if splits else found
+    lines = [f"columns by {shortened(', '.join(beside), 200)}, beside the table"] if beside else []
+    return [*lines, f"rungs and targets by {splits.name}"] if splits else lines
 
 
 def main(argv: list[str]) -> None:

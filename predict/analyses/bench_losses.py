@@ -34,13 +34,13 @@ def loss_cells(part: Part) -> list[LossCell]:
     names = [name for name in finals[0] if all(name in one for one in finals)]
     fitted = fit_finals(part.rungs, [np.array([one[name] for one in finals]) for name in names])
     compute = np.log([run.compute for run in part.rungs])
-    found = []
+    cells = []
     for run in part.targets:
         actual = finals_of(run)
         for name, fit in zip(names, fitted.fits, strict=True):
             if name in actual:
                 slope, start = np.polyfit(compute, np.log(fit.finals), 1) if np.ptp(compute) > 0 else (0.0, 0.0)
-                found.append(
+                cells.append(
                     LossCell(
                         family=part.bed.family,
                         rungs=len(part.rungs),
@@ -50,7 +50,7 @@ def loss_cells(part: Part) -> list[LossCell]:
                         line=float(np.exp(start + slope * np.log(run.compute))),
                     )
                 )
-    return found
+    return cells
 
 
 def _finals_of(part: Part) -> Callable[[Run], dict[str, float]]:

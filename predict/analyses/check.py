@@ -65,18 +65,18 @@ def collapse_check(one: CheckedLadder) -> Check:
 
 
 def _judged(
-    subject: Subject, rungs: Sequence[Run], found: Deviations, extra: Sequence[dict[str, float]] | None = None
+    subject: Subject, rungs: Sequence[Run], deviations: Deviations, extra: Sequence[dict[str, float]] | None = None
 ) -> Check:
-    look, bad = found.limits()
+    look, bad = deviations.limits()
     findings = tuple(
         Finding(
             run=run.name,
             verdict=by_limits(abs(float(sigmas)), look, bad),
             values={"relative": float(relative), "sigmas": float(sigmas)} | (extra[i] if extra else {}),
         )
-        for i, (run, relative, sigmas) in enumerate(zip(rungs, found.relative, found.sigmas, strict=True))
+        for i, (run, relative, sigmas) in enumerate(zip(rungs, deviations.relative, deviations.sigmas, strict=True))
     )
-    return Check(subject=subject, findings=findings, values={"noise": found.noise, "look": look, "bad": bad})
+    return Check(subject=subject, findings=findings, values={"noise": deviations.noise, "look": look, "bad": bad})
 
 
 def _unknown(subject: Subject, runs: Sequence[Run]) -> Check:
@@ -98,14 +98,14 @@ def main(argv: list[str]) -> int:
         mapping=given.mapping,
         at_least=1,
     )
-    found = checks(CheckedLadder(measured=data, target=_target(given, data)))
+    judged = checks(CheckedLadder(measured=data, target=_target(given, data)))
     if given.json:
-        print(checks_json(found))
+        print(checks_json(judged))
     else:
         from ladder.check.page import print_page  # what draws it takes a while to load
 
-        print_page(f"{data.source}: {count_of(len(data.rungs), 'rung')}", found)
-    return exit_code(found)
+        print_page(f"{data.source}: {count_of(len(data.rungs), 'rung')}", judged)
+    return exit_code(judged)
 
 
 def _target(options: argparse.Namespace, data: Measured) -> Target | None:

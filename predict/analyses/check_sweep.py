@@ -23,7 +23,7 @@ def sweep_checks(one: CheckedLadder) -> list[Check]:
     sweeps = sweeps_of(one.measured.runs, one.swept_losses)
     if not sweeps:
         return []
-    rates = {sweep.rung: found for sweep in sweeps if (found := sweep.parabola(1.0, one.noise))}
+    rates = {sweep.rung: parabola for sweep in sweeps if (parabola := sweep.parabola(1.0, one.noise))}
     drifts = _drifts([sweep for sweep in sweeps if sweep.rung in rates], rates)
     optimum = _optimum(sweeps, rates, drifts) if rates else None
     rate = Check(
@@ -35,10 +35,12 @@ def sweep_checks(one: CheckedLadder) -> list[Check]:
         subject=Subject.BATCH,
         findings=tuple(_batch_finding(sweep, one.noise) for sweep in sweeps if len(sweep.batches) > 1),
     )
-    moved = [
-        _drift_check(one, subject, sweep.rung, found, optimum) for subject, (sweep, found) in drifts.items() if optimum
+    drift_checks = [
+        _drift_check(one, subject, sweep.rung, parabola, optimum)
+        for subject, (sweep, parabola) in drifts.items()
+        if optimum
     ]
-    return [rate, batch, *moved]
+    return [rate, batch, *drift_checks]
 
 
 def _rate_finding(rung: str, parabola: Parabola | None, noise: float) -> Finding:
@@ -60,7 +62,7 @@ def _rate_finding(rung: str, parabola: Parabola | None, noise: float) -> Finding
 
 def _batch_finding(sweep: Sweep, noise: float) -> Finding:
     """The best batch, each at its own best rate, and what the rule's loses to it."""
-    lowest = {batch: found.lowest for batch in sweep.batches if (found := sweep.parabola(batch, noise))}
+    lowest = {batch: parabola.lowest for batch in sweep.batches if (parabola := sweep.parabola(batch, noise))}
     if 1.0 not in lowest or len(lowest) < 2:
         return Finding(run=sweep.rung, verdict=Verdict.UNKNOWN)
     best = min(lowest, key=lambda batch: lowest[batch])
@@ -72,14 +74,14 @@ def _batch_finding(sweep: Sweep, noise: float) -> Finding:
 
 def _drifts(sweeps: Sequence[Sweep], rates: Mapping[str, Parabola]) -> Drifts:
     """From the smallest rung's sweep to that of a larger model on as many times its N, and to that of a longer run."""
-    found: dict[Subject, tuple[Sweep, Drift]] = {}
+    drifts: dict[Subject, tuple[Sweep, Drift]] = {}
     for other in sweeps[1:]:
         first = sweeps[0]
         larger = not same(other.n, first.n)  # sweeps are in order of N
         doublings = float(np.log2(other.n / first.n if larger else other.d / first.d))
         subject = Subject.DRIFT_N if larger else Subject.DRIFT_D
-        found.setdefault(subject, (other, drift(rates[first.rung], rates[other.rung], doublings)))
-    return found
+        drifts.setdefault(subject, (other, drift(rates[first.rung], rates[other.rung], doublings)))
+    return drifts
 
 
 def _optimum(sweeps: Sequence[Sweep], rates: Mapping[str, Parabola], drifts: Drifts) -> Optimum:
@@ -111,10 +113,10 @@ def _consequences(one: CheckedLadder, optimum: Optimum) -> dict[str, float]:
     if one.target is None:
         return {}
     n, d = one.target.n, one.target.d
-    found = {"target_penalty": float(optimum.penalty(n, d))}
+    values = {"target_penalty": float(optimum.penalty(n, d))}
     if len(one.rungs) < MINIMUM_RUNGS:
-        return found
+        return values
     tuned = one.finals * np.exp(-optimum.penalty(one.n, one.d))
     used = np.ones((1, len(one.rungs)))
     as_is, better = (float(fit_loss_laws(one.n, one.d, losses, used)(n, d)[0][0, 0]) for losses in (one.finals, tuned))
-    return found | {"target_shift": as_is / better - 1}
+    return values | {"target_shift": as_is / better - 1}

@@ -92,11 +92,11 @@ class CheckedLadder:
         """Final losses of all finished runs that were measured on what the rungs were."""
         if self.curve_of is None:
             return {}
-        found: dict[str, float] = {}
+        by_run: dict[str, float] = {}
         for run in self.measured.runs:
             with contextlib.suppress(KeyError):
-                found |= {run.name: self.final(run)} if run.finished else {}
-        return found
+                by_run |= {run.name: self.final(run)} if run.finished else {}
+        return by_run
 
 
 def _mean_loss(curves: Sequence[Curve]) -> Curve:

@@ -212,11 +212,11 @@ def main(argv: list[str]) -> None:
     sides = pairs(paths, given.corpora)
     both = [_side(path, corpus, given, overrides) for path, corpus in sides]
     target = command_line.target_of(given, both[0])
-    rows, found = compare(both[0], both[1], target, given.tasks)
+    rows, compared = compare(both[0], both[1], target, given.tasks)
     a, b = (f"{path} {corpus}" if corpus else str(path) for path, corpus in sides)
-    command_line.show(given.form, comparison_table(rows, (a, b), target, found))
+    command_line.show(given.form, comparison_table(rows, (a, b), target, compared))
     if given.plot:
-        comparison_plot(rows, target, found).save(given.plot)
+        comparison_plot(rows, target, compared).save(given.plot)
 
 
 def _side(path: Path, corpus: str | None, given: argparse.Namespace, overrides: Sequence[str]) -> Measured:
@@ -241,10 +241,10 @@ def _all_pairs(path: Path, given: argparse.Namespace) -> None:
     if len(chosen) < 2:
         raise UserError(f"{path} holds one ladder; compare takes two (compare A B), or a table of several")
     target = command_line.target_of(given, chosen[0])
-    found = recipes(chosen, target, given.tasks)
-    command_line.show(given.form, *all_pairs_tables(found, target, every=given.form != "text"))
+    compared = recipes(chosen, target, given.tasks)
+    command_line.show(given.form, *all_pairs_tables(compared, target, every=given.form != "text"))
     if given.plot:
-        all_pairs_plot(found, target).save(given.plot)
+        all_pairs_plot(compared, target).save(given.plot)
 
 
 def pairs(paths: list[Path], corpora: list[str]) -> list[tuple[Path, str | None]]:

@@ -60,30 +60,30 @@ def ranking(pairs: Sequence[Pair]) -> list[Rank]:
     return sorted(rows, key=lambda one: -one.lead)
 
 
-def ranked(found: Recipes, order: Sequence[Rank]) -> dict[int, RankedName]:
+def ranked(compared: Recipes, order: Sequence[Rank]) -> dict[int, RankedName]:
     """By place."""
-    return {one.place: RankedName(rank=rank, value=found.names[one.place]) for rank, one in enumerate(order, 1)}
+    return {one.place: RankedName(rank=rank, value=compared.names[one.place]) for rank, one in enumerate(order, 1)}
 
 
-def all_pairs_tables(found: Recipes, target: Target, *, every: bool) -> list[Table]:
+def all_pairs_tables(compared: Recipes, target: Target, *, every: bool) -> list[Table]:
     """The ranking, the pairs (where they are few, or `every` one is wanted), and their reliability if it is known."""
-    pairs = found.pairs
-    tables = [ranking_table(found, pairs, target)]
+    pairs = compared.pairs
+    tables = [ranking_table(compared, pairs, target)]
     if every or len(pairs) <= MOST_SHOWN:
-        tables.append(pair_table(found, pairs, target))
+        tables.append(pair_table(compared, pairs, target))
     if any(pair.actual is not None for pair in pairs):
         tables.append(reliability_table(pairs, target))
     return tables
 
 
-def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
+def ranking_table(compared: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
     rows: list[Row] = []
     order = ranking(pairs)
-    names = ranked(found, order)
+    names = ranked(compared, order)
     for one in order:
-        has = ~np.isnan(found.values[one.place]).any(axis=1)
-        actual = float(found.actual[one.place].mean())
-        scales = [name for name, here in zip(found.point_names, has, strict=True) if here]
+        has = ~np.isnan(compared.values[one.place]).any(axis=1)
+        actual = float(compared.actual[one.place].mean())
+        scales = [name for name, here in zip(compared.point_names, has, strict=True) if here]
         rows.append(
             (
                 names[one.place],
@@ -97,7 +97,7 @@ def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Tabl
     left_out = len(pairs) > MOST_SHOWN
     return Table(
         title=f"{count_of(len(rows), 'recipe')} at {target.name}, best first, "
-        f"by the mean over {count_of(len(found.tasks), 'task')}",
+        f"by the mean over {count_of(len(compared.tasks), 'task')}",
         columns=(
             words("recipe"),
             words("measured at"),
@@ -109,8 +109,8 @@ def ranking_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Tabl
         rows=tuple(rows),
         notes=(
             "lead, better than, speed-up: against the average of the others that share a scale",
-            f"tasks: {shortened(', '.join(task.name for task in found.tasks), 400)}",
-            *(note.text for note in found.notes),
+            f"tasks: {shortened(', '.join(task.name for task in compared.tasks), 400)}",
+            *(note.text for note in compared.notes),
             *((f"{count_of(len(pairs), 'pair')}: --csv, --json and --markdown have them",) if left_out else ()),
         ),
     ).without_empty_columns()
@@ -131,9 +131,9 @@ PAIR_COLUMNS = (
 )
 
 
-def pair_table(found: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
+def pair_table(compared: Recipes, pairs: Sequence[Pair], target: Target) -> Table:
     rows: list[Row] = []
-    names = ranked(found, ranking(pairs))
+    names = ranked(compared, ranking(pairs))
     for pair in sorted(pairs, key=lambda pair: -pair.mean.probability):
         mean, worth = pair.mean, pair.mean.speed_up80
         rows.append(
@@ -224,21 +224,21 @@ def _reliability(pairs: Sequence[Pair], low: float, high: float) -> Reliability:
     )
 
 
-def all_pairs_plot(found: Recipes, target: Target) -> Plot:
+def all_pairs_plot(compared: Recipes, target: Target) -> Plot:
     """Who is better than whom; and where the targets were measured, predicted against measured and reliability."""
-    pairs = found.pairs
+    pairs = compared.pairs
     measured = [pair for pair in pairs if pair.actual is not None]
     order = [one.place for one in ranking(pairs)][:MOST_DRAWN]
     height = max(3.2, 0.22 * len(order) + 1.2)
     plot = Plot(3 if measured else 1, f"The best {len(order)} recipes at {target.name}", height=height, wide=1.5)
-    _matrix(plot, found, pairs, order)
+    _matrix(plot, compared, pairs, order)
     if measured:
         _against(plot, measured)
         _calibration(plot, measured)
     return plot
 
 
-def _matrix(plot: Plot, found: Recipes, pairs: Sequence[Pair], order: Sequence[int]) -> None:
+def _matrix(plot: Plot, compared: Recipes, pairs: Sequence[Pair], order: Sequence[int]) -> None:
     axis = plot.axes[0]
     place = {recipe: i for i, recipe in enumerate(order)}
     chances = np.full((len(order), len(order)), np.nan)
@@ -249,7 +249,7 @@ def _matrix(plot: Plot, found: Recipes, pairs: Sequence[Pair], order: Sequence[i
         chances[i, j], chances[j, i] = pair.mean.probability, 1 - pair.mean.probability
     axis.imshow(chances, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
     axis.grid(visible=False)
-    axis.set_yticks(range(len(order)), [shortened(found.names[recipe], 26) for recipe in order])
+    axis.set_yticks(range(len(order)), [shortened(compared.names[recipe], 26) for recipe in order])
     axis.set_xticks(range(len(order)), [str(i + 1) for i in range(len(order))])
     moved = widen_left(axis)
     label(axis, "Probability that the row is better", "blue: surely, red: surely not; best first", "rank", "", moved)

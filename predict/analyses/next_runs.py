@@ -16,14 +16,14 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     size and multiple are another project's, and get its lengths (`_foreign`).
     """
     if data.ladder is None and not all(parse_run_name(run.name) for run in data.rungs):
-        found = _foreign(data, target)
+        runs = _foreign(data, target)
         have, within = [(run.n, run.d) for run in data.rungs], NEAR
     else:
-        found = _by_multiples(data, target)
+        runs = _by_multiples(data, target)
         have, within = [(run.n, 20 * run.n * run.multiple) for run in data.rungs], SAME
     return [
         (name, n, d)
-        for name, n, d in found
+        for name, n, d in runs
         if n * d < target.n * target.d and not any(same_point((n, d), point, within) for point in have)
     ]
 

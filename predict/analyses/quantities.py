@@ -45,19 +45,19 @@ class Quantity:
     @property
     def outside(self) -> list[int]:
         """The checkpoints that lie outside their 95% bands, as do the `window` - 1 before them: one alone is noise."""
-        found, row = [], 0
+        places, row = [], 0
         for i, (value, band) in enumerate(zip(self.own.values, self.bands, strict=True)):
             row = row + 1 if band and band.interval95 and float(value) not in band.interval95 else 0
             if row >= self.window:
-                found.append(i)
-        return found
+                places.append(i)
+        return places
 
     @property
     def excursions(self) -> list[Excursion]:
         """In order of training."""
-        found = [Excursion(quantity=self, place=i, kind="band") for i in self.outside]
-        found += [Excursion(quantity=self, place=i, kind="spike") for i in self.spikes]
-        return sorted(found, key=lambda one: one.place)
+        result = [Excursion(quantity=self, place=i, kind="band") for i in self.outside]
+        result += [Excursion(quantity=self, place=i, kind="spike") for i in self.spikes]
+        return sorted(result, key=lambda one: one.place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +78,16 @@ def quantities(followed: Followed) -> list[Quantity]:
 
     Spikes are looked for in the language-modelling loss, whose curves are the smoothest; without it in every task loss.
     """
-    companion, found = followed.companion, []
+    companion, result = followed.companion, []
     lm = companion.lm_course if followed.lm_loss else None
     if lm and followed.lm_loss:
-        found.append(_loss("LM loss", None, lm, companion.lm_trace, followed.lm_loss, followed))
+        result.append(_loss("LM loss", None, lm, companion.lm_trace, followed.lm_loss, followed))
     for name, p in followed.predictions.items():
         task = companion.ways[name].study.task
         if p.loss and (course := companion.loss_course(task)):
-            found.append(_loss(f"{p.title} loss", p, course, companion.loss_trace(task), p.loss, followed, not lm))
-        found.append(_accuracy(name, p, followed))
-    return found
+            result.append(_loss(f"{p.title} loss", p, course, companion.loss_trace(task), p.loss, followed, not lm))
+        result.append(_accuracy(name, p, followed))
+    return result
 
 
 def _loss(

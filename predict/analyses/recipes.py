@@ -55,12 +55,12 @@ class Recipes:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every two recipes that share a scale, the one that is predicted better first."""
-        found = []
+        result = []
         for i, j in combinations(range(len(self.names)), 2):
             if self.shared(i, j):
                 pair = self.pair(i, j)
-                found.append(pair if pair.mean.value >= 0 else self.pair(j, i))
-        return found
+                result.append(pair if pair.mean.value >= 0 else self.pair(j, i))
+        return result
 
     def shared(self, i: int, j: int) -> list[int]:
         """The points that both have."""
@@ -149,15 +149,15 @@ def shared_tasks(ladders: Sequence[Measured], target: Target, names: Sequence[st
 
     Raises UserError where there is none, or a ladder lacks one of `names`.
     """
-    found = [one.tasks_of_some(names) for one in ladders]
-    common = set.intersection(*({task.name for task in tasks} for tasks in found))
+    of_each = [one.tasks_of_some(names) for one in ladders]
+    common = set.intersection(*({task.name for task in tasks} for tasks in of_each))
     if names and len(common) < len(set(names)):
-        lacking = next(one for one, tasks in zip(ladders, found, strict=True) if len(tasks) < len(set(names)))
+        lacking = next(one for one, tasks in zip(ladders, of_each, strict=True) if len(tasks) < len(set(names)))
         raise UserError(f"{lacking.source}: {shortened(lacking.name)} lacks the accuracy or chance of one of the tasks")
     if not common:
         raise UserError(f"{ladders[0].source} and {ladders[1].source} have no task in common")
     targets = [run for one in ladders if (run := one.at(target))]
-    shared = [task for task in found[0] if task.name in common]
+    shared = [task for task in of_each[0] if task.name in common]
     return shared if names else [task for task in shared if _complete_all(targets, task)] or shared
 
 
@@ -170,21 +170,21 @@ def _complete(run: Run, tasks: Sequence[Task]) -> bool:
 
 
 def _points(runs: Sequence[Run]) -> list[Point]:
-    found: list[Point] = []
+    points: list[Point] = []
     for run in sorted(runs, key=lambda run: run.compute):
-        if not any(same_point(point, (run.n, run.d)) for point in found):
-            found.append((run.n, run.d))
-    return found
+        if not any(same_point(point, (run.n, run.d)) for point in points):
+            points.append((run.n, run.d))
+    return points
 
 
 def _best(ladder: Measured, runs: Sequence[Run], point: Point, tasks: Sequence[Task]) -> np.ndarray:
     """Accuracies (tasks,) of the best finished run at the point; NaN where there is none."""
     count = ladder.smoothing.final_checkpoints
     there = [run for run in runs if same_point(point, (run.n, run.d)) and run.finished and not run.tag]
-    found = [
+    measured = [
         np.array([accuracy_curve(run, task).final(count) for task in tasks]) for run in there if _complete(run, tasks)
     ]
-    return max(found, key=lambda values: float(values.mean()), default=np.full(len(tasks), np.nan))
+    return max(measured, key=lambda values: float(values.mean()), default=np.full(len(tasks), np.nan))
 
 
 def _telling(values: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
@@ -209,11 +209,11 @@ def _agreeing(values: np.ndarray, clear: np.ndarray) -> np.ndarray:
     if len(values) < ENOUGH or clear.sum() < 3:
         return np.ones(len(clear), dtype=bool)
     total = values[:, clear].sum(axis=1)
-    found = []
+    correlations = []
     for task, one in enumerate(values.T):
         others = total - one * clear[task]
-        found.append(float(np.corrcoef(one, others)[0, 1]) if np.ptp(one) > 0 else 0.0)
-    return np.array(found) > AGREES
+        correlations.append(float(np.corrcoef(one, others)[0, 1]) if np.ptp(one) > 0 else 0.0)
+    return np.array(correlations) > AGREES
 
 
 def _name(ladders: Sequence[Measured], point: Point) -> str:
@@ -223,5 +223,5 @@ def _name(ladders: Sequence[Measured], point: Point) -> str:
 
 
 def _notes(apart: Sequence[str], telling: int, all_of_them: int) -> tuple[Note, ...]:
-    found = [note("tasks-telling", count=telling, of=all_of_them)] if telling < all_of_them else []
-    return (*found, *([warning("recipes-apart", names=list(apart))] if apart else []))
+    notes = [note("tasks-telling", count=telling, of=all_of_them)] if telling < all_of_them else []
+    return (*notes, *([warning("recipes-apart", names=list(apart))] if apart else []))

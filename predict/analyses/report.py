@@ -130,11 +130,11 @@ def _accuracy(fits: Fits, shown: Shown, curves: Sequence[TaskCurves], directory:
 
 def _all_steps(fits: Fits, shown: Shown, method: str, curves: Sequence[TaskCurves], directory: Path) -> list[Section]:
     """Each chain of two steps on the way to accuracy; none where accuracy is a function of N and D alone."""
-    found: list[Section] = []
+    sections: list[Section] = []
     for name in dict.fromkeys(chain.name for task in curves for chain in task.chains):
         pairs = [(i, chain) for i, task in enumerate(curves) for chain in task.chains if chain.name == name]
-        found += _steps(fits.below, shown, name or f"method {method}", pairs, directory)
-    return found
+        sections += _steps(fits.below, shown, name or f"method {method}", pairs, directory)
+    return sections
 
 
 def _steps(
@@ -159,10 +159,16 @@ def _run_so_far(fits: Fits, method: str, folder: Path) -> list[Section]:
     if method != DEFAULT or not runs or not any(runs[0].has(task, "rc_acc") for task in fits.tasks):
         return []
     followed = follow(fits, runs[0])
-    found = quantities(followed)
-    plot = track_plot(f"{runs[0].name} beside its forecast", found, fits.target.d)
+    shown = quantities(followed)
+    plot = track_plot(f"{runs[0].name} beside its forecast", shown, fits.target.d)
     return [
-        section("The run beside its forecast", RUN, plot, folder / "track.png", tuple(track_tables(followed, found)))
+        section(
+            "The run beside its forecast",
+            RUN,
+            plot,
+            folder / "track.png",
+            tuple(track_tables(followed, shown)),
+        )
     ]
 
 

@@ -149,12 +149,12 @@ def _lm_loss(one: Scored) -> list[str]:
     return [f"LM loss on {texts} {value:.4f}{ends}, measured {one.lm_loss:.4f}, {value / one.lm_loss - 1:+.2%}"]
 
 
-def calibration_table(found: Sequence[Scored]) -> Table:
+def calibration_table(forecasts: Sequence[Scored]) -> Table:
     """How often the intervals of several forecasts held; the last row is over all of them."""
-    rows = [_calibration_row(one.name, one.predictions) for one in found]
-    everything = [p for one in found for p in one.predictions]
+    rows = [_calibration_row(one.name, one.predictions) for one in forecasts]
+    everything = [p for one in forecasts for p in one.predictions]
     return Table(
-        title=f"Calibration of {count_of(len(found), 'forecast')}",
+        title=f"Calibration of {count_of(len(forecasts), 'forecast')}",
         columns=(
             words("forecast"),
             whole("tasks"),
@@ -199,7 +199,7 @@ def main(argv: list[str]) -> None:
     command_line.add_mapping(options)
     command_line.add_format(options)
     given = options.parse_args(argv)
-    found = [scored(path, given.measured, given.mapping) for path in dict.fromkeys(given.forecasts)]
-    tables = [table for one in found for table in score_tables(one)]
-    several = [one for one in found if one.predictions]
+    forecasts = [scored(path, given.measured, given.mapping) for path in dict.fromkeys(given.forecasts)]
+    tables = [table for one in forecasts for table in score_tables(one)]
+    several = [one for one in forecasts if one.predictions]
     command_line.show(given.form, *tables, *([calibration_table(several)] if len(several) > 1 else []))

@@ -33,7 +33,7 @@ class Moment:
 
 def moments(followed: Followed, actual: dict[str, float]) -> list[Moment]:
     """Of each task that follows scale and each of `SHARES`; `actual` has the final accuracies."""
-    found = []
+    forecasts = []
     for name, prediction in followed.predictions.items():
         if prediction.verdict.trendless or name not in actual:
             continue
@@ -42,8 +42,8 @@ def moments(followed: Followed, actual: dict[str, float]) -> list[Moment]:
             forecast = followed.companion.updated(name, prediction.accuracy, at) if at else prediction.accuracy
             until = seen.until(at).values
             last = float(until[-1]) if len(until) else None
-            found.append(Moment(share=at, forecast=forecast, last=last, actual=actual[name]))
-    return found
+            forecasts.append(Moment(share=at, forecast=forecast, last=last, actual=actual[name]))
+    return forecasts
 
 
 def on_finished_run(measured: Measured, followed: Followed) -> list[Moment]:
@@ -53,10 +53,10 @@ def on_finished_run(measured: Measured, followed: Followed) -> list[Moment]:
         truth = measured.actual(followed.target, way.study.task, measured.smoothing.window)
         if truth is not None:
             truths[name] = truth
-    found = moments(followed, truths)
-    if not found:
+    forecasts = moments(followed, truths)
+    if not forecasts:
         raise UserError(f"{measured.source} holds no finished run of {followed.target.name} to compare with")
-    return found
+    return forecasts
 
 
 def in_back_tests(measured: Measured, tasks: Sequence[str]) -> tuple[list[Moment], list[str]]:
@@ -65,23 +65,23 @@ def in_back_tests(measured: Measured, tasks: Sequence[str]) -> tuple[list[Moment
     Raises:
         UserError: the ladder holds no smaller one with a run beyond it.
     """
-    found, names = [], []
+    forecasts, names = [], []
     for split in splits(measured.rungs):
         smaller = replace(measured, rungs=tuple(measured.rungs[i] for i in split.train))
         run = max((measured.rungs[i] for i in split.test), key=lambda run: run.compute)
         followed = follow(Fits(smaller, Target(name=run.name, n=run.n, d=run.d), tasks), run)
         count = measured.smoothing.final_checkpoints
         truths = {name: float(way.own.accuracy.values[-count:].mean()) for name, way in followed.companion.ways.items()}
-        found += moments(followed, truths)
+        forecasts += moments(followed, truths)
         names.append(f"{split.name} -> {run.name}")
-    if not found:
+    if not forecasts:
         raise UserError(
             f"{measured.source}: no smaller ladder of 5 with a dearer run among {count_of(len(measured.rungs), 'rung')}"
         )
-    return found, names
+    return forecasts, names
 
 
-def sharpening_table(found: Sequence[Moment], title: str, notes: Sequence[str]) -> Table:
+def sharpening_table(forecasts: Sequence[Moment], title: str, notes: Sequence[str]) -> Table:
     """A row per share of the run."""
     return Table(
         title=title,
@@ -94,7 +94,7 @@ def sharpening_table(found: Sequence[Moment], title: str, notes: Sequence[str]) 
             fixed("80% half-width", 2, "points"),
             fixed("last checkpoint: mean error", 2, "points"),
         ),
-        rows=tuple(_row(at, [one for one in found if one.share == at]) for at in SHARES),
+        rows=tuple(_row(at, [one for one in forecasts if one.share == at]) for at in SHARES),
         notes=(
             "mean error: of the final accuracy, absolute; last checkpoint: simply carried forward; 0%: the forecast",
             *notes,
@@ -102,17 +102,17 @@ def sharpening_table(found: Sequence[Moment], title: str, notes: Sequence[str]) 
     )
 
 
-def _row(at: float, found: Sequence[Moment]) -> Row:
-    errors = [abs(one.forecast.value - one.actual) for one in found]
+def _row(at: float, forecasts: Sequence[Moment]) -> Row:
+    errors = [abs(one.forecast.value - one.actual) for one in forecasts]
     held = [
         [one.actual in interval for interval in (one.forecast.interval80, one.forecast.interval95) if interval]
-        for one in found
+        for one in forecasts
     ]
-    widths = [one.forecast.interval80.width / 2 for one in found if one.forecast.interval80]
-    last = [abs(one.last - one.actual) for one in found if one.last is not None]
+    widths = [one.forecast.interval80.width / 2 for one in forecasts if one.forecast.interval80]
+    last = [abs(one.last - one.actual) for one in forecasts if one.last is not None]
     return (
         at,
-        len(found),
+        len(forecasts),
         100 * float(np.mean(errors)),
         *(100 * np.mean(held, axis=0)).tolist(),
         100 * float(np.mean(widths)),
@@ -129,7 +129,7 @@ def main(argv: list[str]) -> None:
     given, overrides = command_line.parse(options, argv)
     data = command_line.data_of(given, overrides)
     if not given.run and not given.target and given.n is None:
-        found, names = in_back_tests(data, given.tasks)
+        forecasts, names = in_back_tests(data, given.tasks)
         title = f"How forecasts sharpen: {len(names)} back-tests inside {data.name}"
         notes = ["each smaller ladder and the dearest run beyond it: " + "; ".join(names)]
     else:
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> None:
         if run is None:
             raise UserError(f"{data.source} holds no finished run of {target.name}; name the run with --run NAME")
         followed = follow(Fits(data, target, given.tasks), run)
-        found = on_finished_run(data, followed)
+        forecasts = on_finished_run(data, followed)
         title = f"How the forecast of {target.name} sharpens with the checkpoints of {run.name}"
         notes = [f"forecast from {followed.source}; the method's choices were made by back-tests inside AI2's ladder"]
-    command_line.show(given.form, sharpening_table(found, title, notes))
+    command_line.show(given.form, sharpening_table(forecasts, title, notes))

@@ -91,15 +91,15 @@ def _beds_at(path: Path) -> list[Bed]:
     if not tables:
         mapping = _mapping_beside(path)
         return [_bed(measured, path, path.stem, mapping) for measured in load_ladders(path, mapping)]
-    found = []
+    beds = []
     for table in tables:
         kind, mapping = table.stem.removeprefix("table").strip("_"), _mapping_beside(table)
         ladders = load_ladders(table, mapping)
         for measured in ladders:
             words = [measured.name, kind] if len(ladders) > 1 else [kind or table.parent.name]
             named = replace(measured, name=", ".join(filter(None, words)))
-            found.append(_bed(named, table, table.parent.name, mapping))
-    return found
+            beds.append(_bed(named, table, table.parent.name, mapping))
+    return beds
 
 
 def _bed(measured: Measured, path: Path, family: str, mapping: Path | None) -> Bed:
@@ -121,15 +121,15 @@ def parts_by_size(bed: Bed) -> list[Part]:
     runs = bed.runs
     sizes, by_length = levels(run.n for run in runs), _lengths(runs)
     lengths = levels(by_length)
-    found: dict[tuple[int, ...], Part] = {}
+    parts: dict[tuple[int, ...], Part] = {}
     for size in sizes[:-1]:
         for count in (len(lengths), *LENGTHS):
             longest = lengths[min(count, len(lengths)) - 1]
             rungs = tuple(i for i, run in enumerate(runs) if _up_to(run.n, size) and _up_to(by_length[i], longest))
-            if len(rungs) >= MINIMUM_RUNGS and rungs not in found:
+            if len(rungs) >= MINIMUM_RUNGS and rungs not in parts:
                 name = f"{bed.name} up to {short_number(size)}"
-                found[rungs] = _part(bed, name if count >= len(lengths) else f"{name}, {len(rungs)} rungs", rungs)
-    return [part for part in found.values() if part.targets]
+                parts[rungs] = _part(bed, name if count >= len(lengths) else f"{name}, {len(rungs)} rungs", rungs)
+    return [part for part in parts.values() if part.targets]
 
 
 def _above(value: float, other: float) -> bool:

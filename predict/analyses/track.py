@@ -27,18 +27,18 @@ EXIT_OUTSIDE = 3
 MOST_LISTED = 12  # checkpoints outside
 
 
-def track_tables(followed: Followed, found: Sequence[Quantity], since: float = 0.0) -> list[Table]:
+def track_tables(followed: Followed, quantities: Sequence[Quantity], since: float = 0.0) -> list[Table]:
     """Where the run stands, what its forecast has become, and where it was off its course, if anywhere."""
-    come = max(float(one.own.shares[-1]) for one in found if len(one.own.shares))
-    cells = excursions(found, since)
+    come = max(float(one.own.shares[-1]) for one in quantities if len(one.own.shares))
+    cells = excursions(quantities, since)
     off = [outside_table(cells)] if cells else []
-    return [now_table(followed, found, since), forecast_table(followed, come), *off]
+    return [now_table(followed, quantities, since), forecast_table(followed, come), *off]
 
 
-def now_table(followed: Followed, found: Sequence[Quantity], since: float) -> Table:
+def now_table(followed: Followed, quantities: Sequence[Quantity], since: float) -> Table:
     """Where each quantity stands at the run's newest checkpoint, and how many checkpoints were outside."""
-    rows = [row for one in found if len(one.own.shares) for row in [_now_row(one, since)]]
-    come = max(float(one.own.shares[-1]) for one in found if len(one.own.shares))
+    rows = [row for one in quantities if len(one.own.shares) for row in [_now_row(one, since)]]
+    come = max(float(one.own.shares[-1]) for one in quantities if len(one.own.shares))
     tokens = f"{short_number(come * followed.target.d)} of {short_number(followed.target.d)} tokens"
     return Table(
         title=f"{followed.run.name} at {come:.1%} of its training ({tokens}), beside the forecast of {followed.source}",
@@ -117,9 +117,9 @@ def _weighing_note(weighing: Weighing) -> str:
     return f"where checkpoints lead was off by {slack} in {weighing.cells} back-test predictions inside the ladder"
 
 
-def excursions(found: Sequence[Quantity], since: float) -> list[Excursion]:
+def excursions(quantities: Sequence[Quantity], since: float) -> list[Excursion]:
     """From the share `since` on, the newest first."""
-    cells = [each for one in found for each in one.excursions if each.share >= since]
+    cells = [each for one in quantities for each in one.excursions if each.share >= since]
     return sorted(cells, key=lambda each: -each.share)
 
 
@@ -167,11 +167,11 @@ def main(argv: list[str]) -> int:
     run = run_named(given.run, data, given.measured)
     target = target_of(given, data, run, given.forecast)
     followed = follow(Fits(data, target, given.tasks), run, given.forecast)
-    found = quantities(followed)
-    cells = excursions(found, given.since)
-    command_line.show(given.form, *track_tables(followed, found, given.since))
+    shown = quantities(followed)
+    cells = excursions(shown, given.since)
+    command_line.show(given.form, *track_tables(followed, shown, given.since))
     if given.plot:
-        track_plot(followed.run.name, found, followed.target.d).save(given.plot)
+        track_plot(followed.run.name, shown, followed.target.d).save(given.plot)
     return EXIT_OUTSIDE if any(each.quantity.counts for each in cells) else 0
 
 

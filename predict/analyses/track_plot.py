@@ -19,10 +19,10 @@ OUT = TARGET_COLOURS[0]
 MARGIN = 0.05  # of the height, above and below
 
 
-def track_plot(title: str, found: Sequence[Quantity], d: float) -> Plot:
+def track_plot(title: str, quantities: Sequence[Quantity], d: float) -> Plot:
     """A panel per quantity; `d` is what the run is trained on. Points outside their 95% band are marked."""
-    plot = Plot(len(found) + 1, title)
-    for axis, one in zip(plot.axes, found, strict=False):
+    plot = Plot(len(quantities) + 1, title)
+    for axis, one in zip(plot.axes, quantities, strict=False):
         _panel(axis, one, d)
     handles = [
         dot("o", BLUE, "checkpoint"),

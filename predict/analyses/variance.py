@@ -58,11 +58,11 @@ def sd_of_last(curve: Curve, count: int = LAST) -> float | None:
 
 def ladder_noise(data: Measured, tasks: Sequence[Task]) -> list[TaskNoise]:
     """The noise of every task, the noisiest loss first, or accuracy where losses were not measured."""
-    found = []
+    noises = []
     for task in tasks:
         loss = _noise(data, task, "rc_bpb") if data.everywhere(task, "rc_bpb") else None
-        found.append(TaskNoise(task=task, loss=loss, accuracy=_noise(data, task, "rc_acc")))
-    return sorted(found, key=lambda noise: -((noise.loss or noise.accuracy).sd or 0.0))
+        noises.append(TaskNoise(task=task, loss=loss, accuracy=_noise(data, task, "rc_acc")))
+    return sorted(noises, key=lambda noise: -((noise.loss or noise.accuracy).sd or 0.0))
 
 
 def _noise(data: Measured, task: Task, metric: str) -> Noise:

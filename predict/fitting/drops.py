@@ -61,8 +61,8 @@ class DropLaw:
     def end(self, losses: np.ndarray, shares: Any, n: float, d: float) -> np.ndarray:
         """The loss at the end that each of these losses leads to: the inverse of `before`."""
         left = self(shares, n, d)
-        found = (losses + left * self.floor) / (1 + left)
-        return np.where(found - self.floor >= REDUCIBLE * found, found, losses / (1 + REDUCIBLE * left))
+        ends = (losses + left * self.floor) / (1 + left)
+        return np.where(ends - self.floor >= REDUCIBLE * ends, ends, losses / (1 + REDUCIBLE * left))
 
 
 def nodes(first: float, knee: float) -> np.ndarray:
@@ -78,15 +78,17 @@ def interpolated(at: np.ndarray, shares: np.ndarray, values: np.ndarray, knee: f
 
     Between the last share before the knee and the knee itself a plateau goes on as it was.
     """
-    found = np.full(at.shape, np.nan)
+    filled = np.full(at.shape, np.nan)
     for low, high in ((0.0, knee), (knee, np.inf)) if knee else ((0.0, np.inf),):
         inside = (shares > low) & (shares <= high * (1 + 1e-9))
         asked = (at > low) & (at <= high * (1 + 1e-9))
         if inside.any():
             x, y = np.log(shares[inside]), values[inside]
             right = np.nan if high == np.inf else y[-1]
-            found = np.where(asked, np.interp(np.log(np.where(asked, at, 1.0)), x, y, left=np.nan, right=right), found)
-    return found
+            filled = np.where(
+                asked, np.interp(np.log(np.where(asked, at, 1.0)), x, y, left=np.nan, right=right), filled
+            )
+    return filled
 
 
 def fit_drops(

@@ -32,7 +32,7 @@ def joined(first: Reading, also: Reading, source: str) -> Reading:
     known = pd.Series(steps.reindex(pd.MultiIndex.from_frame(table[["run", "step"]])).to_numpy(), index=table.index)
     table["tokens"] = known.fillna(table.tokens)
     splits = first.table.groupby("task", observed=True).split.unique()
-    only = {str(task): str(found[0]) for task, found in splits.items() if len(found) == 1}
+    only = {str(task): str(names[0]) for task, names in splits.items() if len(names) == 1}
     table["split"] = table.task.map(only).fillna(table.split)
     both = pd.concat([first.table.astype(table.dtypes.to_dict()), table], ignore_index=True)
     about = replace(first.about, notes=(*first.about.notes, *also.about.notes))

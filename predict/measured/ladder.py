@@ -146,12 +146,12 @@ class Measured:
 
     def at(self, target: Target) -> Run | None:
         """The finished run that is the target, if it was measured."""
-        found = [
+        runs = [
             run
             for run in self.runs
             if same_point((run.n, run.d), (target.n, target.d)) and run.finished and not run.tag
         ]
-        return min(found, key=lambda run: abs(run.d - target.d), default=None)
+        return min(runs, key=lambda run: abs(run.d - target.d), default=None)
 
     def below(self, target: Target, at_least: int = MINIMUM_RUNGS) -> Measured:
         """Without the target's own run and its variants, and where no ladder names the rungs without costlier runs."""
@@ -246,12 +246,12 @@ class Measured:
 
     def _gaps(self, tasks: Sequence[Task], metric: str) -> list[dict[str, list[str]]]:
         """Tasks that some rungs have and others lack, with the rungs that lack them; those of the same together."""
-        found: dict[tuple[str, ...], list[str]] = {}
+        by_runs: dict[tuple[str, ...], list[str]] = {}
         for task in tasks:
             lacking = self._lacking(task, metric)
             if lacking and (metric == "rc_acc" or len(lacking) < len(self.rungs)):
-                found.setdefault(tuple(lacking), []).append(task.name)
-        return [{"tasks": names, "runs": list(runs)} for runs, names in found.items()]
+                by_runs.setdefault(tuple(lacking), []).append(task.name)
+        return [{"tasks": names, "runs": list(runs)} for runs, names in by_runs.items()]
 
 
 def is_variant(run: Run, target: Target) -> bool:

@@ -133,16 +133,16 @@ def _models(path: Path) -> dict[str, dict[str, Any]]:
     for name in COUNTS:
         if name in frame.columns:
             frame[name] = numbers(frame[name], name, str(path))
-    found: dict[str, dict[str, Any]] = {}
+    by_model: dict[str, dict[str, Any]] = {}
     for row, record in zip(frame.index, frame.to_dict("records"), strict=True):
         values = {str(key): value for key, value in record.items() if not pd.isna(value)}
         values |= {key: str(values[key]) for key in ("model", "run", "size", "ladder") if key in values}
         bind(_Model, values, f"{path}, row {row}")
         model = values.pop("model")
-        if model in found:
+        if model in by_model:
             raise UserError(f'{path}, row {row}: the model "{shortened(model)}" stands there twice')
-        found[model] = values
-    return found
+        by_model[model] = values
+    return by_model
 
 
 def _content(path: Path) -> _Results:
@@ -216,8 +216,8 @@ class _Facts:
         if ours == LAST_WORD:
             return 0.0
         if name not in self.counted:
-            found = self._sampled(name)
-            self.counted[name] = self._of_group(name) if math.isnan(found) else found
+            sampled = self._sampled(name)
+            self.counted[name] = self._of_group(name) if math.isnan(sampled) else sampled
         if math.isnan(self.counted[name]) and self.fallback is not None:
             return self.fallback
         return self.counted[name]
@@ -237,10 +237,10 @@ class _Facts:
 
     def _inside(self, name: str, level: int = 0) -> list[str]:
         """The tasks of a group that have samples, also in the groups within it."""
-        found = []
+        tasks = []
         for task in self.content.group_subtasks.get(name, []) if level < 10 else []:
-            found += [task] if task in self.content.counts else self._inside(task, level + 1)
-        return found
+            tasks += [task] if task in self.content.counts else self._inside(task, level + 1)
+        return tasks
 
 
 def glob_safe(name: str) -> str:
@@ -274,12 +274,12 @@ def _rows(name: str, result: Mapping[str, Any], facts: _Facts) -> Iterator[dict[
             values.setdefault(key.partition(",")[0], value)
     task = LM_EVAL_NAMES.get(name, name)
     common = {"task": task, "split": "test", "items": facts.items(name) or ITEMS.get(task, 0)}
-    found = {METRICS[key]: values[key] for key in METRICS if key in values}
+    by_metric = {METRICS[key]: values[key] for key in METRICS if key in values}
     primary = values.get("acc_norm", values.get("acc"))
     generated = next((values[key] for key in GENERATED if key in values), None)
     if primary is None and generated is not None:
         yield common | {"metric": "rc_acc", "value": generated, "chance": 0.0}
-    for metric, value in (found if primary is None else {"rc_acc": primary} | found).items():
+    for metric, value in (by_metric if primary is None else {"rc_acc": primary} | by_metric).items():
         if metric == "lm_loss":
             yield common | {"metric": metric, "value": value, "items": 0}
         else:

@@ -52,9 +52,9 @@ class LossTask:
 
 def loss_tasks(runs: Iterable[Run], accuracies: Measurements) -> dict[str, LossTask]:
     """By name, those that some run has: gold answers first. Of several splits the test split counts."""
-    found: dict[str, LossTask] = {}
+    by_name: dict[str, LossTask] = {}
     named = {task for task, _ in accuracies}
     keys = {key for run in runs for key in run.curves if key[2] in UNITS and key[0] not in named}
     for name, split, metric in sorted(keys, key=lambda key: (key[2] == "lm_loss", key[0], key[1] != "test", key[1])):
-        found.setdefault(name, LossTask(name=name, split=split, metric="rc_bpb" if metric == "rc_bpb" else "lm_loss"))
-    return found
+        by_name.setdefault(name, LossTask(name=name, split=split, metric="rc_bpb" if metric == "rc_bpb" else "lm_loss"))
+    return by_name

@@ -68,11 +68,11 @@ def read_runs(directory: Path) -> pd.DataFrame:
 
 def _reject_mixed_schedules(directory: Path, runs: Iterable[RunDirectory]) -> None:
     """A law fitted on runs of two schedules would take their difference for an effect of N or D."""
-    found: dict[str, str] = {}
+    first_runs: dict[str, str] = {}
     for run in runs:
-        found.setdefault(read(_RunInfo, run.run_file).hparams.schedule, run.name)
-    if len(found) > 1:
-        listed = ", ".join(f"{schedule} (as {name})" for schedule, name in sorted(found.items()))
+        first_runs.setdefault(read(_RunInfo, run.run_file).hparams.schedule, run.name)
+    if len(first_runs) > 1:
+        listed = ", ".join(f"{schedule} (as {name})" for schedule, name in sorted(first_runs.items()))
         raise UserError(f"{directory} mixes learning-rate schedules: {listed}; keep each in a runs_dir of its own")
 
 

@@ -26,11 +26,11 @@ def same_point(first: tuple[float, float], second: tuple[float, float], within: 
 
 def levels(values: Iterable[float], within: float = SAME) -> list[float]:
     """The distinct values in ascending order; of those that are the same the smallest stands for all."""
-    found: list[float] = []
+    distinct: list[float] = []
     for value in sorted(values):
-        if not found or not same(value, found[-1], within):
-            found.append(value)
-    return found
+        if not distinct or not same(value, distinct[-1], within):
+            distinct.append(value)
+    return distinct
 
 
 def level_of(value: float, known: Iterable[float]) -> float:

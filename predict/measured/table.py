@@ -106,8 +106,8 @@ def _number(value: Any) -> float:
 
 def _counted(value: Any) -> float:
     """As `_number`, and 7B."""
-    found = counted(value) if isinstance(value, str) else None
-    return _number(value) if found is None else found
+    number = counted(value) if isinstance(value, str) else None
+    return _number(value) if number is None else number
 
 
 def _empty(value: Any) -> bool:

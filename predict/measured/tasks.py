@@ -64,18 +64,18 @@ def tasks_of(measured: Measurements) -> Tasks:
     splits: dict[str, list[str]] = {}
     for task, split in sorted(measured):
         splits.setdefault(task, []).append(split)
-    found = Tasks(plain={}, of_splits={})
+    tasks = Tasks(plain={}, of_splits={})
     if all(part in splits for part in MMLU_WEIGHTS):
         for split in _ordered(splits["mmlu_stem"]):
             parts = {part: split for part in MMLU_WEIGHTS if split in splits[part]}
             if len(parts) == len(MMLU_WEIGHTS):
-                _add(found, "mmlu", split, tuple(parts.items()), tuple(MMLU_WEIGHTS.values()), measured)
-    inside = set(MMLU_WEIGHTS) if "mmlu" in found.plain else set()
+                _add(tasks, "mmlu", split, tuple(parts.items()), tuple(MMLU_WEIGHTS.values()), measured)
+    inside = set(MMLU_WEIGHTS) if "mmlu" in tasks.plain else set()
     for task in sorted(splits, key=lambda name: (name in inside, _position(name), name)):
         for split in _ordered(splits[task]):
-            _add(found, task, split, ((task, split),), (1.0,), measured)
+            _add(tasks, task, split, ((task, split),), (1.0,), measured)
     return Tasks(
-        plain={name: task for name, task in found.plain.items() if name not in inside}, of_splits=found.of_splits
+        plain={name: task for name, task in tasks.plain.items() if name not in inside}, of_splits=tasks.of_splits
     )
 
 

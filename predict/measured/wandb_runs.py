@@ -109,10 +109,10 @@ def _rows(run: LoggedRun, mapping: Mapping, measures: set[str]) -> Iterator[dict
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    joined: dict[str, Any] = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        joined |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return joined
 
 
 def read_file(path: Path) -> LoggedRun:

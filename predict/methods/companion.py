@@ -112,13 +112,13 @@ class Companion:
     @cached_property
     def ways(self) -> dict[str, TaskWay]:
         """By task, of those that the run was measured on."""
-        found = {}
+        by_task = {}
         for study in self._fitted.asked:
             if self.run.has(study.task, "rc_acc"):
-                found[study.task.name] = self._way(study)
-        if not found:
+                by_task[study.task.name] = self._way(study)
+        if not by_task:
             raise UserError(f"run {self.run.name} has no accuracy of any task that the ladder predicts")
-        return found
+        return by_task
 
     def _way(self, study: TaskStudy) -> TaskWay:
         task = study.task
@@ -221,13 +221,13 @@ class Companion:
     def _back_tests(self, way: TaskWay) -> list[tuple[float, float, float, float, int]]:
         """Of each cell and share: error of the carried accuracy, way, part of the run that is left, error of the
         prediction, place of the run."""
-        found = []
+        rows = []
         before = way.study.errors(self._fitted.study.members)
         for (split, place), truth, error in zip(way.study.cells, way.study.actual, before, strict=True):
             for share in SHARES:
                 if one := self.carried(way, place, share, split):
-                    found.append((one.accuracy - truth, one.way, 1 - share, error, int(place)))
-        return found
+                    rows.append((one.accuracy - truth, one.way, 1 - share, error, int(place)))
+        return rows
 
     def updated(self, task: str, prior: Estimate, share: float) -> Estimate:
         """The forecast of a task's final accuracy after the checkpoints up to a share; before `FIRST` as it was."""

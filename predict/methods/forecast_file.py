@@ -253,13 +253,13 @@ def stored_losses(fitted: FittedLosses, target: Target) -> dict[str, ForecastLos
 
 def measurements_sha256(runs: Sequence[Run]) -> str:
     """Of every value of the runs with its step; the order of runs and files does not matter."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for run in sorted(runs, key=lambda run: run.name):
-        found.update(json.dumps([run.name, float(run.n), float(run.d)]).encode())
+        digest.update(json.dumps([run.name, float(run.n), float(run.d)]).encode())
         for key, curve in sorted(run.curves.items()):
-            found.update(json.dumps(key).encode())
-            found.update(curve.steps.astype("<i8").tobytes() + curve.values.astype("<f8").tobytes())
-    return found.hexdigest()
+            digest.update(json.dumps(key).encode())
+            digest.update(curve.steps.astype("<i8").tobytes() + curve.values.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def now() -> str:

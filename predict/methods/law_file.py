@@ -180,8 +180,8 @@ def load(path: Path) -> LawFile:
     """Raises UserError where the file is no law file of this schema, or a key or value of it is wrong."""
     node = read_json(path)
     if not isinstance(node, dict) or node.get("schema") != SCHEMA:
-        found = f" (but {shortened(str(node['schema']))})" if isinstance(node, dict) and "schema" in node else ""
-        raise UserError(f"{path} is not a law file of schema {SCHEMA}{found}; {AGAIN}")
+        schema = f" (but {shortened(str(node['schema']))})" if isinstance(node, dict) and "schema" in node else ""
+        raise UserError(f"{path} is not a law file of schema {SCHEMA}{schema}; {AGAIN}")
     laws = bind(LawFile, node, str(path))
     for name, task in laws.tasks.items():
         loss = task.default.loss

@@ -57,9 +57,9 @@ def fit_losses(measured: Measured, tasks: Sequence[LossTask]) -> FittedLosses:
     return FittedLosses(tasks=tuple(tasks), fitted=fit_finals(runs, [task.finals(runs, count) for task in tasks]))
 
 
-def losses_beside_actuals(found: Sequence[LossPrediction], measured: Measured, target: Target) -> list[LossPrediction]:
+def losses_beside_actuals(losses: Sequence[LossPrediction], measured: Measured, target: Target) -> list[LossPrediction]:
     """The predictions, beside what was measured on the target."""
     run, count = measured.at(target), measured.smoothing.final_checkpoints
     if run is None:
-        return list(found)
-    return [replace(p, actual=p.task.final(run, count)) if p.task.measured(run) else p for p in found]
+        return list(losses)
+    return [replace(p, actual=p.task.final(run, count)) if p.task.measured(run) else p for p in losses]

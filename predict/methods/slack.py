@@ -52,7 +52,7 @@ def fit_slack(
     noises = least.noise * np.geomspace(1, MOST_NOISE, 25)
     misfits = np.geomspace(least.misfit, max(MOST_MISFIT, least.misfit), 17)
     added = np.zeros(1) if left is None else RUNS
-    best, found = np.inf, least
+    best, likeliest = float("inf"), least
     for run in added:
         variance = (
             noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2 + (0.0 if left is None else run * left) ** 2
@@ -60,8 +60,11 @@ def fit_slack(
         score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
         i, j = np.unravel_index(score.argmin(), score.shape)
         if score[i, j] < best:
-            best, found = float(score[i, j]), Slack(noise=float(noises[i]), misfit=float(misfits[j]), run=float(run))
-    return found
+            best, likeliest = (
+                float(score[i, j]),
+                Slack(noise=float(noises[i]), misfit=float(misfits[j]), run=float(run)),
+            )
+    return likeliest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,5 +124,5 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Of two sets of errors, no less than 0."""
     if len(first) < 3 or not first.any() or not second.any():
         return CORRELATIONS[1]
-    found = (first * second).mean() / np.sqrt((first**2).mean() * (second**2).mean())
-    return float(np.clip(found, *CORRELATIONS))
+    uncentred = (first * second).mean() / np.sqrt((first**2).mean() * (second**2).mean())
+    return float(np.clip(uncentred, *CORRELATIONS))

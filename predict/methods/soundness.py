@@ -146,7 +146,7 @@ def _sequentially(judge: Judge, runs: int, coefficients: int) -> Deviations:
     sound = np.ones(runs)
     while True:
         relative, sigmas, noise = judge(sound)
-        found = Deviations(
+        deviations = Deviations(
             relative=relative,
             sigmas=sigmas,
             sound=sound > 0,
@@ -155,6 +155,6 @@ def _sequentially(judge: Judge, runs: int, coefficients: int) -> Deviations:
         )
         furthest = int(np.argmax(np.abs(sigmas) * sound))
         left_out = runs - int(sound.sum())
-        if abs(sigmas[furthest]) <= found.limits()[0] or left_out >= runs // MOST_LEFT_OUT:
-            return found
+        if abs(sigmas[furthest]) <= deviations.limits()[0] or left_out >= runs // MOST_LEFT_OUT:
+            return deviations
         sound = np.where(np.arange(runs) == furthest, 0.0, sound)

@@ -32,7 +32,7 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
     def steps(figure: int, method: str, kind: Kind, count: int = 8) -> Callable[[], Plot]:
         return lambda: _steps(study, figure, method, kind, count)
 
-    found: dict[str, Callable[[], Plot]] = {
+    figures: dict[str, Callable[[], Plot]] = {
         "figure01-step1-mmlu": steps(1, "paper", "step1", 1),
         "figure01-step2-mmlu": steps(1, "paper", "step2", 1),
         "figure01-chained-mmlu": steps(1, "paper", "chained", 1),
@@ -52,14 +52,14 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
         "figure16-single-step": steps(16, "paper-single", "chained"),
     }
     for axis, figure in COMPUTE_FIGURES.items():
-        found[f"figure{figure:02d}-compute"] = lambda figure=figure, axis=axis: _compute(study, figure, axis)  # type: ignore[misc]
-    return dict(sorted(found.items()))
+        figures[f"figure{figure:02d}-compute"] = lambda figure=figure, axis=axis: _compute(study, figure, axis)  # type: ignore[misc]
+    return dict(sorted(figures.items()))
 
 
 def _steps(study: PaperStudy, figure: int, method: str, kind: Kind, count: int) -> Plot:
     """One of the three plots for the first `count` tasks; a loss that is one law for all of them has one panel."""
     curves = curves_of(study.fitted[method].first(count), study.data)
-    shown = [Shown(target=target, predictions=found[:count]) for target, found in study.shown(method)]
+    shown = [Shown(target=target, predictions=predictions[:count]) for target, predictions in study.shown(method)]
     runs = study.data.rungs
     if kind == "chained":
         return accuracy_plot(runs, curves, shown, f"Figure {figure}: accuracy from N and D, method {method}")

@@ -104,7 +104,7 @@ class MultipleChoice:
 
 def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleChoice]:
     """The fits of appendix B.2: a sigmoid per target, on checkpoints from the middle of its own training."""
-    found = []
+    fits = []
     window = study.data.smoothing.window
     for target in study.targets:
         name, first, last = MC_STEPS[target.name]
@@ -121,7 +121,7 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
             law = fit_sigmoid(x, y, task.chance, bounds=bounds)
             actual = trailing_mean(final.curve(task, "mc_acc").values, window)[-1]
             predicted = laws[task.name].loss(target.n, target.d)
-            found.append(
+            fits.append(
                 MultipleChoice(
                     target=target,
                     task=task,
@@ -133,7 +133,7 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
                     chained=float(law(predicted)),
                 )
             )
-    return found
+    return fits
 
 
 def _between(run: Run, task: Task, first: int, last: int) -> tuple[Curve, Curve]:

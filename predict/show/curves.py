@@ -82,16 +82,16 @@ def paths(runs: Sequence[Run], targets: Sequence[Target]) -> list[Path]:
     """Along which the curves of a panel are drawn: a size each, or the rungs in their order; and on to each target."""
     axis = horizontal(runs)
     if not axis.tokens:
-        found = [_through(runs, None)]
-        return found + [_through(runs, target) for target in targets]
+        lines = [_through(runs, None)]
+        return lines + [_through(runs, target) for target in targets]
     first, last = min(run.d for run in runs), max(run.d for run in runs)
     grid = np.geomspace(first / 1.3, last * 1.3, 60)
     sizes = {run.size: run for run in reversed(runs)}
-    found = [Path(n=np.full(60, run.n), d=grid, x=grid, run=run, ahead=False) for run in sizes.values()]
+    lines = [Path(n=np.full(60, run.n), d=grid, x=grid, run=run, ahead=False) for run in sizes.values()]
     for target in targets:
         beyond = np.geomspace(min(last, target.d / 3), target.d * 1.15, 60)
-        found.append(Path(n=np.full(60, target.n), d=beyond, x=beyond, run=None, ahead=True))
-    return found
+        lines.append(Path(n=np.full(60, target.n), d=beyond, x=beyond, run=None, ahead=True))
+    return lines
 
 
 def _through(runs: Sequence[Run], target: Target | None) -> Path:

@@ -82,7 +82,7 @@ class Plot:
         from PIL import Image
 
         picture = Image.open(path).convert("RGB")
-        found = []
+        panels = []
         for i in range(len(self.axes)):
             left, down = self._place(i)
             box = (left, TITLE + down, left + self._cell[0], TITLE + down + self._cell[1])
@@ -91,8 +91,8 @@ class Plot:
             if not self.axes[i].axison:  # a legend, which does not fill its cell
                 panel = panel.crop(_filled(panel))
             panel.quantize(128).save(buffer, format="PNG", optimize=True)
-            found.append(buffer.getvalue())
-        return found
+            panels.append(buffer.getvalue())
+        return panels
 
 
 def _filled(panel: Image) -> tuple[int, int, int, int]:
@@ -150,10 +150,10 @@ class Look:
     def handles(self) -> list[Line2D]:
         """Of a legend: sizes, then multiples."""
         step = -(-len(self.sizes) // MOST_SIZES)
-        found = [dot("o", self._colours[i], self.sizes[i]) for i in range(0, len(self.sizes), step)]
+        marks = [dot("o", self._colours[i], self.sizes[i]) for i in range(0, len(self.sizes), step)]
         if self.marks_multiples:
-            found += [dot(MARKERS[i], SOFT, f"{m:g}xC") for i, m in enumerate(self.multiples)]
-        return found
+            marks += [dot(MARKERS[i], SOFT, f"{m:g}xC") for i, m in enumerate(self.multiples)]
+        return marks
 
 
 def method_looks(names: Sequence[str], plain: str) -> dict[str, tuple[str, str]]:
