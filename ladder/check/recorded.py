@@ -94,8 +94,8 @@ def _differing(
 def _rate_off(rung: Rung, log: RunLog) -> float:
     """The median ratio of the logged learning rates to the recipe's, where it is not 1; else 0."""
     rule = np.array([rung.hparams.lr_at(int(step)) for step in log.steps])
-    known = np.isfinite(log.lr) & (rule > 0)
-    ratio = float(np.median(log.lr[known] / rule[known])) if known.any() else 1.0
+    usable = np.isfinite(log.lr) & (rule > 0)
+    ratio = float(np.median(log.lr[usable] / rule[usable])) if usable.any() else 1.0
     return ratio if abs(ratio - 1) > SAME else 0.0
 
 

@@ -57,8 +57,8 @@ def divergence(run: str, log: RunLog, ended: str) -> Finding:
 
 def spikes(run: str, log: RunLog) -> Finding:
     """Rows far above the ones before them, and the share of the steps until the loss was back."""
-    known = np.isfinite(log.loss)
-    loss, steps = log.loss[known], log.steps[known]
+    finite = np.isfinite(log.loss)
+    loss, steps = log.loss[finite], log.steps[finite]
     if len(loss) < FEWEST_ROWS:
         return Finding(run=run, verdict=Verdict.UNKNOWN)
     before = np.median(sliding_window_view(loss[:-1], WINDOW), axis=1)
@@ -85,10 +85,10 @@ def spikes(run: str, log: RunLog) -> Finding:
 
 def skipped(run: str, log: RunLog) -> Finding:
     """Updates that were not applied, as their gradient was not finite."""
-    known = log.skipped[np.isfinite(log.skipped)]
-    if not len(known):
+    counts = log.skipped[np.isfinite(log.skipped)]
+    if not len(counts):
         return Finding(run=run, verdict=Verdict.UNKNOWN)
-    count = int(known.max())
+    count = int(counts.max())
     share = count / max(int(log.steps[-1]), 1)
     return Finding(run=run, verdict=by_limits(share, 0.0, UNFINISHED), values={"count": count, "share": share})
 
@@ -96,9 +96,9 @@ def skipped(run: str, log: RunLog) -> Finding:
 def gradient_growth(logs: Mapping[str, RunLog]) -> Check:
     """The gradient norm of the last tenth over that of the second quarter, beside the same of the other rungs."""
     growths = {run: _growth(log) for run, log in logs.items()}
-    known = {run: np.log(growth) for run, growth in growths.items() if growth is not None}
-    values = np.array(list(known.values()))
-    if len(known) < 4:
+    log_growths = {run: np.log(growth) for run, growth in growths.items() if growth is not None}
+    values = np.array(list(log_growths.values()))
+    if len(log_growths) < 4:
         return Check(
             subject=Subject.GRADIENT, findings=tuple(Finding(run=run, verdict=Verdict.UNKNOWN) for run in logs)
         )
@@ -106,11 +106,11 @@ def gradient_growth(logs: Mapping[str, RunLog]) -> Check:
     sigma = max(NORMAL * float(np.median(np.abs(values - middle))), LEAST_GROWTH)
     findings = []
     for run in logs:
-        if run not in known:
+        if run not in log_growths:
             findings.append(Finding(run=run, verdict=Verdict.UNKNOWN))
             continue
-        sigmas = float((known[run] - middle) / sigma)
-        facts = {"growth": float(np.exp(known[run])), "sigmas": sigmas}
+        sigmas = float((log_growths[run] - middle) / sigma)
+        facts = {"growth": float(np.exp(log_growths[run])), "sigmas": sigmas}
         findings.append(Finding(run=run, verdict=by_limits(sigmas, LOOK, BAD), values=facts))
     return Check(subject=Subject.GRADIENT, findings=tuple(findings), values={"growth": float(np.exp(middle))})
 

@@ -48,11 +48,11 @@ def options(group: str) -> list[str]:
 
 def load_target(name: str, ladder: Ladder | None = None) -> Target:
     """A target of `configs/target/`, or any size and multiple of `ladder`, such as `3B-10xC`."""
-    known = options("target")
-    if name not in known:
+    targets = options("target")
+    if name not in targets:
         if ladder is None:
-            raise unknown("target", name, known)
-        return run_as_target(name, ladder, tuple(known))
+            raise unknown("target", name, targets)
+        return run_as_target(name, ladder, tuple(targets))
     target = read(TargetSettings, path := config_files("target")[name])
     if target.name is None or target.n is None or target.d is None:
         raise UserError(f"{path} must have name, n and d")

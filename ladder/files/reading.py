@@ -181,13 +181,13 @@ def _checked_depth(value: Any, where: str) -> Any:
     return value
 
 
-def _size(value: Any, known: dict[int, int]) -> int:
+def _size(value: Any, counted: dict[int, int]) -> int:
     """How many plain values it is, those of an alias in each place; `known` are those of lists and mappings."""
     if not isinstance(value, dict | list):
         return 1
-    if id(value) not in known:
-        known[id(value)] = 1 + sum(_size(item, known) for item in _inside(value))
-    return known[id(value)]
+    if id(value) not in counted:
+        counted[id(value)] = 1 + sum(_size(item, counted) for item in _inside(value))
+    return counted[id(value)]
 
 
 def _inside(value: Any) -> Iterable[Any]:

@@ -46,13 +46,13 @@ def check_devices(cluster: Cluster, rungs: Sequence[Rung], gpus: int) -> None:
         )
     left = gpus - cluster.evaluators
     for rung in rungs:
-        wanted = cluster.gpus_of(rung, left)
-        if wanted > left:
-            raise UserError(f"cluster.gpus: {rung.name} is to have {count_of(wanted, 'GPU')}, training has {left} here")
-        if wanted > 1 and isinstance(cluster.parallel, int) and cluster.parallel > gpus:
+        asked = cluster.gpus_of(rung, left)
+        if asked > left:
+            raise UserError(f"cluster.gpus: {rung.name} is to have {count_of(asked, 'GPU')}, training has {left} here")
+        if asked > 1 and isinstance(cluster.parallel, int) and cluster.parallel > gpus:
             raise UserError(
                 f"cluster.parallel={cluster.parallel} shares {gpus} GPUs, and {rung.name} is to "
-                f"have {wanted} of its own: set cluster.gpus=1 or a lower cluster.parallel"
+                f"have {asked} of its own: set cluster.gpus=1 or a lower cluster.parallel"
             )
 
 

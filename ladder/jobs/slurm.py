@@ -154,8 +154,8 @@ def _parameters(
 
 
 def _minutes(job: Job, slurm: Slurm) -> int:
-    wanted = slurm.max_hours if job.hours is None else min(job.hours, slurm.max_hours)
-    return max(1, math.ceil(60 * wanted))
+    hours = slurm.max_hours if job.hours is None else min(job.hours, slurm.max_hours)
+    return max(1, math.ceil(60 * hours))
 
 
 def _settings(cluster: Cluster) -> Slurm:

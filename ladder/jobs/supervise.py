@@ -108,8 +108,8 @@ def run_task(words: Sequence[str], output: str, directory: str, environment: Map
         if stage is not None:
             stage.send(number)
 
-    for wanted in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(wanted, forward)
+    for passed_on in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(passed_on, forward)
     full = {**_threads(), **os.environ, **environment}
     stage = Stage(words, Path(output), Path(directory), full, log=job.global_rank == 0)
     for number in list(received):  # those from before it was there

@@ -227,7 +227,7 @@ def ten_times(one: Target) -> Target:
     return Target(name=f"{TEN_TIMES}{one.name}", n=10**0.5 * one.n, d=10**0.5 * one.d)
 
 
-def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Target:
+def run_as_target(name: str, ladder: Ladder, targets: tuple[str, ...] = ()) -> Target:
     """A run of the ladder, such as `3B-10xC`, or ten times one, `10x-1.3B-10xC`, as a target.
 
     Raises:
@@ -236,7 +236,7 @@ def run_as_target(name: str, ladder: Ladder, known: tuple[str, ...] = ()) -> Tar
     base = name.removeprefix(TEN_TIMES)
     parsed = parse_run_name(base)
     if parsed is None or parsed.size not in ladder.sizes | ladder.larger_sizes:
-        names = (*known, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
+        names = (*targets, *(f"{size}-{ladder.multiples[-1]:g}xC" for size in ladder.larger_sizes))
         raise UserError(f'unknown target "{name}"; {did_you_mean(name, names)}; or give --n and --d')
     try:
         rung = ladder.rung(base)

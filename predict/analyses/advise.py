@@ -110,17 +110,17 @@ def gradient(law: PowerLaw, n: float, d: float) -> np.ndarray:
 
 
 def sensitivities(
-    data: Measured, target: Target, tasks: Sequence[Task], losses: Sequence[LossTask] = ()
+    measured: Measured, target: Target, tasks: Sequence[Task], losses: Sequence[LossTask] = ()
 ) -> list[Sensitivity]:
     """One a task, of the best quantity that was measured in every rung: task loss, LM loss or accuracy; and one for
     each of the `losses` that have no accuracy."""
-    runs = list(data.rungs)
+    runs = list(measured.rungs)
     n, d = n_and_d(runs)
     n0, d0 = _middle(n), _middle(d)
     by_task = []
-    laws = [_fitted(task_points(runs, task, data.smoothing)) for task in tasks]
+    laws = [_fitted(task_points(runs, task, measured.smoothing)) for task in tasks]
     for loss in losses:
-        laws.append(_fitted_loss(n, d, loss.finals(runs, data.smoothing.final_checkpoints), Basis.TASK_LOSS))
+        laws.append(_fitted_loss(n, d, loss.finals(runs, measured.smoothing.final_checkpoints), Basis.TASK_LOSS))
     for basis, y, terms, prior in laws:
         fitted = terms.law(0)
         # In units of the ladder's middle, A and alpha are hardly correlated.
@@ -129,8 +129,8 @@ def sensitivities(
         residual = np.log(terms(n, d)[0] / y)
         noise = max(float(np.sqrt((residual**2).sum() / max(len(runs) - 3, 1))), SMALLEST_NOISE)
         rows = np.array([gradient(law, a / n0, b / d0) for a, b in zip(n, d, strict=True)])
-        known = np.diag([1 / RELATIVE_PRIOR**2, 1 / prior.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
-        information = rows.T @ rows / noise**2 + known
+        prior_information = np.diag([1 / RELATIVE_PRIOR**2, 1 / prior.width**2] * 2 + [1 / RELATIVE_PRIOR**2])
+        information = rows.T @ rows / noise**2 + prior_information
         at = gradient(law, target.n / n0, target.d / d0)
         by_task.append(Sensitivity(basis=basis, law=law, noise=noise, information=information, target=at))
     return by_task
@@ -162,18 +162,18 @@ def _middle(values: np.ndarray) -> float:
 
 
 def advise(
-    data: Measured, target: Target, tasks: Sequence[Task], budget: float, losses: Sequence[LossTask] = ()
+    measured: Measured, target: Target, tasks: Sequence[Task], budget: float, losses: Sequence[LossTask] = ()
 ) -> Advice:
     """Affordable candidates, best per FLOP first; `chosen` numbers those that the budget buys one after another.
 
     Raises:
         UserError: no candidate costs as little as the budget.
     """
-    by_task = sensitivities(data, target, tasks, losses)
-    n0, d0 = map(_middle, n_and_d(data.rungs))
-    options = {name: (n, d) for name, n, d in candidates(data, target) if 6 * n * d <= budget}
+    by_task = sensitivities(measured, target, tasks, losses)
+    n0, d0 = map(_middle, n_and_d(measured.rungs))
+    options = {name: (n, d) for name, n, d in candidates(measured, target) if 6 * n * d <= budget}
     if not options:
-        costs = [6 * n * d for _, n, d in candidates(data, target)]
+        costs = [6 * n * d for _, n, d in candidates(measured, target)]
         why = f"the cheapest takes {min(costs):.3g} FLOPs" if costs else "none costs less than the target itself"
         raise UserError(f"--budget {budget:.3g} buys no further run; {why}")
 
@@ -263,14 +263,14 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     command_line.add_plot(options)
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
-    target = command_line.target_of(given, data)
-    data = data.below(target)
-    asked = data.asked(given.tasks)
-    tasks = asked.tasks if given.tasks or not asked.tasks else following(data, asked.tasks)
+    measured = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, measured)
+    measured = measured.below(target)
+    asked = measured.asked(given.tasks)
+    tasks = asked.tasks if given.tasks or not asked.tasks else following(measured, asked.tasks)
     # What is asked for by name, or all there is: a ladder's accuracies come before losses that have none.
     losses = asked.losses if given.tasks or not asked.tasks else []
-    advice = advise(data, target, tasks, given.budget, losses)
+    advice = advise(measured, target, tasks, given.budget, losses)
     command_line.show(given.form, advice_table(advice, target, given.budget))
     if given.plot:
         advice_plot(advice, target).save(given.plot)

@@ -48,36 +48,36 @@ class MethodErrors:
         return replace(self, errors=tuple(self.errors[i] for i in places), halves=halves)
 
 
-def studied(data: Measured, tasks: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
+def studied(measured: Measured, tasks: Sequence[Task]) -> tuple[Study, list[TaskStudy]]:
     """The back-tests of a ladder on all its tasks, and those on `tasks`.
 
     Raises:
         UserError: the ladder holds no smaller one with a run beyond it.
     """
-    fitted = Ensemble().fit(data, tasks)
+    fitted = Ensemble().fit(measured, tasks)
     if not fitted.study.splits:
-        raise _no_splits(data)
+        raise _no_splits(measured)
     return fitted.study, fitted.asked
 
 
-def method_errors(data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
+def method_errors(measured: Measured, study: Study, tasks: Sequence[TaskStudy]) -> list[MethodErrors]:
     """The default method, its members, the paper's method where losses were measured, and the last fitted rung."""
-    methods = [_refitted(Ensemble(), data, study, tasks)]
-    if all(PAPER.can_fit(data, task.task) for task in tasks):
-        methods.append(_refitted(PAPER, data, study, tasks))
+    methods = [_refitted(Ensemble(), measured, study, tasks)]
+    if all(PAPER.can_fit(measured, task.task) for task in tasks):
+        methods.append(_refitted(PAPER, measured, study, tasks))
     names = [name for name in tasks[0].fits if all(name in task.fits for task in tasks)]
     methods += [MethodErrors(name=name, errors=tuple(100 * task.errors((name,)) for task in tasks)) for name in names]
     return [*methods, MethodErrors(name=LAST_RUNG, errors=tuple(100 * _last_rung(study, task) for task in tasks))]
 
 
-def _refitted(method: Method, data: Measured, study: Study, tasks: Sequence[TaskStudy]) -> MethodErrors:
+def _refitted(method: Method, measured: Measured, study: Study, tasks: Sequence[TaskStudy]) -> MethodErrors:
     """Of a method that is fitted anew to every back-test."""
     answers: dict[tuple[int, int], list[Estimate]] = {}
     for i, split in enumerate(study.splits):
-        smaller = replace(data, rungs=tuple(data.rungs[run] for run in split.train))
+        smaller = replace(measured, rungs=tuple(measured.rungs[run] for run in split.train))
         fitted = method.quick().fit(smaller, [task.task for task in tasks])
         for held_out in split.test:
-            run = data.rungs[held_out]
+            run = measured.rungs[held_out]
             answers[i, held_out] = [p.accuracy for p in fitted.predict(Target(name=run.name, n=run.n, d=run.d))]
     by_task = [[answers[i, run][t] for i, run in task.cells.tolist()] for t, task in enumerate(tasks)]
     values = [np.array([one.value for one in estimates]) for estimates in by_task]
@@ -220,20 +220,19 @@ def _predicted_against_actual(axis: Axes, tasks: Sequence[TaskStudy], method: Me
     )
 
 
-def loss_backtests(data: Measured, losses: Sequence[LossTask]) -> list[Table]:
+def loss_backtests(measured: Measured, losses: Sequence[LossTask]) -> list[Table]:
     """Of losses without an accuracy. Raises UserError where the ladder holds no smaller one with a run beyond it."""
     if not losses:
         return []
-    fitted = fit_losses(data, losses)
+    fitted = fit_losses(measured, losses)
     if not fitted.fitted.splits:
-        raise _no_splits(data)
-    return [loss_backtest_table(fitted, data)]
+        raise _no_splits(measured)
+    return [loss_backtest_table(fitted, measured)]
 
 
-def _no_splits(data: Measured) -> UserError:
-    return UserError(
-        f"{data.source}: no smaller ladder of 5 runs with a dearer one beyond among {count_of(len(data.rungs), 'rung')}"
-    )
+def _no_splits(measured: Measured) -> UserError:
+    rungs = count_of(len(measured.rungs), "rung")
+    return UserError(f"{measured.source}: no smaller ladder of 5 runs with a dearer one beyond among {rungs}")
 
 
 def main(argv: list[str]) -> None:
@@ -242,14 +241,14 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     command_line.add_plot(options)
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
-    asked = data.asked(given.tasks)
-    losses = loss_backtests(data, asked.losses)
+    measured = command_line.data_of(given, overrides)
+    asked = measured.asked(given.tasks)
+    losses = loss_backtests(measured, asked.losses)
     if not asked.tasks:
         command_line.show(given.form, *losses)
         return
-    study, tasks = studied(data, asked.tasks)
-    methods = method_errors(data, study, tasks)
+    study, tasks = studied(measured, asked.tasks)
+    methods = method_errors(measured, study, tasks)
     command_line.show(given.form, split_table(study, tasks, methods), task_table(study, tasks, methods), *losses)
     if given.plot:
         backtest_plot(study, tasks, methods).save(given.plot)

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     command_line.add_target(options)
     options.add_argument("--json", action="store_true", help="as JSON")
     given, overrides = command_line.parse(options, argv)
-    data = load_ladder(
+    measured = load_ladder(
         given.ladder,
         sizes=given.sizes,
         multiples=given.multiples,
@@ -98,18 +98,18 @@ def main(argv: list[str]) -> int:
         mapping=given.mapping,
         at_least=1,
     )
-    judged = checks(CheckedLadder(measured=data, target=_target(given, data)))
+    judged = checks(CheckedLadder(measured=measured, target=_target(given, measured)))
     if given.json:
         print(checks_json(judged))
     else:
         from ladder.check.page import print_page  # what draws it takes a while to load
 
-        print_page(f"{data.source}: {count_of(len(data.rungs), 'rung')}", judged)
+        print_page(f"{measured.source}: {count_of(len(measured.rungs), 'rung')}", judged)
     return exit_code(judged)
 
 
-def _target(options: argparse.Namespace, data: Measured) -> Target | None:
+def _target(options: argparse.Namespace, measured: Measured) -> Target | None:
     """The one that the options name, else the ladder's own, if it has one."""
     named = options.target or options.n is not None or options.d is not None
-    own = data.ladder is not None and data.target is not None
-    return command_line.target_of(options, data) if named or own else None
+    own = measured.ladder is not None and measured.target is not None
+    return command_line.target_of(options, measured) if named or own else None

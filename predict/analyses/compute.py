@@ -32,41 +32,43 @@ class Step:
     point_errors: tuple[float, ...]
 
 
-def smaller_ladders(data: Measured, axis: str) -> list[tuple[str, list[Run]]]:
+def smaller_ladders(measured: Measured, axis: str) -> list[tuple[str, list[Run]]]:
     """The ladder's beginnings along one axis, from the smallest to all of it."""
     if axis == "size":
-        order = sorted({run.n for run in data.rungs})
-        return [(_size(data, n), [run for run in data.rungs if run.n <= n]) for n in order]
+        order = sorted({run.n for run in measured.rungs})
+        return [(_size(measured, n), [run for run in measured.rungs if run.n <= n]) for n in order]
     if axis == "multiple":
-        known = levels(run.multiple for run in data.rungs)
-        return [(f"{m:.3g}xC", [run for run in data.rungs if level_of(run.multiple, known) <= m]) for m in known]
-    runs = sorted(data.rungs, key=lambda run: data.flops(run.n, run.d))
+        multiples = levels(run.multiple for run in measured.rungs)
+        return [
+            (f"{m:.3g}xC", [run for run in measured.rungs if level_of(run.multiple, multiples) <= m]) for m in multiples
+        ]
+    runs = sorted(measured.rungs, key=lambda run: measured.flops(run.n, run.d))
     return [(runs[count - 1].name, runs[:count]) for count in range(1, len(runs) + 1)]
 
 
-def _size(data: Measured, n: float) -> str:
-    return next(run.size for run in data.rungs if run.n == n)
+def _size(measured: Measured, n: float) -> str:
+    return next(run.size for run in measured.rungs if run.n == n)
 
 
-def compute_errors(data: Measured, target: Target, tasks: Sequence[Task], axis: str, method: str) -> list[Step]:
+def compute_errors(measured: Measured, target: Target, tasks: Sequence[Task], axis: str, method: str) -> list[Step]:
     """Errors at the target for each smaller ladder.
 
     Raises:
         UserError: the target was not measured.
     """
     fast = method_named(method).quick()
-    actual = [fast.actual(data, target, task).accuracy for task in tasks]
+    actual = [fast.actual(measured, target, task).accuracy for task in tasks]
     missing = [task.name for task, value in zip(tasks, actual, strict=True) if value is None]
     if missing:
         raise UserError(
-            f"{data.source} holds no finished run of {target.name} with {', '.join(missing)} to compare with"
+            f"{measured.source} holds no finished run of {target.name} with {', '.join(missing)} to compare with"
         )
     truth = np.array(actual, dtype=float)
     steps = []
-    for name, runs in smaller_ladders(data, axis):
+    for name, runs in smaller_ladders(measured, axis):
         if len(runs) < fast.minimum_rungs:
             continue
-        smaller = replace(data, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d))))
+        smaller = replace(measured, rungs=tuple(sorted(runs, key=lambda run: (run.n, run.d))))
         predicted = np.array([p.accuracy.value for p in fast.fit(smaller, tasks).predict(target)])
         costs = [run.compute for run in runs]
         steps.append(
@@ -143,11 +145,11 @@ def main(argv: list[str]) -> None:
     if given.by not in AXES:
         raise unknown("axis", given.by, AXES)
     method_named(given.method)
-    data = command_line.data_of(given, overrides)
-    target = command_line.target_of(given, data)
-    data = data.below(target)
-    tasks = data.tasks(given.tasks)
-    steps = compute_errors(data, target, tasks, given.by, given.method)
+    measured = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, measured)
+    measured = measured.below(target)
+    tasks = measured.tasks(given.tasks)
+    steps = compute_errors(measured, target, tasks, given.by, given.method)
     table = compute_table(steps, target, tasks, given.by, given.method)
     command_line.show(given.form, table)
     if given.plot:

@@ -22,46 +22,48 @@ def main(argv: list[str]) -> None:
     output = command_line.file_named(".json")
     options.add_argument("--output", type=output, required=True, metavar="FILE", help="the .json file to write")
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
-    write_text(given.output, laws_of(data, given.tasks).text())
-    print(f"wrote {given.output}: laws of {count_of(len(data.rungs), 'run')}")
+    measured = command_line.data_of(given, overrides)
+    write_text(given.output, laws_of(measured, given.tasks).text())
+    print(f"wrote {given.output}: laws of {count_of(len(measured.rungs), 'run')}")
 
 
-def laws_of(data: Measured, names: list[str]) -> LawFile:
+def laws_of(measured: Measured, names: list[str]) -> LawFile:
     """The laws of a ladder, with what was measured on the targets that the project knows."""
-    tasks = data.tasks(names) if names else all_tasks(data)
+    tasks = measured.tasks(names) if names else all_tasks(measured)
     targets = [load_target(name) for name in config_options("target")]
     return LawFile.of(
-        provenance(data),
-        rungs(data),
-        PAPER.fit(data, [task for task in tasks if PAPER.can_fit(data, task)]),
-        Ensemble().fit(data, tasks),
-        {target.name: _measured(data, target, tasks) for target in targets if data.at(target)},
+        provenance(measured),
+        rungs(measured),
+        PAPER.fit(measured, [task for task in tasks if PAPER.can_fit(measured, task)]),
+        Ensemble().fit(measured, tasks),
+        {target.name: _measured(measured, target, tasks) for target in targets if measured.at(target)},
     )
 
 
-def rungs(data: Measured) -> tuple[StoredRung, ...]:
-    return tuple(StoredRung(n=run.n, d=run.d) for run in data.rungs)
+def rungs(measured: Measured) -> tuple[StoredRung, ...]:
+    return tuple(StoredRung(n=run.n, d=run.d) for run in measured.rungs)
 
 
-def provenance(data: Measured) -> Provenance:
+def provenance(measured: Measured) -> Provenance:
     finals = {
-        run.name: {"/".join(key): curve.final(data.smoothing.final_checkpoints) for key, curve in run.curves.items()}
-        for run in data.rungs
+        run.name: {
+            "/".join(key): curve.final(measured.smoothing.final_checkpoints) for key, curve in run.curves.items()
+        }
+        for run in measured.rungs
     }
     return Provenance(
-        ladder=data.name,
-        measurements=data.origin,
-        runs=tuple(run.name for run in data.rungs),
-        max_n=max(run.n for run in data.rungs),
-        max_d=max(run.d for run in data.rungs),
-        smoothing=data.smoothing,
+        ladder=measured.name,
+        measurements=measured.origin,
+        runs=tuple(run.name for run in measured.rungs),
+        max_n=max(run.n for run in measured.rungs),
+        max_d=max(run.d for run in measured.rungs),
+        smoothing=measured.smoothing,
         finals_sha256=json_sha256(finals),
     )
 
 
-def _measured(data: Measured, target: Target, tasks: list[Task]) -> dict[str, StoredActual]:
-    actuals = {task.name: PAPER.actual(data, target, task) for task in tasks}
+def _measured(measured: Measured, target: Target, tasks: list[Task]) -> dict[str, StoredActual]:
+    actuals = {task.name: PAPER.actual(measured, target, task) for task in tasks}
     return {
         name: StoredActual(accuracy=actual.accuracy, loss=actual.loss)
         for name, actual in actuals.items()

@@ -10,13 +10,13 @@ from predict.methods.losses import FittedLosses
 from predict.show.tables import Row, Table, fixed, share, whole, words
 
 
-def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
+def loss_backtest_table(fitted: FittedLosses, measured: Measured) -> Table:
     """A row per loss: mean |error| and bias of step 1, the error of the last fitted rung, and coverage.
 
     Coverage is that of intervals that these back-tests have not widened.
     """
     fits = fitted.fitted.fits
-    values = [_values(fit, fitted.fitted, data) for fit in fits]
+    values = [_values(fit, fitted.fitted, measured) for fit in fits]
     rows: list[Row] = [
         (task.title, len(fit.errors), *row) for task, fit, row in zip(fitted.tasks, fits, values, strict=True)
     ]
@@ -38,9 +38,9 @@ def loss_backtest_table(fitted: FittedLosses, data: Measured) -> Table:
     )
 
 
-def _values(fit: LossFit, fitted: LossFits, data: Measured) -> tuple[float, ...]:
+def _values(fit: LossFit, fitted: LossFits, measured: Measured) -> tuple[float, ...]:
     """Of the columns above, after the first two."""
-    compute = np.array([run.compute for run in data.rungs])
+    compute = np.array([run.compute for run in measured.rungs])
     last = [max(split.train, key=lambda run: compute[run]) for split in fitted.splits]
     actual = fit.finals[fit.cells[:, 1]]
     stale = fit.finals[[last[split] for split in fit.cells[:, 0]]] / actual - 1

@@ -8,19 +8,19 @@ from predict.measured.ladder import Measured
 from predict.measured.same import NEAR, SAME, levels, same_point
 
 
-def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]:
+def candidates(measured: Measured, target: Target) -> list[tuple[str, float, float]]:
     """(name, N, D) of runs not yet made that cost less than the target.
 
     Sizes: the ladder's, those its configuration knows beyond, or else twice the largest, all below the target's.
     Multiples: those of the configuration, or else the ladder's own and twice the largest. Runs that are not named by
     size and multiple are another project's, and get its lengths (`_foreign`).
     """
-    if data.ladder is None and not all(parse_run_name(run.name) for run in data.rungs):
-        runs = _foreign(data, target)
-        have, within = [(run.n, run.d) for run in data.rungs], NEAR
+    if measured.ladder is None and not all(parse_run_name(run.name) for run in measured.rungs):
+        runs = _foreign(measured, target)
+        have, within = [(run.n, run.d) for run in measured.rungs], NEAR
     else:
-        runs = _by_multiples(data, target)
-        have, within = [(run.n, 20 * run.n * run.multiple) for run in data.rungs], SAME
+        runs = _by_multiples(measured, target)
+        have, within = [(run.n, 20 * run.n * run.multiple) for run in measured.rungs], SAME
     return [
         (name, n, d)
         for name, n, d in runs
@@ -28,14 +28,14 @@ def candidates(data: Measured, target: Target) -> list[tuple[str, float, float]]
     ]
 
 
-def _by_multiples(data: Measured, target: Target) -> list[tuple[str, float, float]]:
-    sizes = {run.size: run.n for run in data.rungs}
+def _by_multiples(measured: Measured, target: Target) -> list[tuple[str, float, float]]:
+    sizes = {run.size: run.n for run in measured.rungs}
     smallest, largest = min(sizes.values()), max(sizes.values())
-    multiples = set(levels(run.multiple for run in data.rungs))
-    if data.ladder is not None:
-        shapes = data.ladder.sizes | data.ladder.larger_sizes
+    multiples = set(levels(run.multiple for run in measured.rungs))
+    if measured.ladder is not None:
+        shapes = measured.ladder.sizes | measured.ladder.larger_sizes
         sizes |= {size: float(shape.n) for size, shape in shapes.items() if smallest <= shape.n < target.n}
-        multiples = set(levels([*multiples, *data.ladder.multiples]))
+        multiples = set(levels([*multiples, *measured.ladder.multiples]))
     else:
         multiples.add(2 * max(multiples))
     if max(sizes.values()) == largest and 2 * largest < target.n:
@@ -45,13 +45,13 @@ def _by_multiples(data: Measured, target: Target) -> list[tuple[str, float, floa
     ]
 
 
-def _foreign(data: Measured, target: Target) -> list[tuple[str, float, float]]:
+def _foreign(measured: Measured, target: Target) -> list[tuple[str, float, float]]:
     """Sizes on the lengths that the ladder has and twice the longest, whether those are of tokens or of tokens per
     parameter; where all runs have one length, half of it too. No shorter run: that far down no law was fitted."""
-    ns = levels((run.n for run in data.rungs), NEAR)
+    ns = levels((run.n for run in measured.rungs), NEAR)
     ns += [2 * ns[-1]] if 2 * ns[-1] < target.n else []
-    tokens = levels((run.d for run in data.rungs), NEAR)
-    ratios = levels((run.d / run.n for run in data.rungs), NEAR)
+    tokens = levels((run.d for run in measured.rungs), NEAR)
+    ratios = levels((run.d / run.n for run in measured.rungs), NEAR)
     lengths = tokens if len(tokens) <= len(ratios) else ratios
     lengths = [*([lengths[0] / 2] if len(lengths) == 1 else []), *lengths, 2 * lengths[-1]]
     points = [(n, length if len(tokens) <= len(ratios) else length * n) for n in ns for length in lengths]

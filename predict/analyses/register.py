@@ -37,11 +37,10 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
     Raises:
         UserError: as `predict_target`.
     """
-    data, target = fits.below, fits.target
+    measured, target = fits.below, fits.target
     predictions = [dataclasses.replace(p, actual=None, actual_loss=None) for p in fits.predict(method)]
-    flops = sum(run.compute for run in data.rungs)
-    default = fits.ensemble if fits.tasks else None
-    lm_loss = _lm_loss(fits) if default and method == DEFAULT else None
+    flops = sum(run.compute for run in measured.rungs)
+    lm_loss = _lm_loss(fits) if fits.tasks and method == DEFAULT else None
     losses = stored_losses(fits.fitted_losses, target)
     return Forecast(
         schema=FORECAST_SCHEMA,
@@ -50,21 +49,25 @@ def forecast_of(fits: Fits, method: str, inputs: Mapping[str, str] | None = None
         registered=now(),
         code=git_revision(),
         ladder=ForecastLadder(
-            name=data.name,
-            measurements=data.origin,
-            runs=tuple(run.name for run in data.rungs),
-            smoothing=method_named(method).smoothing(data),
-            measurements_sha256=measurements_sha256(data.rungs),
+            name=measured.name,
+            measurements=measured.origin,
+            runs=tuple(run.name for run in measured.rungs),
+            smoothing=method_named(method).smoothing(measured),
+            measurements_sha256=measurements_sha256(measured.rungs),
             flops=flops,
             share=flops / target.flops_6nd,
         ),
         tasks=stored_tasks(predictions),
         lm_loss=lm_loss,
         notes=tuple(fits.notes(method)),
-        laws=dataclasses.asdict(LawFile.of(provenance(data), rungs(data), fits.paper, default, {})) if default else {},
+        laws=dataclasses.asdict(_law_file(fits)) if fits.tasks else {},
         inputs=dict(inputs or {}),
         losses={name: one for name, one in losses.items() if not lm_loss or name not in lm_loss.texts},
     )
+
+
+def _law_file(fits: Fits) -> LawFile:
+    return LawFile.of(provenance(fits.below), rungs(fits.below), fits.paper, fits.ensemble, {})
 
 
 def _lm_loss(fits: Fits) -> LmForecast | None:
@@ -89,11 +92,11 @@ def main(argv: list[str]) -> None:
     )
     given, overrides = command_line.parse(options, argv)
     method_named(given.method)
-    data = command_line.data_of(given, overrides)
-    target = command_line.target_of(given, data)
+    measured = command_line.data_of(given, overrides)
+    target = command_line.target_of(given, measured)
     if given.name:
         target = Target(name=given.name, n=target.n, d=target.d)
-    forecast = forecast_of(Fits(data, target, given.tasks), given.method, given.inputs)
+    forecast = forecast_of(Fits(measured, target, given.tasks), given.method, given.inputs)
     sha256 = write_new(forecast, given.output)
     answer = Answer(
         target=target,

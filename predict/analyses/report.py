@@ -34,13 +34,13 @@ from predict.show.tables import Table, significant, whole, words
 from predict.show.verdicts import note_texts
 
 
-def write_report(data: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
+def write_report(measured: Measured, target: Target, method: str, tasks: Sequence[str], directory: Path) -> Path:
     """Writes report.html, its plots (accuracy, the method's steps, back-tests) and predictions.json into `directory`.
 
     Raises:
         UserError: as `predict_target`, or a directory that cannot be written.
     """
-    fits = Fits(data, target, tasks)
+    fits = Fits(measured, target, tasks)
     answer = Answer(
         target=target,
         method=method,
@@ -138,14 +138,14 @@ def _all_steps(fits: Fits, shown: Shown, method: str, curves: Sequence[TaskCurve
 
 
 def _steps(
-    data: Measured, shown: Shown, name: str, pairs: Sequence[tuple[int, DrawnChain]], directory: Path
+    measured: Measured, shown: Shown, name: str, pairs: Sequence[tuple[int, DrawnChain]], directory: Path
 ) -> list[Section]:
     places, chains = [place for place, _ in pairs], [chain for _, chain in pairs]
     first = [replace(chains[0], title="Every task")] if chains[0].shared else chains
     suffix = f"-{chains[0].name.lower().replace(' ', '-')}" if chains[0].name else ""
     heading, more = (f"member {name}", MEMBER) if chains[0].name else (name, "")
-    step1 = step1_plot(data.rungs, first, [shown], f"Step 1, {heading}: loss over the ladder")
-    step2 = step2_plot(data.rungs, chains, [shown], places, f"Step 2, {heading}: accuracy from loss")
+    step1 = step1_plot(measured.rungs, first, [shown], f"Step 1, {heading}: loss over the ladder")
+    step2 = step2_plot(measured.rungs, chains, [shown], places, f"Step 2, {heading}: accuracy from loss")
     return [
         section(f"Step 1 of {heading}", STEP1, step1, directory / f"step1{suffix}.png"),
         section(f"Step 2 of {heading}", STEP2 + more, step2, directory / f"step2{suffix}.png"),
@@ -197,11 +197,11 @@ def _losses(fits: Fits, answer: Answer, folder: Path) -> list[Section]:
     return [section("Losses without an accuracy", LOSSES, plot, folder / "losses.png", tuple(tables))]
 
 
-def _runs_table(data: Measured) -> Table:
+def _runs_table(measured: Measured) -> Table:
     return Table(
         title="Rungs that were fitted",
         columns=(words("run"), whole("N", "parameters"), whole("D", "tokens"), significant("6ND FLOPs", 3, "FLOPs")),
-        rows=tuple((run.name, run.n, run.d, run.compute) for run in data.rungs),
+        rows=tuple((run.name, run.n, run.d, run.compute) for run in measured.rungs),
     )
 
 
@@ -220,6 +220,6 @@ def main(argv: list[str]) -> None:
     )
     given, overrides = command_line.parse(options, argv)
     method_named(given.method)
-    data = command_line.data_of(given, overrides)
-    path = write_report(data, command_line.target_of(given, data), given.method, given.tasks, given.output)
+    measured = command_line.data_of(given, overrides)
+    path = write_report(measured, command_line.target_of(given, measured), given.method, given.tasks, given.output)
     print(f"wrote {path}")

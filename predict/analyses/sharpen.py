@@ -127,19 +127,19 @@ def main(argv: list[str]) -> None:
     add_run(options, required=False)
     command_line.add_format(options)
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
+    measured = command_line.data_of(given, overrides)
     if not given.run and not given.target and given.n is None:
-        forecasts, names = in_back_tests(data, given.tasks)
-        title = f"How forecasts sharpen: {len(names)} back-tests inside {data.name}"
+        forecasts, names = in_back_tests(measured, given.tasks)
+        title = f"How forecasts sharpen: {len(names)} back-tests inside {measured.name}"
         notes = ["each smaller ladder and the dearest run beyond it: " + "; ".join(names)]
     else:
-        run = run_named(given.run, data, given.measured) if given.run else None
-        target = target_of(given, data, run)
-        run = run or run_of(target, data)
+        run = run_named(given.run, measured, given.measured) if given.run else None
+        target = target_of(given, measured, run)
+        run = run or run_of(target, measured)
         if run is None:
-            raise UserError(f"{data.source} holds no finished run of {target.name}; name the run with --run NAME")
-        followed = follow(Fits(data, target, given.tasks), run)
-        forecasts = on_finished_run(data, followed)
+            raise UserError(f"{measured.source} holds no finished run of {target.name}; name the run with --run NAME")
+        followed = follow(Fits(measured, target, given.tasks), run)
+        forecasts = on_finished_run(measured, followed)
         title = f"How the forecast of {target.name} sharpens with the checkpoints of {run.name}"
         notes = [f"forecast from {followed.source}; the method's choices were made by back-tests inside AI2's ladder"]
     command_line.show(given.form, sharpening_table(forecasts, title, notes))

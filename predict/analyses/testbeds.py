@@ -172,8 +172,8 @@ def random_parts(bed: Bed, random: np.random.Generator, most: int) -> list[Part]
 
 def _places(values: Sequence[float]) -> np.ndarray:
     """Which of the distinct values each is, in ascending order."""
-    known = levels(values)
-    return np.array([known.index(level_of(value, known)) for value in values])
+    distinct = levels(values)
+    return np.array([distinct.index(level_of(value, distinct)) for value in values])
 
 
 def _lengths(runs: Sequence[Run]) -> list[float]:

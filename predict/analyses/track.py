@@ -59,8 +59,8 @@ def now_table(followed: Followed, quantities: Sequence[Quantity], since: float) 
 
 def _now_row(one: Quantity, since: float) -> Row:
     band, value, scale = one.bands[-1], float(one.own.values[-1]), one.scale
-    known = [i for i, each in enumerate(one.bands) if each and one.own.shares[i] >= since]
-    out = [i for i in one.outside if i in known]
+    banded = [i for i, each in enumerate(one.bands) if each and one.own.shares[i] >= since]
+    out = [i for i in one.outside if i in banded]
     return (
         one.name,
         scale * value,
@@ -68,7 +68,7 @@ def _now_row(one: Quantity, since: float) -> Row:
         _range(band.interval80, scale) if band else None,
         _range(band.interval95, scale) if band else None,
         _standing(band, value),
-        f"{len(out)} of {len(known)}",
+        f"{len(out)} of {len(banded)}",
         flag_texts(one.prediction) if one.prediction else (),
     )
 
@@ -163,10 +163,10 @@ def main(argv: list[str]) -> int:
     command_line.add_format(options)
     command_line.add_plot(options)
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
-    run = run_named(given.run, data, given.measured)
-    target = target_of(given, data, run, given.forecast)
-    followed = follow(Fits(data, target, given.tasks), run, given.forecast)
+    measured = command_line.data_of(given, overrides)
+    run = run_named(given.run, measured, given.measured)
+    target = target_of(given, measured, run, given.forecast)
+    followed = follow(Fits(measured, target, given.tasks), run, given.forecast)
     shown = quantities(followed)
     cells = excursions(shown, given.since)
     command_line.show(given.form, *track_tables(followed, shown, given.since))

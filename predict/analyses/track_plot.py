@@ -35,8 +35,8 @@ def track_plot(title: str, quantities: Sequence[Quantity], d: float) -> Plot:
 
 
 def _panel(axis: Axes, one: Quantity, d: float) -> None:
-    scale, known = one.scale, [band is not None for band in one.curve]
-    tokens = one.at[known] * d
+    scale, banded = one.scale, [band is not None for band in one.curve]
+    tokens = one.at[banded] * d
     bands = [band for band in one.curve if band is not None]
     for intervals, alpha in (([b.interval95 for b in bands], 0.12), ([b.interval80 for b in bands], 0.2)):
         low = [scale * i.low for i in intervals if i]

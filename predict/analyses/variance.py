@@ -56,22 +56,22 @@ def sd_of_last(curve: Curve, count: int = LAST) -> float | None:
     return float(curve.values[-count:].std()) if len(curve.values) > 1 else None
 
 
-def ladder_noise(data: Measured, tasks: Sequence[Task]) -> list[TaskNoise]:
+def ladder_noise(measured: Measured, tasks: Sequence[Task]) -> list[TaskNoise]:
     """The noise of every task, the noisiest loss first, or accuracy where losses were not measured."""
     noises = []
     for task in tasks:
-        loss = _noise(data, task, "rc_bpb") if data.everywhere(task, "rc_bpb") else None
-        noises.append(TaskNoise(task=task, loss=loss, accuracy=_noise(data, task, "rc_acc")))
+        loss = _noise(measured, task, "rc_bpb") if measured.everywhere(task, "rc_bpb") else None
+        noises.append(TaskNoise(task=task, loss=loss, accuracy=_noise(measured, task, "rc_acc")))
     return sorted(noises, key=lambda noise: -((noise.loss or noise.accuracy).sd or 0.0))
 
 
-def _noise(data: Measured, task: Task, metric: str) -> Noise:
-    top = largest(data.rungs)
+def _noise(measured: Measured, task: Task, metric: str) -> Noise:
+    top = largest(measured.rungs)
     curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
-    count = data.smoothing.final_checkpoints
-    finals = np.array([run.curve(task, metric).final(count) for run in data.rungs])
+    count = measured.smoothing.final_checkpoints
+    finals = np.array([run.curve(task, metric).final(count) for run in measured.rungs])
     sd = sd_of_last(curve)
-    pairs = [(a, b) for a, b in data.repeated() if a.has(task, metric) and b.has(task, metric)]
+    pairs = [(a, b) for a, b in measured.repeated() if a.has(task, metric) and b.has(task, metric)]
     gaps = np.array([a.curve(task, metric).final(count) - b.curve(task, metric).final(count) for a, b in pairs])
     return Noise(
         sd=sd,
@@ -81,25 +81,27 @@ def _noise(data: Measured, task: Task, metric: str) -> Noise:
     )
 
 
-def variance_table(data: Measured, noises: Sequence[TaskNoise]) -> Table:
-    top = largest(data.rungs)
-    measured = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
-    repeats = len(data.repeated())
-    whole = "; these are all of the run, so that the SD is also of what it still learned"
+def variance_table(measured: Measured, noises: Sequence[TaskNoise]) -> Table:
+    top = largest(measured.rungs)
+    checkpoints = min((len(accuracy_curve(top, noise.task).values) for noise in noises), default=0)
+    repeats = len(measured.repeated())
+    whole = (
+        "; these are all of the run, so that the SD is also of what it still learned" if 1 < checkpoints <= LAST else ""
+    )
     losses = any(noise.loss for noise in noises)
     rows = tuple(
         (noise.task.title, *noise_cells(noise.accuracy), *(noise_cells(noise.loss) if losses else ()))
         for noise in noises
     )
     return Table(
-        title=f"Noise over the last {min(LAST, measured)} checkpoints of {top.name}"
-        if measured > 1
+        title=f"Noise over the last {min(LAST, checkpoints)} checkpoints of {top.name}"
+        if checkpoints > 1
         else f"Noise, of which the one checkpoint of {top.name} says nothing",
         columns=(words("task"), *_columns("accuracy"), *(_columns("loss") if losses else ())),
         rows=rows,
         notes=(
             f"SD: of single checkpoints; rerun: of final values between {count_of(repeats, 'run')} and reruns; "
-            f"SNR: spread of the rungs' final values over the larger of the two{whole if 1 < measured <= LAST else ''}",
+            f"SNR: spread of the rungs' final values over the larger of the two{whole}",
         ),
     )
 
@@ -121,9 +123,9 @@ def noise_cells(noise: Noise | None) -> tuple[float | None, ...]:
     return noise.sd, relative, noise.rerun, noise.signal_to_noise
 
 
-def variance_plot(data: Measured, tasks: Sequence[Task], title: str) -> Plot:
+def variance_plot(measured: Measured, tasks: Sequence[Task], title: str) -> Plot:
     """Accuracy and loss over the checkpoints of the largest run, a panel each per task (paper, figures 5 and 9)."""
-    top = largest(data.rungs)
+    top = largest(measured.rungs)
     shown = [(task, metric) for task in tasks for metric in ("rc_acc", "rc_bpb") if top.has(task, metric)]
     both = any(metric == "rc_bpb" for _, metric in shown)
     plot = Plot(len(shown), title, columns=4 if both else COLUMNS, height=2.5)
@@ -150,11 +152,11 @@ def main(argv: list[str]) -> None:
     command_line.add_format(options)
     command_line.add_plot(options)
     given, overrides = command_line.parse(options, argv)
-    data = command_line.data_of(given, overrides)
-    tasks = data.tasks(given.tasks) if given.tasks else all_tasks(data)
-    noises = ladder_noise(data, tasks)
-    table = variance_table(data, noises)
+    measured = command_line.data_of(given, overrides)
+    tasks = measured.tasks(given.tasks) if given.tasks else all_tasks(measured)
+    noises = ladder_noise(measured, tasks)
+    table = variance_table(measured, noises)
     command_line.show(given.form, table.without_empty_columns() if given.form == "text" else table)
     if given.plot:
-        title = f"Checkpoints of {largest(data.rungs).name}"
-        variance_plot(data, [noise.task for noise in noises], title).save(given.plot)
+        title = f"Checkpoints of {largest(measured.rungs).name}"
+        variance_plot(measured, [noise.task for noise in noises], title).save(given.plot)

@@ -113,10 +113,10 @@ def fit_drops(
     x = np.stack([np.ones(len(n)), np.log(n / n0), np.log(d / d0)], axis=1)
     left = (losses - finals[:, None]) / _reducible(finals, floors[:, None])[:, :, None]  # (fits, runs, nodes)
     drops = left.transpose(0, 2, 1)
-    known = np.isfinite(drops) & (weights > 0)[:, None, :]
-    kept = known.sum(axis=2) >= np.minimum(FEWEST, (weights > 0).sum(axis=1))[:, None]
+    usable = np.isfinite(drops) & (weights > 0)[:, None, :]
+    kept = usable.sum(axis=2) >= np.minimum(FEWEST, (weights > 0).sum(axis=1))[:, None]
     coefficients = np.zeros((*kept.shape, 3))
-    coefficients[kept] = _log_linear(x, np.where(known, drops, 0.0)[kept], known[kept], noise)
+    coefficients[kept] = _log_linear(x, np.where(usable, drops, 0.0)[kept], usable[kept], noise)
     return [
         DropLaw(
             shares=shares[row],
@@ -135,15 +135,15 @@ def _reducible(final: Any, floor: Any) -> Any:
     return np.maximum(final - floor, REDUCIBLE * final)
 
 
-def _log_linear(x: np.ndarray, y: np.ndarray, known: np.ndarray, noise: float) -> np.ndarray:
+def _log_linear(x: np.ndarray, y: np.ndarray, usable: np.ndarray, noise: float) -> np.ndarray:
     """(rows, 3): exp(x @ c) to each row of y (rows, runs) by Gauss-Newton; a drop may be 0 or below, by noise."""
-    means = (y * known).sum(axis=1) / known.sum(axis=1)
+    means = (y * usable).sum(axis=1) / usable.sum(axis=1)
     c = np.zeros((len(y), 3))
     c[:, 0] = np.log(np.maximum(means, max(noise, LEAST)))
     penalty = np.diag([1e-9, RIDGE, RIDGE])
     for _ in range(STEPS):
         fitted = np.exp(np.clip(c @ x.T, -30, 10))
-        precision = known / ((MISFIT * fitted) ** 2 + noise**2)
+        precision = usable / ((MISFIT * fitted) ** 2 + noise**2)
         gram = np.einsum("kr,ri,rj->kij", precision * fitted**2, x, x) + penalty
         right = (precision * fitted * (y - fitted)) @ x - c @ penalty
         step = np.clip(np.linalg.solve(gram, right[:, :, None])[:, :, 0], -1, 1)

@@ -29,8 +29,8 @@ def joined(first: Reading, also: Reading, source: str) -> Reading:
     for name in OF_RUNS:
         table[name] = table.run.map(own[name].astype(object))
     steps = first.table.drop_duplicates(["run", "step"]).set_index(["run", "step"]).tokens
-    known = pd.Series(steps.reindex(pd.MultiIndex.from_frame(table[["run", "step"]])).to_numpy(), index=table.index)
-    table["tokens"] = known.fillna(table.tokens)
+    tokens = pd.Series(steps.reindex(pd.MultiIndex.from_frame(table[["run", "step"]])).to_numpy(), index=table.index)
+    table["tokens"] = tokens.fillna(table.tokens)
     splits = first.table.groupby("task", observed=True).split.unique()
     only = {str(task): str(names[0]) for task, names in splits.items() if len(names) == 1}
     table["split"] = table.task.map(only).fillna(table.split)

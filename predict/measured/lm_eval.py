@@ -171,10 +171,10 @@ class _Lines:
         if (named := f"{model}@{revision}") in self.by_model:
             return self.by_model[named]
         if model not in self.by_model:
-            wanted = model if revision == "main" else named
+            asked = model if revision == "main" else named
             raise UserError(
-                f'{file}: the model "{shortened(wanted)}" has no line in {self.path}; '
-                f"{did_you_mean(wanted, self.by_model)}"
+                f'{file}: the model "{shortened(asked)}" has no line in {self.path}; '
+                f"{did_you_mean(asked, self.by_model)}"
             )
         if self.revisions.setdefault(model, revision) != revision:
             raise UserError(

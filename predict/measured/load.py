@@ -199,9 +199,9 @@ def _whole(carried: dict[str, Any]) -> dict[str, Any] | None:
         _needed(LadderSettings) <= carried.keys() and _needed(Recipe) <= recipe.keys()
     ):
         return None
-    known, kept = ({item.name for item in fields(one)} for one in (LadderSettings, Recipe))
-    node = {key: value for key, value in carried.items() if key in known}
-    return node | {"recipe": {key: value for key, value in recipe.items() if key in kept}}
+    of_ladder, of_recipe = ({item.name for item in fields(one)} for one in (LadderSettings, Recipe))
+    node = {key: value for key, value in carried.items() if key in of_ladder}
+    return node | {"recipe": {key: value for key, value in recipe.items() if key in of_recipe}}
 
 
 def _needed(cls: type) -> set[str]:
@@ -222,8 +222,8 @@ def _composed(words: Sequence[str]) -> dict[str, Any]:
     from ladder.config.config import compose
     from ladder.config.settings import Config
 
-    config, known = compose(words), [item.name for item in fields(Config)]
-    if strange := [str(key) for key in config if key not in known]:
-        raise unknown("configuration key", strange[0], known)
+    config, keys = compose(words), [item.name for item in fields(Config)]
+    if strange := [str(key) for key in config if key not in keys]:
+        raise unknown("configuration key", strange[0], keys)
     node = OmegaConf.to_container(config.ladder)
     return {str(key): value for key, value in node.items()} if isinstance(node, dict) else {}

@@ -201,10 +201,10 @@ def _near(word: str, known: Collection[str]) -> bool:
 
 def _our_metrics(frame: pd.DataFrame, mapping: Mapping) -> tuple[pd.DataFrame, list[Note]]:
     """The rows under our names of metrics: of several that mean the same, the first that a task has."""
-    known = {name: name for name in (*ACCURACIES, *LOSSES)} | mapping.metrics
+    our_names = {name: name for name in (*ACCURACIES, *LOSSES)} | mapping.metrics
     theirs, task = frame["metric"].map(str), frame["task"].map(str)
-    ours = theirs.map(known)
-    places = {name: place for place, name in enumerate(known)}
+    ours = theirs.map(our_names)
+    places = {name: place for place, name in enumerate(our_names)}
     place = theirs.map(places)
     first = place.groupby([task, ours]).transform("min")
     unread = sorted(set(theirs[ours.isna()]))

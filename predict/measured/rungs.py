@@ -80,13 +80,13 @@ def _check_measured(runs: Sequence[Run], source: str, sizes: Sequence[str], mult
     for size in sizes:
         if size not in {run.size for run in runs}:
             raise unknown(f"size of {source}", size, dict.fromkeys(run.size for run in runs))
-    known = levels(run.multiple for run in runs)
+    multiples_there = levels(run.multiple for run in runs)
     for multiple in multiples:
-        if not any(multiple > 0 and same(multiple, other) for other in known):
-            raise unknown(f"multiple of {source}", f"{multiple:g}", [f"{other:.3g}" for other in known])
+        if not any(multiple > 0 and same(multiple, other) for other in multiples_there):
+            raise unknown(f"multiple of {source}", f"{multiple:g}", [f"{other:.3g}" for other in multiples_there])
 
 
 def our_sizes(sizes: Sequence[str], spellings: Mapping[str, str], table: pd.DataFrame) -> list[str]:
     """The sizes as the table spells them."""
-    known = set(table["size"].cat.categories)
-    return [size if size in known else spellings.get(size, size) for size in sizes]
+    there = set(table["size"].cat.categories)
+    return [size if size in there else spellings.get(size, size) for size in sizes]

@@ -33,6 +33,6 @@ def levels(values: Iterable[float], within: float = SAME) -> list[float]:
     return distinct
 
 
-def level_of(value: float, known: Iterable[float]) -> float:
+def level_of(value: float, distinct: Iterable[float]) -> float:
     """The one of `levels` that stands for the value: the largest that is not above it."""
-    return max(level for level in known if level <= value)
+    return max(level for level in distinct if level <= value)

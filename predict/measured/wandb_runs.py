@@ -126,10 +126,10 @@ def read_file(path: Path) -> LoggedRun:
     name, where = path.stem, str(path)
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
-    for data in records(path):
+    for content in records(path):
         record = wandb_internal_pb2.Record()
         try:
-            record.ParseFromString(data)
+            record.ParseFromString(content)
         except DecodeError:
             raise UserError(f"{path} is damaged, or was written by another W&B release") from None
         kind = record.WhichOneof("record_type")

@@ -38,10 +38,10 @@ _NUMBERS = re.compile(r"\[[^][\"{}]*\]|\{\s*\"low\"[^{}]*\}")  # an array of num
 
 def _moment(text: str) -> str:
     try:
-        known = datetime.datetime.fromisoformat(text).tzinfo is not None
+        with_offset = datetime.datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
-        known = False
-    if not known:
+        with_offset = False
+    if not with_offset:
         raise ValueError("must be a date and time with its offset from UTC, such as 2026-01-31T12:00:00+00:00")
     return text
 

@@ -52,7 +52,7 @@ def fit_slack(
     noises = least.noise * np.geomspace(1, MOST_NOISE, 25)
     misfits = np.geomspace(least.misfit, max(MOST_MISFIT, least.misfit), 17)
     added = np.zeros(1) if left is None else RUNS
-    best, likeliest = float("inf"), least
+    best, likeliest = np.inf, least
     for run in added:
         variance = (
             noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2 + (0.0 if left is None else run * left) ** 2
@@ -60,10 +60,8 @@ def fit_slack(
         score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
         i, j = np.unravel_index(score.argmin(), score.shape)
         if score[i, j] < best:
-            best, likeliest = (
-                float(score[i, j]),
-                Slack(noise=float(noises[i]), misfit=float(misfits[j]), run=float(run)),
-            )
+            best = float(score[i, j])
+            likeliest = Slack(noise=float(noises[i]), misfit=float(misfits[j]), run=float(run))
     return likeliest
 
 

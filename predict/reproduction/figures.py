@@ -58,9 +58,9 @@ def all_figures(study: PaperStudy) -> dict[str, Callable[[], Plot]]:
 
 def _steps(study: PaperStudy, figure: int, method: str, kind: Kind, count: int) -> Plot:
     """One of the three plots for the first `count` tasks; a loss that is one law for all of them has one panel."""
-    curves = curves_of(study.fitted[method].first(count), study.data)
+    curves = curves_of(study.fitted[method].first(count), study.measured)
     shown = [Shown(target=target, predictions=predictions[:count]) for target, predictions in study.shown(method)]
-    runs = study.data.rungs
+    runs = study.measured.rungs
     if kind == "chained":
         return accuracy_plot(runs, curves, shown, f"Figure {figure}: accuracy from N and D, method {method}")
     chains = [chain for task in curves for chain in task.chains]
@@ -74,7 +74,7 @@ def _steps(study: PaperStudy, figure: int, method: str, kind: Kind, count: int) 
 
 def _checkpoints(study: PaperStudy, names: list[str], figure: str) -> Plot:
     tasks = [task for task in study.ten_tasks if task.name in names]
-    return variance_plot(study.data, tasks, f"{figure}: checkpoints of the largest ladder model")
+    return variance_plot(study.measured, tasks, f"{figure}: checkpoints of the largest ladder model")
 
 
 def _compute(study: PaperStudy, figure: int, axis: str) -> Plot:
@@ -85,14 +85,14 @@ def _compute(study: PaperStudy, figure: int, axis: str) -> Plot:
 
 def _flops(study: PaperStudy) -> Plot:
     """Loss against training FLOPs (figure 11)."""
-    fitted, data = study.fitted["paper-flops"], study.data
-    plot, look = Plot(len(fitted.laws) + 1, "Figure 11: step 1, loss from training FLOPs"), Look(data.rungs)
-    flops = np.array([data.flops(run.n, run.d) for run in data.rungs])
-    ends = [data.flops(target.n, target.d) for target in study.targets]
+    fitted, measured = study.fitted["paper-flops"], study.measured
+    plot, look = Plot(len(fitted.laws) + 1, "Figure 11: step 1, loss from training FLOPs"), Look(measured.rungs)
+    flops = np.array([measured.flops(run.n, run.d) for run in measured.rungs])
+    ends = [measured.flops(target.n, target.d) for target in study.targets]
     grid = np.geomspace(flops.min(), max(ends), 100)
     for i, (axis, law) in enumerate(zip(plot.axes, fitted.laws, strict=False)):
         losses = fitted.finals(law.task)
-        for run, compute, loss in zip(data.rungs, flops, losses, strict=True):
+        for run, compute, loss in zip(measured.rungs, flops, losses, strict=True):
             axis.plot(compute, loss, look.marker(run), color=look.colour(run), markersize=6, mew=0)
         if isinstance(law.chain.step1, ComputeLaw):
             axis.plot(grid, law.chain.step1(grid), color=INK, linewidth=1.0)
@@ -120,7 +120,7 @@ def _multiple_choice(study: PaperStudy) -> Plot:
     """Multiple-choice accuracy over training, and against task loss with the fits for MMLU (figure 10)."""
     plot = Plot(2, "Figure 10: accuracy in the multiple-choice format", height=4.0, wide=1.4)
     over, against = plot.axes
-    runs = {run.name: run for run in study.data.runs}
+    runs = {run.name: run for run in study.measured.runs}
     for mc, colour in zip(multiple_choice(study, study.tasks[:1]), TARGET_COLOURS, strict=False):
         run = runs[MC_STEPS[mc.target.name][0]]
         for i, task in enumerate(study.tasks):

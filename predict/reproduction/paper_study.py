@@ -30,13 +30,13 @@ COMPUTE_FIGURES = {"flops": 6, "size": 7, "multiple": 8}  # by what a smaller la
 class PaperStudy:
     """AI2's ladder with its reruns and targets, and the methods' fits and predictions on it."""
 
-    data: Measured
+    measured: Measured
 
     def __post_init__(self) -> None:
         for target in self.targets:
-            if self.data.at(target) is None:
+            if self.measured.at(target) is None:
                 raise UserError(
-                    f"{self.data.source} holds no measurements of {target.name}; the tables need AI2's files"
+                    f"{self.measured.source} holds no measurements of {target.name}; the tables need AI2's files"
                 )
 
     @cached_property
@@ -45,22 +45,22 @@ class PaperStudy:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        return self.data.tasks(EIGHT)
+        return self.measured.tasks(EIGHT)
 
     @cached_property
     def ten_tasks(self) -> list[Task]:
-        return self.tasks + self.data.tasks(LEFT_OUT)
+        return self.tasks + self.measured.tasks(LEFT_OUT)
 
     @cached_property
     def fitted(self) -> dict[str, FittedPaper]:
         """The paper's method and its variants by name, fitted to the 8 tasks."""
-        return {method.name: method.fit(self.data, self.tasks) for method in VARIANTS}
+        return {method.name: method.fit(self.measured, self.tasks) for method in VARIANTS}
 
     @cached_property
     def predictions(self) -> dict[tuple[str, str], list[Prediction]]:
         """(method, target name) -> predictions of the 8 tasks."""
         return {
-            (name, target.name): beside_actuals(fitted.method, fitted, self.data, target)
+            (name, target.name): beside_actuals(fitted.method, fitted, self.measured, target)
             for name, fitted in self.fitted.items()
             for target in self.targets
         }
@@ -68,7 +68,7 @@ class PaperStudy:
     @cached_property
     def _compute(self) -> dict[str, list[Step]]:
         target = self.targets[0]
-        return {axis: compute_errors(self.data, target, self.tasks, axis, "paper") for axis in AXES}
+        return {axis: compute_errors(self.measured, target, self.tasks, axis, "paper") for axis in AXES}
 
     def compute(self, axis: str) -> list[Step]:
         """Errors at the 7B target for smaller ladders (section 5.2)."""
@@ -105,17 +105,17 @@ class MultipleChoice:
 def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleChoice]:
     """The fits of appendix B.2: a sigmoid per target, on checkpoints from the middle of its own training."""
     fits = []
-    window = study.data.smoothing.window
+    window = study.measured.smoothing.window
     for target in study.targets:
         name, first, last = MC_STEPS[target.name]
-        run = next((run for run in study.data.runs if run.name == name), None)
-        final = study.data.at(target)
+        run = next((run for run in study.measured.runs if run.name == name), None)
+        final = study.measured.at(target)
         if run is None or final is None:
-            raise UserError(f"{study.data.source} holds no run {name}, which the multiple-choice fit needs")
+            raise UserError(f"{study.measured.source} holds no run {name}, which the multiple-choice fit needs")
         laws = {law.task.name: law for law in study.fitted["paper"].laws}
         for task in tasks:
             loss, accuracy = _between(run, task, first, last)
-            x, y = paired(loss, accuracy, replace(study.data.smoothing, skip_fraction=0.0))
+            x, y = paired(loss, accuracy, replace(study.measured.smoothing, skip_fraction=0.0))
             low, high = task.chance - 1.0, task.chance - 0.999
             bounds = ((low, 0.0, 0.0, 0.999), (high, np.inf, np.inf, 1.0))
             law = fit_sigmoid(x, y, task.chance, bounds=bounds)

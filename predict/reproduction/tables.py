@@ -74,12 +74,12 @@ def figure2(study: PaperStudy, target: str) -> Table:
 
 def table4(study: PaperStudy) -> Table:
     tasks = study.ten_tasks
-    fitted = PAPER.fit(study.data, tasks)
+    fitted = PAPER.fit(study.measured, tasks)
     laws = {law.task.name: law for law in fitted.laws}
-    predictions = {p.task: p for p in beside_actuals(fitted.method, fitted, study.data, study.targets[0])}
+    predictions = {p.task: p for p in beside_actuals(fitted.method, fitted, study.measured, study.targets[0])}
     rows: list[Row] = []
     points = {}
-    for noise in ladder_noise(study.data, tasks):
+    for noise in ladder_noise(study.measured, tasks):
         p = predictions[noise.task.name]
         if noise.loss is None or noise.loss.sd is None:
             continue
@@ -94,7 +94,7 @@ def table4(study: PaperStudy) -> Table:
     r_without = _correlation([point for task, point in points.items() if task != "winogrande"])
     printed_r = beside(r, PUBLISHED["pearson"]["7B-4T"][0], 3).text(number("r"))
     return Table(
-        title=f"Table 4: noise of {largest(study.data.rungs).name} and errors for 7B-4T, ours (as printed)",
+        title=f"Table 4: noise of {largest(study.measured.rungs).name} and errors for 7B-4T, ours (as printed)",
         columns=(
             words("task"),
             number("loss SD10"),

@@ -135,7 +135,7 @@ def data_of(options: argparse.Namespace, overrides: Sequence[str]) -> Measured:
     ).narrowed(options.tasks)
 
 
-def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
+def target_of(options: argparse.Namespace, measured: Measured | None) -> Target:
     """The target that the options name, else the ladder's own.
 
     Raises:
@@ -145,12 +145,12 @@ def target_of(options: argparse.Namespace, data: Measured | None) -> Target:
         if options.n is None or options.d is None or options.target:
             raise UserError("a target is either --target NAME or both --n PARAMETERS and --d TOKENS")
         return Target(name=f"{short_number(options.n)} on {short_number(options.d)} tokens", n=options.n, d=options.d)
-    if not options.target and data is not None and data.ladder is not None and data.target is not None:
-        return data.target.of(data.ladder)
+    if not options.target and measured is not None and measured.ladder is not None and measured.target is not None:
+        return measured.target.of(measured.ladder)
     if not options.target:
         raise UserError("which target? --target NAME (python -m predict --help), or --n and --d")
-    if data is not None and data.ladder is not None:
-        return load_target(options.target, data.ladder)
+    if measured is not None and measured.ladder is not None:
+        return load_target(options.target, measured.ladder)
     if options.target in config_options("target"):  # without Hydra, which takes longer to start than a prediction
         return load_target(options.target)
     from ladder.config.config import ladder_from_config, load_config
