@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import types
@@ -11,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.utils
 import transformers
 from evaluate_models import ARCHITECTURES, TEXT, documents, one_by_one, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.scoring.batches import Budget, batches
-from evaluate.scoring.head import logsumexp
+from evaluate.scoring.head import _compiled_logsumexp, logsumexp
 from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
 from evaluate.scoring.scorer import Scorer
 from evaluate.scoring.trial import trial_requests
@@ -138,6 +140,18 @@ def test_log_sum_exp_in_the_form_that_a_gpu_compiles() -> None:
     torch.testing.assert_close(logsumexp(logits[:5]), torch.logsumexp(logits[:5], dim=-1))
     logits[5, 0] = torch.nan
     assert not logsumexp(logits)[5].isfinite()
+
+
+def test_one_compiled_log_sum_exp_serves_any_number_of_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    counted = torch._dynamo.utils.counters["stats"]
+    counted.clear()
+    compiled = _compiled_logsumexp.__wrapped__(300, torch.device("cpu"))
+    for positions in (9, 2, 5000):
+        logits = torch.randn(positions, 300)
+        torch.testing.assert_close(compiled(logits), logits.logsumexp(-1))
+    assert counted["unique_graphs"] == 1
 
 
 def test_a_model_that_ignores_the_mask_is_run_on_plain_sequences() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 PROBE_TOKENS = 8
+MANY_POSITIONS = 1024
 
 
 def body_name(model: Any) -> str | None:
@@ -70,16 +71,22 @@ class Head:
 def log_normaliser(logits: torch.Tensor) -> torch.Tensor:
     """log of the sum of exp over the vocabulary (positions,); the logits (positions, vocabulary) may be overwritten."""
     if logits.is_cuda:
-        return _compiled_logsumexp()(logits)
+        return _compiled_logsumexp(logits.shape[1], logits.device)(logits)
     largest = logits.amax(dim=-1)
     # At the largest logit softmax is exp(largest - log Z).
     return largest - torch.softmax(logits, dim=-1, out=logits).amax(dim=-1).log()
 
 
 @functools.cache
-def _compiled_logsumexp() -> Any:
-    """One pass over the logits; eager it is five."""
-    return torch.compile(logsumexp, dynamic=True)
+def _compiled_logsumexp(vocabulary: int, device: torch.device) -> Any:
+    """One pass over the logits of any number of positions; eager it is five.
+
+    The compiler is shown many at first: of a few it would split each over several kernels, and keep to that.
+    """
+    compiled, many = torch.compile(logsumexp, dynamic=False), torch.empty(MANY_POSITIONS, vocabulary, device=device)
+    torch._dynamo.mark_dynamic(many, 0)
+    compiled(many)
+    return compiled
 
 
 def logsumexp(logits: torch.Tensor) -> torch.Tensor:
