@@ -17,10 +17,8 @@ from conftest import write_shards
 from simulated_ladder import LM_LOSS
 
 from ladder.__main__ import main
-from ladder.check.logs import RunLog, read_log
 from ladder.check.page import print_page
 from ladder.check.recorded import finished_check
-from ladder.check.training import FEWEST_ROWS, divergence, gradient_growth, skipped, spikes
 from ladder.config.config import load_config
 from ladder.config.data import open_data
 from ladder.config.settings import Config
@@ -29,7 +27,7 @@ from ladder.files.writing import write_json, write_text
 from ladder.records.checks import Check, Subject, Verdict, checks_of, exit_code
 from ladder.records.metrics_file import LmLossResult, MetricsFile, Provenance
 from ladder.records.run_record import RunRecord
-from ladder.rungs.rung import Rung, Variation
+from ladder.rungs.rung import Rung
 from ladder.rungs.sweep import sweep_rungs
 from ladder.runs.identity import run_identity
 from ladder.runs.rundir import RUNG_FILE, LadderDirectory, RunDirectory
@@ -211,70 +209,6 @@ def test_every_fault_is_named_at_its_run(simulated: Simulated, tmp_path: Path) -
     assert found[Subject.RULE].named[1].values["peak_lr"] == pytest.approx(2)
 
 
-def log_of(loss: np.ndarray, **others: np.ndarray) -> RunLog:
-    count = len(loss)
-    columns = {name: np.zeros(count) for name in ("lr", "grad_norm", "skipped", "left_out")}
-    return RunLog(steps=10 * np.arange(1, count + 1), loss=loss, **(columns | others))
-
-
-FALLING = 3.0 + 2.0 / np.arange(1, 201) ** 0.4 + NOISE * np.random.default_rng(0).standard_normal(200)
-
-
-def spiked(height: float, length: int = 1) -> np.ndarray:
-    decay = height * np.exp(-np.arange(200 - 120) / length)
-    return FALLING + np.concatenate([np.zeros(120), decay])
-
-
-def test_a_spike_is_worth_a_look_and_one_that_lasts_is_bad() -> None:
-    assert spikes("run", log_of(FALLING)).verdict is Verdict.OK
-    short = spikes("run", log_of(spiked(0.5)))
-    assert short.verdict is Verdict.LOOK and (short.values["count"], short.values["step"]) == (1, 1210)
-    assert spikes("run", log_of(spiked(0.5, length=40))).verdict is Verdict.BAD
-    assert spikes("run", log_of(FALLING[: FEWEST_ROWS - 1])).verdict is Verdict.UNKNOWN
-
-
-def test_an_easy_batch_is_no_spike() -> None:
-    loss = FALLING.copy()
-    loss[120] -= 0.5
-    assert spikes("run", log_of(loss)).verdict is Verdict.OK
-
-
-def test_divergence() -> None:
-    assert divergence("run", log_of(FALLING), "").verdict is Verdict.OK
-    rising = FALLING + np.clip(np.arange(200) - 150, 0, None) * 0.002
-    assert divergence("run", log_of(rising), "").verdict is Verdict.LOOK
-    assert divergence("run", log_of(FALLING + np.clip(np.arange(200) - 150, 0, None) * 0.05), "").verdict is Verdict.BAD
-    ended = np.append(FALLING, np.nan)
-    assert divergence("run", log_of(ended), "UserError: 10 updates skipped").verdict is Verdict.BAD
-    assert divergence("run", log_of(ended), "").verdict is Verdict.OK  # one row without an update
-
-
-@pytest.mark.parametrize(("count", "verdict"), [(0, Verdict.OK), (3, Verdict.LOOK), (200, Verdict.BAD)])
-def test_skipped_updates(count: int, verdict: Verdict) -> None:
-    one = skipped("run", log_of(FALLING, skipped=np.full(200, float(count))))
-    assert one.verdict is verdict and one.values["count"] == count
-
-
-def test_a_gradient_that_grows_unlike_the_others() -> None:
-    random = np.random.default_rng(0)
-    logs = {f"run{i}": log_of(FALLING, grad_norm=0.3 * np.exp(0.1 * random.standard_normal(200))) for i in range(8)}
-    assert gradient_growth(logs).verdict is Verdict.OK
-    logs["run3"] = log_of(FALLING, grad_norm=0.3 * np.exp(np.arange(200) / 60))
-    assert names_of(gradient_growth(logs)) == ["run3"]
-    few = {"a": logs["run0"], "b": logs["run3"]}
-    assert gradient_growth(few).verdict is Verdict.UNKNOWN
-
-
-def test_a_log_that_is_cut_short_or_damaged_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    assert len(read_log(path)) == 0
-    path.write_bytes(
-        b'{"step": 20, "loss": null}\n[1]\n{"step": "x"}\n\xff\n{"step": 10, "loss": 3.5, "lr": true}\n{"st'
-    )
-    log = read_log(path)
-    assert log.steps.tolist() == [10, 20] and log.loss[0] == 3.5 and np.isnan([log.loss[1], *log.lr]).all()
-
-
 def test_a_damaged_record_is_one_error(simulated: Simulated) -> None:
     run = simulated.run("n0-1xC")
     run.run_file.write_text("{")
@@ -296,35 +230,6 @@ def test_a_run_that_stopped_or_failed(simulated: Simulated) -> None:
     assert [(one.run, one.verdict) for one in found.named] == [("n1-1xC", Verdict.BAD), ("n0-1xC", Verdict.LOOK)]
     assert found.named[0].names == ("UserError: 10 updates skipped",)
     assert exit_code([found]) == 3
-
-
-def test_names_of_the_points_of_a_sweep() -> None:
-    ladder = load_config(["ladder=nano"]).ladder.build()
-    plain, point = ladder.rung("n0-1xC"), ladder.rung("n0-1xC-batch2-lr0.5")
-    assert (point.variation, point.name) == (Variation(batch=2, lr=0.5), "n0-1xC-batch2-lr0.5")
-    assert point.hparams.peak_lr == pytest.approx(plain.hparams.peak_lr / 2)
-    assert point.hparams.batch_sequences == pytest.approx(2 * plain.hparams.batch_sequences, abs=1)
-    assert point.d == pytest.approx(plain.d, rel=0.01)
-    for name in ("n0-1xC-lr", "n0-1xC-lr0", "n0-1xC-lr02", "n0-1xC-lr2-batch2", "n0-1xC-batch1"):
-        with pytest.raises(UserError, match="unknown rung"):
-            ladder.rung(name)
-
-
-def test_a_sweep_is_of_the_smallest_rung_the_size_above_and_a_longer_run() -> None:
-    ladder = load_config(["ladder=nano"]).ladder.build()
-    points = sweep_rungs(ladder)
-    assert len({rung.name for rung in points}) == len(points) == 27
-    assert {(rung.size, rung.multiple) for rung in points} == {("n0", 1), ("n1", 1), ("n0", 4)}
-    assert all(ladder.rung(rung.name) == rung for rung in points)
-    olmo = load_config(["ladder=olmo2"]).ladder.build()
-    assert {(rung.size, rung.multiple) for rung in sweep_rungs(olmo)} == {("190M", 1), ("370M", 1), ("190M", 5)}
-    one = load_config(["ladder=nano", "ladder.multiples=[1]", "ladder.recipe.batch_multiple_of=64"]).ladder.build()
-    assert {rung.variation.batch for rung in sweep_rungs(one)} == {1.0}  # every batch is rounded to one of 64
-
-
-def test_points_of_a_wsd_sweep_branch_off_no_other_run() -> None:
-    ladder = load_config(["ladder=nano", "ladder.recipe.schedule=wsd"]).ladder.build()
-    assert ladder.branches_of(ladder.rung("n0-4xC")) and not ladder.branches_of(ladder.rung("n0-4xC-lr2"))
 
 
 def test_a_sweep_is_planned_shown_and_started_as_rungs_are(

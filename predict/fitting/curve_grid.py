@@ -21,7 +21,7 @@ from pydantic import Field
 
 from ladder.files.bind import NotNegative, Positive
 
-UNKNOWN_ITEMS = 1000
+UNKNOWN_ITEMS = 1000  # what a test is taken to have where nothing says how many questions it has
 FLAT_LEVELS = (0.01, 0.99, 197)  # accuracies of a flat task: from, to, how many
 KEPT = 0.99  # of the posterior: the lightest curves beyond are dropped
 DIGITS = 7  # decimals of a stored curve, so that a file of them stays small

@@ -17,10 +17,10 @@ from predict.fitting.loss_grid import LossLaws, fit_loss_laws
 from predict.measured.runs import Run, n_and_d
 from predict.methods.base import Estimate, Interval
 from predict.methods.splits import Split, decades_beyond, fit_weights, held_out, splits
+from predict.methods.student import NORMAL
 from predict.notes import Note, warning
 
 DRIFT = 0.02  # relative, per decade of N·D beyond the ladder: how far laws that fit a ladder go wrong beyond it
-NORMAL = {0.8: 1.2816, 0.95: 1.9600}  # half an interval, in standard deviations
 ENOUGH_CELLS = 20
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from predict.fitting.curve_grid import UNKNOWN_ITEMS
+
 RUN_NOISE = 0.004  # accuracy: what a rerun changes, as between AI2's 1xC runs and their reruns
-UNKNOWN_ITEMS = 1000
 
 
 def item_variance(accuracy: np.ndarray, items: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from predict.methods.base import Interval
 from predict.methods.constants import CONSTANTS
 from predict.methods.noise import item_variance
 
-NORMAL80, NORMAL95 = 1.2815515655446004, 1.959963984540054  # half of an interval in standard deviations
+NORMAL80 = 1.2815515655446004  # half of an 80% interval in standard deviations
 STEP = 0.25  # decades of compute over which a slope is taken
 FLATTEST = 1e-4  # accuracy per decade
 LARGEST_SHIFT = 6.0  # decades of compute; what is worth more is worth that

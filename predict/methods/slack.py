@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from predict.methods.base import Estimate, Interval
+from predict.methods.student import NORMAL
 
-Z80 = 1.2816  # standard deviations
+Z80 = NORMAL[0.8]
 MOST_NOISE = 16.0  # times the least
 MOST_MISFIT = 0.4  # a way that is worth less is noise
 RUNS = np.append(0.0, np.geomspace(0.01, 0.12, 9))  # what a whole run may add to an accuracy's
