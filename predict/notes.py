@@ -96,6 +96,10 @@ TEXTS = {
 }
 
 
+# What is in doubt about the laws of method paper, where they stand beside those of another.
+OF_PAPER = {"at-bound": "paper-at-bound", "starts-disagree": "paper-starts-disagree"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Note:
     """`values` are what JSON holds: numbers, texts, lists of texts, and numbers by name."""
@@ -103,6 +107,13 @@ class Note:
     code: str
     severity: Severity = Severity.NOTE
     values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a code without words, and for values that its words do not take: notes lie in files."""
+        try:
+            _ = self.words
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"must be a note with a code such as {next(iter(TEXTS))}, and its values") from None
 
     @property
     def words(self) -> str:

@@ -171,6 +171,16 @@ def test_laws_that_cannot_predict(tmp_path: Path, change: dict, message: str) ->
         main(["--laws", str(tmp_path / "laws.json"), *TARGET])
 
 
+@pytest.mark.parametrize("note", [{"code": "other"}, {"values": {}}, {"code": "members", "values": {"names": 3}}])
+def test_a_note_in_a_law_file_without_words_is_named(tmp_path: Path, note: dict) -> None:
+    laws = json.loads(SHIPPED.read_text())
+    (kept,) = laws["tasks"]["csqa"]["paper"]["notes"]
+    laws["tasks"]["csqa"]["paper"]["notes"] = [kept | note]
+    (tmp_path / "laws.json").write_text(json.dumps(laws))
+    with pytest.raises(UserError, match=r"laws\.json: tasks\.csqa\.paper\.notes\.0 = a mapping: must be a note with"):
+        main(["--laws", str(tmp_path / "laws.json"), *TARGET])
+
+
 @pytest.mark.parametrize("word", ["++x=1", "hydra.run.dir=x", "+hydra.mode=x"])
 def test_words_that_have_no_meaning_here(ladder: Path, word: str) -> None:
     with pytest.raises(UserError, match=r'unknown configuration key "x"|has no effect here'):

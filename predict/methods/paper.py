@@ -33,7 +33,7 @@ from predict.measured.runs import Curve, Run, accuracy_curve, n_and_d, paired
 from predict.measured.tasks import Task
 from predict.methods.base import Actual, Estimate, Fitted, Method, Prediction, Verdict
 from predict.methods.gate import judge
-from predict.notes import Note, warning
+from predict.notes import OF_PAPER, Note, warning
 
 BETTER = 0.01  # part of the objective by which another start must win for the coefficients to be in doubt
 
@@ -261,7 +261,7 @@ def beside_paper(predictions: Sequence[Prediction], papers: Sequence[Prediction]
     joined = []
     for p in predictions:
         other = by_task.get(p.task)
-        doubts = tuple(replace(one, code=f"paper-{one.code}") for one in other.notes) if other else ()
+        doubts = tuple(replace(one, code=OF_PAPER.get(one.code, one.code)) for one in other.notes) if other else ()
         value = other.accuracy.value if other else None
         joined.append(replace(p, paper_accuracy=value, notes=(*p.notes, *doubts)))
     return joined
