@@ -17,7 +17,7 @@ from evaluate.scoring.processes import Processes
 from evaluate.scoring.scorer import Scorer
 from evaluate.tasks.groups import group_key, with_groups
 from evaluate.tasks.suite import Suite
-from evaluate.tasks.tasks import GoldTask, RankedTask, Task
+from evaluate.tasks.tasks import GoldTask, JsonlFile, RankedTask, Task
 from evaluate.tokens.tokenizer import Encoder
 from ladder.config.task_files import UNSPACED
 from ladder.errors import UserError
@@ -145,7 +145,12 @@ class Evaluator:
         if others := [f"{key} ({plan.otherwise[0]:,})" for key, plan in plans.items() if plan.otherwise[0]]:
             why = "a context ends in a space, or a token spans context and choice"
             self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
-        if joined := [key for key, plan in plans.items() if 2 * plan.unspaced[0] > len(plan.choices)]:
+        if cut := [f"{key} ({plan.truncated[0]:,})" for key, plan in plans.items() if plan.truncated[0]]:
+            parted = sum(int(plan.parted[0]) for plan in plans.values())
+            also = f"; {parted:,} answers are longer by themselves, and are scored in parts" if parted else ""
+            self.warn(f"inputs longer than {job.max_length:,} tokens lose their beginning: {', '.join(cut)}{also}")
+        own = [task.key for task in job.suite.tasks if isinstance(task.source, JsonlFile)]
+        if joined := [key for key in own if 2 * plans[key].unspaced[0] > len(plans[key].choices)]:
             self.warn(f"{', '.join(joined)}: {UNSPACED}")
 
     def _results(

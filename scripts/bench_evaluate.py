@@ -7,6 +7,8 @@ which another process on the machine disturbs least. The padded way is that of A
 choice) on its own, in file order, padded to a multiple of 128 tokens, logits for every position. PYTHON is one of an
 environment that has lm-eval; without it that column is left out. Models are random: times count, accuracies do not.
 --shapes 190M,30-layer --no-padded compares models of real shape with lm-eval alone, in some minutes of CPU time.
+--checkpoint DIR --suite base_easy --first 2 --no-padded does so with a model of one's own and the first documents of
+each task of a suite; the differences are those of requests that both split into the same tokens.
 """
 
 from __future__ import annotations
@@ -78,6 +80,9 @@ def main() -> None:
     parser.add_argument("--peer", default=os.environ.get("MODEL_LADDER_PEER_PYTHON"), help="a Python with lm-eval")
     parser.add_argument("--quick", action="store_true", help="two small subsets, no whole task, no suite")
     parser.add_argument("--shapes", default="8x256,8x512", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--checkpoint", type=Path, help="a model to take instead of random ones")
+    parser.add_argument("--suite", default="olmes", help="whose tasks that model is measured on")
+    parser.add_argument("--first", type=int, default=2, help="documents of each of them")
     parser.add_argument("--no-padded", dest="padded", action="store_false", help="leave the padded way out")
     parser.add_argument("--worker", choices=("tries", "padded"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -88,14 +93,24 @@ def main() -> None:
     cases = [case for case in (*SUBSETS, WHOLE_TASK) if case[0] in shapes]
     if options.quick:
         cases = [SUBSETS[3], SUBSETS[9]]
+    if options.checkpoint:
+        shapes = [options.checkpoint.name]
+        cases = list(suite_cases(shapes[0], options.suite, options.first))
     suite = bench_suite() if "8x256" in shapes and not options.quick else None
     ways = ["tries", "padded"] if options.padded else ["tries"]
     with tempfile.TemporaryDirectory() as scratch:
+        if options.checkpoint:
+            (Path(scratch) / shapes[0]).symlink_to(options.checkpoint.resolve())
         rows = list(bench_cases(cases, Path(scratch), ways, options.peer))
-    totals = [sums(rows, shape, form) for shape in shapes for form in ("rc", "mc")]
+    totals = [sums(rows, shape, form) for shape in shapes for form in dict.fromkeys(row["format"] for row in rows)]
     print(json.dumps(totals, indent=1))
     packages = ["torch", "transformers", "tokenizers", "numpy"]
     save(options.output, result(packages, threads_used=1, suite=suite, cases=rows, sums=totals))
+
+
+def suite_cases(shape: str, suite: str, count: int) -> Iterator[tuple[str, str, str, int]]:
+    for task in make_suite(load_config([f"suite={suite}"]).suite).tasks:
+        yield shape, task.name, task.format, count
 
 
 def bench_suite() -> dict[str, Any]:
@@ -142,7 +157,10 @@ def bench_cases(cases: Any, scratch: Path, ways: list[str], peer: str | None) ->
             case[way] = answer
             if way != "tries":
                 answer["times_slower"] = answer["cpu_seconds"] / answers["tries"]["cpu_seconds"]
-                answer["largest_difference"] = float(np.abs(scores[way] - scores["tries"]).max())
+                same = np.array(answers["tries"]["split_alike"])
+                answer["largest_difference"] = float(np.abs(scores[way] - scores["tries"])[same].max(initial=0))
+        alike = answers["tries"].pop("split_alike")
+        case["split_otherwise_by_lm_eval"] = alike.count(False)
         print(json.dumps(case), flush=True)
         yield case
     for worker in workers.values():
@@ -160,8 +178,8 @@ def sums(cases: list[dict[str, Any]], shape: str, form: str) -> dict[str, Any]:
 
 
 def read_documents(task: str, form: str, count: int | None) -> Sequence[AnyDocument]:
-    suite = make_suite(load_config().suite).select([task], [form], count)
-    return suite.tasks[0].documents()
+    suite = make_suite(load_config().suite).select([task], [form], None)
+    return suite.tasks[0].documents()[:count]
 
 
 def write_model(path: Path, shape: str) -> None:
@@ -216,9 +234,11 @@ def tries(encoder: Encoder, scorer: Scorer, requests: list[tuple[str, str]]) -> 
     plan = make_plan([Document(id="", contexts=contexts, choices=choices, gold=0)], encoder, CONTEXT, True)
     planned = time.process_time()
     scores = scorer.loglikelihoods(plan)
+    scored = time.process_time()
     return {
         "loglikelihoods": scores.tolist(),
-        "cpu_seconds": time.process_time() - planned,
+        "split_alike": [pair.as_harness for pair in encoder.encode_pairs(requests)],
+        "cpu_seconds": scored - planned,
         "planning_cpu_seconds": planned - start,
         "tokens": plan.processed_tokens,
         "limit": int(plan.limit[0]),

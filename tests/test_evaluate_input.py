@@ -37,6 +37,16 @@ def test_bad_documents_are_named_before_a_model_is_read(
         main([str(run.checkpoint(10))])
 
 
+def test_inputs_longer_than_the_context_are_warned_of(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"context": "Q: which?" + " the dog" * 200, "choices": [" a", " b" * 300], "gold": 0}
+    (tmp_path / "data" / "names.jsonl").write_text(f"{json.dumps(row)}\n")
+    main([str(run.checkpoint(10))])
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "lose their beginning" in line]
+    assert warning.startswith("inputs longer than 256 tokens lose their beginning: names.rc (2); answers longer by")
+
+
 def test_other_tokens_than_the_harness_takes_are_warned_of(
     run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from evaluate.scoring.head import _compiled_logsumexp, logsumexp
 from evaluate.scoring.plan import Plan, make_plan, plan_of_requests
 from evaluate.scoring.scorer import Scorer
 from evaluate.scoring.trial import trial_requests
-from evaluate.tasks.tasks import Document
+from evaluate.tasks.tasks import Document, GoldDocument
 from evaluate.tokens.tokenizer import Encoder
 from evaluate.tokens.trie import Request, chain_rows, sort_requests, trie_rows
 from ladder.errors import UserError
@@ -59,6 +59,27 @@ def test_longer_than_the_context_is_cut_from_the_left(kind: str, context: int, t
     np.testing.assert_allclose(
         scorer.loglikelihoods(plan), one_by_one(scorer.model, ENCODER, made, context), atol=TOLERANCE
     )
+
+
+@pytest.mark.parametrize("tries", [True, False])
+def test_an_answer_longer_than_the_context_is_scored_in_parts(tries: bool) -> None:
+    """Parts of half a context, each behind the tokens before it that fit."""
+    length, context, answer = 16, "Question: which?\nAnswer:", " the dog" * 30
+    scorer = Scorer(tiny_model(context=length))
+    made = [GoldDocument(id="long", context=context, answer=answer), GoldDocument(id="b", context="A:", answer=" dog")]
+    plan = make_plan(made, ENCODER, length, tries)
+    (long, _) = ENCODER.encode_pairs([(one.context, one.answer) for one in made])
+    texts = torch.from_numpy(np.concatenate([long.context, long.continuation]).astype(np.int64))
+    expected = 0.0
+    for start in range(len(long.context), len(texts), length // 2):
+        targets = texts[start : start + length // 2]
+        inputs = texts[: start + len(targets) - 1][-length:]
+        with torch.no_grad():
+            logits = scorer.model(input_ids=inputs[None]).logits[0, -len(targets) :]
+        expected += float(logits.log_softmax(-1)[range(len(targets)), targets].sum())
+    assert scorer.loglikelihoods(plan)[0] == pytest.approx(expected, abs=TOLERANCE)
+    assert plan.answer_tokens[0] == len(long.continuation) > 2 * length
+    assert (plan.truncated[0], plan.parted[0]) == (1, 1)
 
 
 def test_begin_of_text_goes_first_where_the_tokenizer_puts_it() -> None:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from evaluate.tokens.sections import Section, branching_section, branching_secti
 from evaluate.tokens.tokenizer import EncodedPair, Encoder
 from evaluate.tokens.trie import Ints, Request, distinct_prefixes, sort_requests
 from ladder.config.task_files import is_unspaced
-from ladder.errors import UserError
 from ladder.files.hashing import json_sha256
 from ladder.files.wheels import cache_directory
 from ladder.files.writing import atomic_file
@@ -55,6 +55,7 @@ class Plan:
     # counts
     limit: Ints  # (1,) distinct token prefixes of the requests: the least number of tokens that can be processed
     truncated: Ints  # (1,) requests that were cut from the left
+    parted: Ints  # (1,) of these, requests whose continuation alone is longer than the context
     otherwise: Ints  # (1,) requests that lm-evaluation-harness would split into other tokens
     unspaced: Ints  # (1,) documents where a context ends in a letter or digit and its choice begins with one
     tries: Ints  # (1,) 1: rows branch and need a mask; 0: rows are plain sequences
@@ -116,26 +117,24 @@ def make_plan(documents: Sequence[AnyDocument], encoder: Encoder, max_length: in
     """The plan for those documents.
 
     Args:
-        max_length: input tokens that the model takes; longer requests lose their beginning, as the peers do.
+        max_length: input tokens that the model takes; longer requests lose their beginning, as the peers do, and
+            continuations that are longer by themselves are predicted in parts (`_requests`).
         tries: whether the model takes rows that branch.
 
     Raises:
-        UserError: a continuation that is longer than the model's context, or that has no tokens.
+        UserError: a continuation that has no tokens.
     """
     owners = [document for document in documents for _ in document.choices]
     whole: dict[str, list[Request]] = {}
     cut: list[Request] = []
-    otherwise = 0
+    otherwise = parted = 0
     for index, (context, continuation, as_harness) in enumerate(_encode(documents, encoder)):
         otherwise += not as_harness
-        if len(continuation) > max_length:
-            raise UserError(
-                f"document {owners[index].id}: a choice has {len(continuation)} tokens, "
-                f"more than the model's context of {max_length}"
-            )
-        inputs = np.concatenate([context, continuation[:-1]])
-        request = Request(index=index, inputs=inputs[-max_length:], targets=continuation)
-        (cut if len(inputs) > max_length else whole.setdefault(owners[index].group, [])).append(request)
+        parted += len(continuation) > max_length
+        fits = len(context) + len(continuation) - 1 <= max_length
+        place = whole.setdefault(owners[index].group, []) if fits else cut
+        place += _requests(index, context, continuation, max_length)
+    truncated = len({request.index for request in cut})
     sections, limit = [], 0
     for requests in whole.values():
         ordered, shared = sort_requests(requests)
@@ -145,7 +144,24 @@ def make_plan(documents: Sequence[AnyDocument], encoder: Encoder, max_length: in
         ordered, shared = sort_requests(cut)
         sections.append(branching_section(ordered, shared, share=False) if tries else plain_section(ordered, shared))
         limit += distinct_prefixes(ordered, shared)
-    return _flatten(documents, sections, limit, len(cut), tries, otherwise)
+    return _flatten(documents, sections, tries, Counts(limit, truncated, parted, otherwise))
+
+
+def _requests(index: int, context: Ints, continuation: Ints, max_length: int) -> list[Request]:
+    """The request, its inputs cut from the left to the context.
+
+    A continuation that is longer than the context becomes several requests, each of half a context at most and behind
+    as much of what comes before as fits; their likelihoods add up.
+    """
+    texts = np.concatenate([context, continuation])
+    size = len(continuation) if len(continuation) <= max_length else max(1, max_length // 2)
+    made = []
+    for start in range(len(context), len(texts), size):
+        last = min(start + size, len(texts)) - 1
+        made.append(
+            Request(index=index, inputs=texts[max(0, last - max_length) : last], targets=texts[start : last + 1])
+        )
+    return made
 
 
 def _encode(documents: Sequence[AnyDocument], encoder: Encoder) -> Iterator[EncodedPair]:
@@ -175,16 +191,23 @@ def plan_of_sections(sections: Sequence[Sequence[Request]], tries: bool, row_nod
     lots = [sort_requests(requests) for requests in sections]
     limit = sum(distinct_prefixes(*lot) for lot in lots)
     made = [branching_section(*lot, row_nodes=row_nodes) if tries else plain_section(*lot) for lot in lots]
-    return _flatten([document], made, limit, 0, tries)
+    return _flatten([document], made, tries, Counts(limit))
+
+
+class Counts(NamedTuple):
+    """Those fields of a plan that are numbers."""
+
+    limit: int
+    truncated: int = 0
+    parted: int = 0
+    otherwise: int = 0
 
 
 def _flatten(
     documents: Sequence[AnyDocument],
     sections: list[Section],
-    limit: int,
-    truncated: int,
     tries: bool,
-    otherwise: int = 0,
+    counts: Counts,
 ) -> Plan:
     rows = [
         (number, row)
@@ -208,9 +231,7 @@ def _flatten(
         pair_head=pair_head[by_head].astype(np.int32),
         pair_token=_concatenate([row.pair_token for _, row in rows])[by_head],
         pair_request=_concatenate([row.pair_request for _, row in rows])[by_head],
-        limit=_ints([limit]),
-        truncated=_ints([truncated]),
-        otherwise=_ints([otherwise]),
+        **{name: _ints([count]) for name, count in counts._asdict().items()},
         tries=_ints([tries]),
     )
 

@@ -87,8 +87,8 @@ class Scorer:
     ) -> np.ndarray:
         """Natural-log likelihood of every request, float64 (requests,); those of other ranks' batches are 0.
 
-        A request lies in one row, so the ranks' results add up to exactly what one rank alone computes. Broken weights
-        give values that are not finite.
+        The ranks' results add up to what one rank alone computes: exactly where a request lies in one row, as all do
+        but those whose answer is longer than the context. Broken weights give values that are not finite.
 
         Raises:
             UserError: the plan's token ids exceed the model's vocabulary.

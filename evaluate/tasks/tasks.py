@@ -83,7 +83,9 @@ class Source(Protocol[D]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _JsonlFile:
+class JsonlFile:
+    """A file of one's own."""
+
     path: Path
 
     def __str__(self) -> str:
@@ -94,7 +96,7 @@ class _JsonlFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonlSource(_JsonlFile):
+class JsonlSource(JsonlFile):
     """A file with one JSON object a line: {"context": text or one per choice, "choices": [texts], "gold": index}."""
 
     def documents(self) -> list[Document]:
@@ -105,7 +107,7 @@ class JsonlSource(_JsonlFile):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoldJsonlSource(_JsonlFile):
+class GoldJsonlSource(JsonlFile):
     """A file with one JSON object a line: {"context": text, "answer": text}."""
 
     def documents(self) -> list[GoldDocument]:
