@@ -147,7 +147,7 @@ class Evaluator:
             self.warn(f"lm-evaluation-harness takes other tokens for choices of {', '.join(others)}: {why}")
         if cut := [f"{key} ({plan.truncated[0]:,})" for key, plan in plans.items() if plan.truncated[0]]:
             parted = sum(int(plan.parted[0]) for plan in plans.values())
-            also = f"; {parted:,} answers are longer by themselves, and are scored in parts" if parted else ""
+            also = f"; answers longer by themselves are scored in parts ({parted:,})" if parted else ""
             self.warn(f"inputs longer than {job.max_length:,} tokens lose their beginning: {', '.join(cut)}{also}")
         own = [task.key for task in job.suite.tasks if isinstance(task.source, JsonlFile)]
         if joined := [key for key in own if 2 * plans[key].unspaced[0] > len(plans[key].choices)]:

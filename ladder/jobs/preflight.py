@@ -82,8 +82,8 @@ def check_target(target: Target, rungs: Sequence[Rung]) -> None:
 
 
 def check_context(suite: SuiteSettings, sequence_length: int) -> None:
-    """Refuses benchmarks with an answer that the models cannot take whole, which `evaluate` would refuse once they are
-    trained.
+    """Refuses benchmarks with an answer that the models cannot take whole: `evaluate` would score it in parts, and that
+    of the target perhaps not.
 
     By OLMo 2's tokenizer: a smaller one makes more tokens of an answer, which only `evaluate` sees. Of a task that is
     cut to some documents nothing is known.
