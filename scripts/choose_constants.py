@@ -197,10 +197,11 @@ def probe(beds: Sequence[Bed], prior: CurvePrior) -> float:
 
 
 def fingerprint(paths: Sequence[Path], constants: Constants) -> str:
-    """Of the tables below the paths and the constants, whose own fingerprint does not count."""
+    """Of the tables below the paths, wherever they lie, and the constants, whose own fingerprint does not count."""
     digest = hashlib.sha256()
-    for file in sorted(file for path in paths for file in path.rglob("*") if file.suffix in (".csv", ".yaml")):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    files = [file for path in paths for file in path.rglob("*") if file.suffix in (".csv", ".yaml")]
+    for of_file in sorted(hashlib.sha256(file.read_bytes()).digest() for file in files):
+        digest.update(of_file)
     values = asdict(replace(constants, origin=replace(constants.origin, fingerprint="")))
     digest.update(json.dumps(values, sort_keys=True).encode())
     return digest.hexdigest()[:16]
