@@ -13,12 +13,16 @@ from simulated_ladder import rows_of, simulated, write
 
 from ladder.rungs.rung import Target
 from predict.__main__ import main
+from predict.analyses.quantities import Quantity
+from predict.analyses.track_plot import track_plot
 from predict.measured.ladder import Measured
 from predict.measured.load import load_ladder
+from predict.measured.progress import Trace
 from predict.measured.table import table_of
 from predict.methods import METHODS
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import predict_target
+from predict.methods.slack import estimate
 from predict.show.curves import paths
 from predict.show.method_curves import curves_of
 from predict.show.plots import BLUE, CELL, Plot, dot, label, legend, place_names
@@ -156,3 +160,21 @@ def test_noise_of_single_checkpoints_is_not_shown_as_an_empty_table(
     assert "the one checkpoint of 7B-20xC says nothing" in printed and "still learned" not in printed
     main(["report", "--ladder", path, *SMALL, *WORDS, "--output", str(tmp_path / "report")])
     assert "Noise" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_band_that_is_wide_at_the_start_leaves_a_plot_readable() -> None:
+    at = np.array([0.01, 0.1, 0.5, 1.0])
+    curve = [estimate(value, sd, 1.6, 0.0) for value, sd in ((4.0, 9000.0), (3.0, 1.0), (2.6, 0.1), (2.5, 0.02))]
+    own = Trace(shares=at[1:3], values=np.array([3.1, 2.7]))
+    loss = Quantity(
+        name="LM loss",
+        unit="nats per token",
+        own=own,
+        bands=tuple(curve[1:3]),
+        at=at,
+        curve=tuple(curve),
+        window=1,
+    )
+    low, high = track_plot("run", [loss], 1e12).axes[0].get_ylim()
+    end = curve[-1].interval95
+    assert end and 2.3 < low < end.low and 4.0 < high < 4.2

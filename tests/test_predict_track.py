@@ -18,12 +18,9 @@ from ladder.errors import UserError
 from ladder.rungs.rung import Target
 from predict.__main__ import main
 from predict.analyses.following import follow, run_of
-from predict.analyses.quantities import Quantity
 from predict.analyses.track import EXIT_OUTSIDE
-from predict.analyses.track_plot import track_plot
 from predict.fitting.drops import DropLaw, fit_drops, interpolated, nodes
 from predict.measured.ladder import Measured
-from predict.measured.progress import Trace
 from predict.measured.rungs import measured_ladder
 from predict.measured.table import check, table_of
 from predict.methods.companion import schedule_knee
@@ -257,24 +254,6 @@ def test_the_sharpening_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture
     unfinished = unfinished[(unfinished.run != "7B-20xC") | (unfinished.step < 10)]
     with pytest.raises(UserError, match="holds no finished run of 7B-20xC to compare with"):
         main(["sharpen", "--ladder", str(write(tmp_path / "half.csv", check(unfinished, ""))), *RUN])
-
-
-def test_a_band_that_is_wide_at_the_start_leaves_a_plot_readable() -> None:
-    at = np.array([0.01, 0.1, 0.5, 1.0])
-    curve = [estimate(value, sd, 1.6, 0.0) for value, sd in ((4.0, 9000.0), (3.0, 1.0), (2.6, 0.1), (2.5, 0.02))]
-    own = Trace(shares=at[1:3], values=np.array([3.1, 2.7]))
-    loss = Quantity(
-        name="LM loss",
-        unit="nats per token",
-        own=own,
-        bands=tuple(curve[1:3]),
-        at=at,
-        curve=tuple(curve),
-        window=1,
-    )
-    low, high = track_plot("run", [loss], 1e12).axes[0].get_ylim()
-    end = curve[-1].interval95
-    assert end and 2.3 < low < end.low and 4.0 < high < 4.2
 
 
 def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
