@@ -1,4 +1,4 @@
-"""Writes evaluate/tasks/manifest.json: what the pinned wheel of OLMES request files holds, without any of its texts.
+"""Writes ladder/config/olmes_manifest.json: what the pinned wheel of OLMES request files holds, and none of its texts.
 
 python scripts/make_manifest.py           # reads the wheel and plans every task of it once; about two minutes
 python scripts/make_manifest.py --check   # compares it with the file instead
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.scoring.plan import make_plan
-from evaluate.tasks.manifest import MANIFEST, Entry, GoldEntry, Manifest, RankedEntry
 from evaluate.tasks.olmes import MMLU, WHEEL, checksum, read_documents, wheel
 from evaluate.tokens.tokenizer import DOLMA2_VOCABULARY, Encoder, load_tokenizer
 from ladder.command.running import run_command
+from ladder.config.olmes_manifest import MANIFEST, Entry, GoldEntry, Manifest, RankedEntry
 from ladder.errors import UserError
 from ladder.files.writing import write_text
 

@@ -15,12 +15,12 @@ from evaluate.scoring.plan import make_plan
 from evaluate.scoring.scorer import Scorer
 from evaluate.tasks import olmes
 from evaluate.tasks.listing import listing
-from evaluate.tasks.manifest import RankedEntry, entries_of, manifest, names
 from evaluate.tasks.olmes import OlmesSource
 from evaluate.tasks.suite import make_suite
 from evaluate.tasks.tasks import Document, GoldDocument, RankedTask
 from evaluate.tokens.tokenizer import Encoder, dolma2_file
 from ladder.config.config import load_config
+from ladder.config.olmes_manifest import RankedEntry, entries_of, manifest, names
 from ladder.errors import UserError
 from ladder.rungs.benchmarks import BENCHMARKS, MMLU_CATEGORIES, MMLU_SUBJECTS
 

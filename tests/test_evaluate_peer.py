@@ -25,9 +25,9 @@ from evaluate.results.metrics import choices_of, document_values, gold_values
 from evaluate.scoring.plan import make_plan
 from evaluate.scoring.scorer import Scorer
 from evaluate.tasks import olmes
-from evaluate.tasks.manifest import entries_of
 from evaluate.tasks.tasks import AnyDocument, GoldTask, RankedTask
 from evaluate.tokens.tokenizer import Encoder, dolma2_file
+from ladder.config.olmes_manifest import entries_of
 from ladder.errors import UserError
 
 PEER = os.environ.get("MODEL_LADDER_PEER_PYTHON", "")

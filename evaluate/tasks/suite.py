@@ -131,10 +131,10 @@ def _groups(where: str, nodes: Mapping[str, GroupSettings], tasks: Sequence[Task
 
 def _tasks(where: str, name: str, settings: TaskSettings) -> list[Task]:
     if settings.olmes is not None:
-        formats = settings.formats or FORMATS
-        chosen = [task for task in olmes.tasks(name, settings.olmes) if task.format in formats]
-        if not chosen:
-            raise UserError(f"{where}: {settings.olmes} is there in none of the formats {list(formats)}")
+        try:
+            chosen = olmes.tasks(name, settings.olmes, settings.formats or FORMATS)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
         return [replace(task, limit=settings.limit) for task in chosen]
     split = settings.split or SPLIT
     made: list[Task] = []

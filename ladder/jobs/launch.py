@@ -22,6 +22,7 @@ from ladder.jobs.preflight import (
     check_devices,
     check_disk,
     check_identities,
+    check_names,
     check_suite,
     check_target,
 )
@@ -210,6 +211,7 @@ class Launch:
         """What does not depend on files."""
         if self.whole:
             check_target(self.target, self.rungs)
+        check_names(self.config.suite)
         check_context(self.config.suite, self.ladder.recipe.sequence_length)
 
     def _check_inputs(self) -> None:

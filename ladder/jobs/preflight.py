@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ladder.config.cluster import Cluster
 from ladder.config.data import Mix
+from ladder.config.olmes_manifest import entries_of
 from ladder.config.settings import Config
 from ladder.config.suite_settings import SuiteSettings
 from ladder.errors import UserError
@@ -110,6 +111,16 @@ def note_on_default_suite(sequence_length: int) -> str:
         f"no suite is named, so that olmes is measured, whose prompts have up to {LONGEST_PROMPT:,} tokens: sequences "
         f"of {sequence_length:,} hold only their ends; name another as suite: in the ladder's file"
     )
+
+
+def check_names(suite: SuiteSettings) -> None:
+    """Refuses tasks that OLMES does not have, and those that it has in none of the formats asked for."""
+    for name, task in (suite.tasks or {}).items():
+        if task.olmes is not None:
+            try:
+                entries_of(task.olmes, task.formats or FORMATS)
+            except UserError as error:
+                raise UserError(f"suite {suite.name}, task {name}: {error}") from None
 
 
 def check_suite(suite: SuiteSettings) -> None:

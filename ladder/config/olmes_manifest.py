@@ -1,12 +1,13 @@
 """What the pinned wheel of OLMES request files holds: names, splits, counts, checksums, byte lengths; no texts.
 
-`manifest.json` is made by `scripts/make_manifest.py`. A word names a task: `arc_easy`, or `arc_easy:val`,
+`olmes_manifest.json` is made by `scripts/make_manifest.py`. A word names a task: `arc_easy`, or `arc_easy:val`,
 `arc_easy:0shot`, `hellaswag:v1` (the older set of at most 1,000 questions) where it is there in several ways.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,9 @@ from typing import Literal
 from ladder.errors import UserError, unknown
 from ladder.files.bind import Count, Name, Share, Text, Whole
 from ladder.files.reading import read
-from ladder.records.metrics_file import Format, TaskFormat
+from ladder.records.metrics_file import FORMATS, Format, TaskFormat
 
-MANIFEST = Path(__file__).with_name("manifest.json")
+MANIFEST = Path(__file__).with_name("olmes_manifest.json")
 Split = Literal["test", "val", "train"]
 
 
@@ -84,11 +85,11 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: (name.partition(":")[0], name.count(":"), name))
 
 
-def entries_of(word: str) -> list[Entry]:
-    """The formats of the task that `word` names.
+def entries_of(word: str, formats: Sequence[TaskFormat] = FORMATS) -> list[Entry]:
+    """The task that `word` names, in those of its formats.
 
     Raises:
-        UserError: no task is called so, or it is not there in that way.
+        UserError: no task is called so, or it is not there in that way or in any of the formats.
     """
     task, *wanted = word.split(":")
     of_task = [entry for entry in manifest().entries if entry.task == task]
@@ -99,4 +100,7 @@ def entries_of(word: str) -> list[Entry]:
         ways = sorted(set().union(*(entry.words for entry in of_task)))
         raise UserError(f"{word}: {task} is not there so; known after {task}: are {', '.join(ways)}")
     name = min(fitting, key=lambda entry: (entry.name != word, entry.name.count(":"))).name
-    return [entry for entry in of_task if entry.name == name]
+    chosen = [entry for entry in of_task if entry.name == name and entry.format in formats]
+    if not chosen:
+        raise UserError(f"{word} is there in none of the formats {', '.join(formats)}")
+    return chosen
