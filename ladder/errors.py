@@ -61,7 +61,8 @@ def shortened(text: str, most: int = 60) -> str:
     if len(line) <= most:
         return line
     end = len(line) - (most // 3 if " " in line or "/" not in line else 3 * most // 4)
-    if end > (last := _LAST_NAME.search(line).start()) > len(line) - most + most // 6:  # type: ignore[union-attr]
+    tail = len(line) - most  # all that is looked at: of a long line the search would take as long as it is, squared
+    if end > (last := tail + _LAST_NAME.search(line[tail:]).start()) > tail + most // 6:  # type: ignore[union-attr]
         end = last
     elif (later := _BREAK.search(line, end)) and later.start() < len(line) - most // 6:
         end = later.start()
