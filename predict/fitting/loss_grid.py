@@ -12,6 +12,7 @@ without negative solutions. The noise is unknown, so a point's weight is its pri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,21 @@ FLOORS = np.arange(10) / 10  # E as a share of the least loss, equally likely
 # smaller exponents than task losses have. Cerebras-GPT's are smaller still, which the other two do not tell.
 PRIOR = Prior(centre=0.22, width=0.8)
 NOISE, FREEDOM = 0.015, 3.0  # relative, of a run's loss about its law; the weight of that knowledge in runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moments:
+    """Means over the laws: of A (fits, alphas), B (fits, betas), E (fits,) and of their products, by exponent."""
+
+    a: np.ndarray
+    aa: np.ndarray
+    ae: np.ndarray
+    b: np.ndarray
+    bb: np.ndarray
+    be: np.ndarray
+    e: np.ndarray
+    ee: np.ndarray
+    ab: np.ndarray  # (fits, alphas, betas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +62,25 @@ class LossLaws:
         """Mean, and standard deviation over the laws as a share of it, each (fits, targets)."""
         n, d = np.atleast_1d(np.asarray(n, dtype=float)), np.atleast_1d(np.asarray(d, dtype=float))
         by_n, by_d = (n / self.n0) ** -EXPONENTS[:, None], (d / self.d0) ** -EXPONENTS[:, None]
+        m = self._moments
+        mean = m.a @ by_n + m.b @ by_d + m.e[:, None]
+        square = (m.aa @ by_n**2 + 2 * m.ae @ by_n) + (m.bb @ by_d**2 + 2 * m.be @ by_d)
+        square += m.ee[:, None] + 2 * (by_n * (m.ab @ by_d)).sum(axis=1)
+        return mean, np.sqrt(np.maximum(square - mean**2, 0.0)) / mean
+
+    @cached_property
+    def _moments(self) -> _Moments:
         w, A, B, E = self.weights, self.A, self.B, self.E[:, :, None, None]
         (a, aa, ae), (b, bb, be) = (
             [(w * term).sum(axis=(1, axis)) for term in (x, x**2, x * E)] for x, axis in ((A, 3), (B, 2))
         )
-        mean = a @ by_n + b @ by_d + (w * E).sum(axis=(1, 2, 3))[:, None]
-        square = (aa @ by_n**2 + 2 * ae @ by_n) + (bb @ by_d**2 + 2 * be @ by_d)
-        square += (w * E**2).sum(axis=(1, 2, 3))[:, None]
-        square += 2 * np.einsum("fij,it,jt->ft", (w * A * B).sum(axis=1), by_n, by_d, optimize=True)
-        return mean, np.sqrt(np.maximum(square - mean**2, 0.0)) / mean
+        e, ee = ((w * term).sum(axis=(1, 2, 3)) for term in (E, E**2))
+        return _Moments(a=a, aa=aa, ae=ae, b=b, bb=bb, be=be, e=e, ee=ee, ab=(w * A * B).sum(axis=1))
 
     @property
     def irreducible(self) -> np.ndarray:
         """The mean of E over the laws of each fit, (fits,)."""
-        return np.asarray((self.weights.sum(axis=(2, 3)) * self.E).sum(axis=1))
+        return self._moments.e
 
     def formula(self) -> str:
         """The heaviest law of the first fit."""
