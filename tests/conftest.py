@@ -22,6 +22,8 @@ import pytest
 from held import HANG_SECONDS, Hold
 from hypothesis import settings
 
+from ladder.runs.rundir import RunDirectory
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
@@ -106,6 +108,20 @@ def _main(words: tuple[str, ...], paths: list[Path], environment: dict[str, str]
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python WORD …` in the checkout and returns the finished process."""
     return run_module
+
+
+@pytest.fixture
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plan of another test."""
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run with two checkpoints, to be evaluated."""
+    from evaluated_run import write_run  # with torch, which most tests do without
+
+    return write_run(tmp_path)
 
 
 @pytest.fixture

@@ -11,22 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluate_models import documents, tiny_model, write_checkpoint, write_jsonl
-from evaluated_run import evaluate, scored, suite, write_run
+from evaluated_run import evaluate, scored, suite
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
 from ladder.errors import UserError
 from ladder.runs.rundir import RunDirectory
 
-
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return write_run(tmp_path)
+pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 def test_work_done_is_skipped_and_the_rest_resumed(

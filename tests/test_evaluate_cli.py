@@ -14,7 +14,7 @@ import torch
 import transformers
 from conftest import ROOT
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
-from evaluated_run import evaluate, rung_info, scored, suite, write_run
+from evaluated_run import evaluate, rung_info, scored, suite
 from held import HANG_SECONDS
 from omegaconf import OmegaConf
 
@@ -31,15 +31,7 @@ from ladder.records.metrics_file import MetricsFile, Origin
 from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
 
-
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return write_run(tmp_path)
+pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 def test_a_ladder_becomes_measurements(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

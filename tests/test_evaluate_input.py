@@ -10,22 +10,14 @@ import pytest
 import torch
 from conftest import run_module
 from evaluate_models import tiny_model
-from evaluated_run import evaluate, write_run
+from evaluated_run import evaluate
 
 from evaluate.__main__ import main
 from evaluate.models.checkpoint import find_checkpoints
 from ladder.errors import UserError
 from ladder.runs.rundir import RunDirectory
 
-
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return write_run(tmp_path)
+pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 def test_bad_documents_are_named_before_a_model_is_read(

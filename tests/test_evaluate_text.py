@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from evaluate_models import tiny_model, tiny_tokenizer
-from evaluated_run import evaluate, write_run
+from evaluated_run import evaluate
 
 from evaluate.__main__ import main
 from evaluate.tokens.tokenizer import Encoder
@@ -18,15 +18,7 @@ from ladder.errors import UserError
 from ladder.files.hashing import sha256_of
 from ladder.runs.rundir import RunDirectory
 
-
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODEL_LADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return write_run(tmp_path)
+pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 def test_lm_loss_is_the_mean_cross_entropy(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

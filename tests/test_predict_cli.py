@@ -77,15 +77,23 @@ def test_a_measurement_file_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixt
     assert p["task"] == "quiz" and abs(p["error_points"]) < 0.5
 
 
-def test_laws_survive_a_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "mine.csv", simulated())
-    target = ["--n", "7.1e9", "--d", "2.9e12", "--json"]
-    main(["--ladder", str(path), "--sizes", "190M,370M,760M,1.3B", "--method", "paper", *target])
-    fitted = json.loads(capsys.readouterr().out)["predictions"][0]
-    main(["fit", "--ladder", str(path), "--sizes", "190M,370M,760M,1.3B", "--output", str(tmp_path / "laws.json")])
+@pytest.mark.parametrize(("method", "losses"), [("paper", "rc_bpb"), ("default", "rc_bpb"), ("default", "lm_loss")])
+def test_laws_survive_a_round_trip(
+    method: str, losses: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = simulated()
+    path = write(tmp_path / "mine.csv", frame[frame.metric.isin(["rc_acc", losses])])
+    ladder = ["--ladder", str(path), "--sizes", "190M,370M,760M,1.3B"]
+    target = ["--n", "7.1e9", "--d", "2.9e12", "--method", method, "--json"]
+    main([*ladder, *target])
+    (fitted,) = json.loads(capsys.readouterr().out)["predictions"]
+    main(["fit", *ladder, "--output", str(tmp_path / "laws.json")])
     capsys.readouterr()
-    main(["--laws", str(tmp_path / "laws.json"), "--method", "paper", *target])
-    assert json.loads(capsys.readouterr().out)["predictions"][0]["accuracy"] == fitted["accuracy"]
+    main(["--laws", str(tmp_path / "laws.json"), *target])
+    (stored,) = json.loads(capsys.readouterr().out)["predictions"]
+    numbers = {key for key, value in fitted.items() if isinstance(value, float)}
+    assert numbers >= {"accuracy", "loss"} and stored["loss_of"] == fitted["loss_of"]
+    assert {key: stored[key] for key in numbers} == pytest.approx({key: fitted[key] for key in numbers}, rel=1e-9)
 
 
 def test_laws_of_the_target_itself_are_no_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,6 +96,7 @@ def test_shipped_laws_are_what_this_code_fits(olmo: Measured) -> None:
     for p, q in zip(shipped.predict(target, "default", []), predict_target(olmo, target), strict=True):
         assert (p.task, p.actual) == (q.task, pytest.approx(q.actual))
         assert numbers(p.accuracy) == pytest.approx(numbers(q.accuracy), abs=1e-5)
+        assert p.loss and q.loss and numbers(p.loss) == pytest.approx(numbers(q.loss), rel=1e-5)
 
 
 def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: Measured) -> None:
@@ -103,6 +104,7 @@ def test_intervals_do_not_depend_on_the_tasks_asked_for(olmo: Measured) -> None:
     alone = predict_target(olmo, target, tasks=["mmlu"])[0]
     among = predict_target(olmo, target)[0]
     assert numbers(alone.accuracy) == pytest.approx(numbers(among.accuracy))
+    assert alone.loss and among.loss and numbers(alone.loss) == pytest.approx(numbers(among.loss))
 
 
 def test_a_known_ladder_is_predicted_within_its_interval() -> None:

@@ -23,6 +23,7 @@ from predict.methods import METHODS
 from predict.methods.ensemble import FittedEnsemble
 from predict.methods.fits import predict_target
 from predict.methods.slack import estimate
+from predict.methods.text_loss import fit_text_loss
 from predict.show.curves import paths
 from predict.show.method_curves import curves_of
 from predict.show.plots import BLUE, CELL, Plot, dot, label, legend, place_names
@@ -56,8 +57,12 @@ def test_curves_are_those_of_the_method_that_predicted(ladder: Measured) -> None
         assert along.shape == (5,) and (np.diff(along) > 0).all()
     names = [chain.name for chain in drawn["default"][0].chains]
     assert names == [name for name in ensemble.study.members if name != "direct"] and names
+    (p,), text = ensemble.predict(TARGET), fit_text_loss(ladder)
+    assert p.loss and text
+    predicted = {"task loss": p.loss.value, "LM loss": text.predict(TARGET).value}  # one prediction, wherever it is
     for chain in drawn["default"][0].chains:
         assert len(chain.clouds) == len(chain.finals) == len(ladder.rungs)
+        assert float(chain.step1(TARGET.n, TARGET.d)) == pytest.approx(predicted[chain.name], rel=1e-12)
         actual = chain.actual(TARGET)
         assert actual is not None and float(chain.step1(TARGET.n, TARGET.d)) == pytest.approx(actual, rel=0.05)
 

@@ -8,7 +8,7 @@ of it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 TAIL = 8192  # bytes at the end of a log, of which a row takes some 300
@@ -34,7 +34,7 @@ class LogRow:
     mfu: float | None = None
 
 
-NUMBERS = ("loss", "lr", "grad_norm", "skipped", "left_out", "tokens_per_second", "eta_seconds", "mfu")
+NUMBERS = [field.name for field in fields(LogRow) if field.default is None]
 
 
 def read_rows(path: Path) -> list[LogRow]:

@@ -96,8 +96,12 @@ LOSSES = (
     "The cross is the prediction, with its 80% and 95% intervals."
 )
 STEP1 = "The loss of each run's last checkpoints, and the power law that is fitted to it."
+MEAN_STEP1 = (
+    "The loss of each run's last checkpoints, and the mean of all power laws by how well each fits, which predicts it "
+    "(cross). The member itself goes by one law, in the table of formulas."
+)
 STEP2 = "Every checkpoint of every run, and the curve that is fitted to them."
-MEMBER = " The prediction (cross) is a blend of curves and members; the open circle is what this one says."
+MEMBER = " The prediction (cross) is a blend of curves and members; the open circle is this step at the predicted loss."
 BACKTESTS = (
     "Smaller ladders inside this one predict its larger runs: the only test that a ladder can give before the target."
 )
@@ -143,11 +147,11 @@ def _steps(
     places, chains = [place for place, _ in pairs], [chain for _, chain in pairs]
     first = [replace(chains[0], title="Every task")] if chains[0].shared else chains
     suffix = f"-{chains[0].name.lower().replace(' ', '-')}" if chains[0].name else ""
-    heading, more = (f"member {name}", MEMBER) if chains[0].name else (name, "")
+    heading, law, more = (f"member {name}", MEAN_STEP1, MEMBER) if chains[0].name else (name, STEP1, "")
     step1 = step1_plot(measured.rungs, first, [shown], f"Step 1, {heading}: loss over the ladder")
     step2 = step2_plot(measured.rungs, chains, [shown], places, f"Step 2, {heading}: accuracy from loss")
     return [
-        section(f"Step 1 of {heading}", STEP1, step1, directory / f"step1{suffix}.png"),
+        section(f"Step 1 of {heading}", law, step1, directory / f"step1{suffix}.png"),
         section(f"Step 2 of {heading}", STEP2 + more, step2, directory / f"step2{suffix}.png"),
     ]
 

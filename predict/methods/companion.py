@@ -16,7 +16,6 @@ import numpy as np
 from ladder.errors import UserError
 from ladder.rungs.rung import Target
 from predict.measured.ladder import Measured
-from predict.measured.points import common_lm_losses
 from predict.measured.progress import Trace, trace
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
@@ -73,7 +72,6 @@ class Companion:
         self._measured, self._fitted = measured, fitted
         self.target, self.run = target, run
         self.knee = schedule_knee(measured)
-        self._texts = common_lm_losses(measured.rungs)
         self._losses: dict[str, Course] = {}
         self._weighings: dict[str, Weighing] = {}
         self._tested: dict[str, np.ndarray] = {}
@@ -81,14 +79,15 @@ class Companion:
     @cached_property
     def lm_course(self) -> Course | None:
         """Of the language-modelling loss; None where the run or the rungs have none in common."""
-        if self.text_loss is None or not set(self._texts) <= set(self.run.lm_losses()):
+        text = self.text_loss
+        if text is None or not set(text.texts) <= set(self.run.lm_losses()):
             return None
-        return self._course(lambda run: run.lm_loss(self._texts), self.text_loss.fit)
+        return self._course(lambda run: run.lm_loss(text.texts), text.fit)
 
     @cached_property
     def lm_trace(self) -> Trace:
         """The run's own, where `lm_course` is not None."""
-        return trace(self.run, self.run.lm_loss(self._texts), self.target.d)
+        return trace(self.run, self.run.lm_loss(self.text_loss.texts if self.text_loss else ()), self.target.d)
 
     def loss_course(self, task: Task) -> Course | None:
         """Of the task's own loss; None where the run or some rung lacks it."""

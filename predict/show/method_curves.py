@@ -12,10 +12,10 @@ from ladder.rungs.rung import Target
 from predict.fitting.forms import Decay, PowerLaw
 from predict.measured.ladder import Measured
 from predict.measured.loss_tasks import LossMetric
-from predict.measured.points import Cloud, common_lm_losses
+from predict.measured.points import Cloud, TaskPoints, common_lm_losses
 from predict.measured.runs import accuracy_curve
 from predict.methods.base import Fitted
-from predict.methods.ensemble import EnsembleLaw, FittedEnsemble
+from predict.methods.ensemble import EnsembleLaw, FittedEnsemble, TaskLoss
 from predict.methods.members import LOSS_METRICS
 from predict.methods.paper import TASK_LOSS, FittedPaper, TaskLaw
 from predict.methods.study import TaskStudy
@@ -92,7 +92,7 @@ def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> li
             name=name,
             feature=LM_LOSS if metric == "lm_loss" else TASK_LOSS.label,
             title=law.task.title,
-            step1=law.loss if law.loss and law.loss.metric == metric else chain.feature,
+            step1=_predicted_loss(law, points, finals, metric),
             step2=chain.step2,  # type: ignore[arg-type]
             finals=finals,
             clouds=_by_run(cloud, len(finals)),
@@ -101,6 +101,13 @@ def _member_chains(study: TaskStudy, law: EnsembleLaw, measured: Measured) -> li
         )
         chains.append(drawn)
     return chains
+
+
+def _predicted_loss(law: EnsembleLaw, points: TaskPoints, finals: np.ndarray, metric: LossMetric) -> TaskLoss:
+    """The laws by which that loss is predicted wherever it is: the task's, or those of running text beside them."""
+    if law.loss and law.loss.metric == metric:
+        return law.loss
+    return TaskLoss.of(points.n, points.d, finals, of_text=metric == "lm_loss")
 
 
 def _by_run(cloud: Cloud, runs: int) -> list[tuple[np.ndarray, np.ndarray]]:
