@@ -103,6 +103,7 @@ class Session:
             time.sleep(POLL_SECONDS)
         if self.processes.main and self.config.wandb != "off":
             log_to_wandb(self.config.wandb, self.config.wandb_project, list(self._shown.values()))
+        self.processes.part()
 
     def _pending(self) -> list[Checkpoint]:
         found = (find_checkpoints(path, self.options.runs, waiting=self.options.watch) for path in self.paths)

@@ -101,7 +101,14 @@ def _main(words: tuple[str, ...], paths: list[Path], environment: dict[str, str]
     for descriptor, path in enumerate(paths, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     sys.argv = list(words[1:])
-    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        import torch.distributed as dist
+
+        if end.code == 0 and dist.is_initialized():
+            sys.exit("it ends inside a process group, whose threads may abort it")
+        raise
 
 
 @pytest.fixture

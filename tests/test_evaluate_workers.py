@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, run_ranks
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
 from held import HANG_SECONDS, Hold, wait_until
 from omegaconf import OmegaConf
@@ -103,10 +103,11 @@ def test_two_processes_give_the_numbers_of_one_to_the_last_bit(
 ) -> None:
     for step in STEPS:
         write_step(run, step)
-    # As accelerate starts them on GPUs; of `--cpu --num_processes=2` without MPI it makes a single process.
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "evaluate"]
-    two = finish(worker(run, "--output", str(run.path / "two"), command=command))
     monkeypatch.setenv("MODEL_LADDER_CACHE", str(run.path.parent.parent / "cache"))
+    # As accelerate starts them on GPUs; of `--cpu --num_processes=2` without MPI it makes a single process.
+    done, other = run_ranks(2, "-m", "evaluate", str(run.path.parent), "--json", "--output", str(run.path / "two"))
+    assert (done.returncode, other.returncode, other.stdout) == (0, 0, ""), done.stderr + other.stderr
+    two = [json.loads(line) for line in done.stdout.splitlines()]
     assert torch.get_num_threads() == 1  # as in the two; sums depend on it
     assert main([str(run.path), "--json", "--output", str(run.path / "one")]) == 0
     one = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

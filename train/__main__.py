@@ -77,7 +77,9 @@ def train(config: Config, node: DictConfig, rung: Rung, mix: Mix, run: RunDirect
         trainer = build_trainer(config, rung, mix, run)
         if config.train.evaluate:
             trainer.on_checkpoint = make_hook(config.suite, trainer.model, trainer.tokenizer)
-        return 0 if trainer.train() else EXIT_PREEMPTED
+        ended = trainer.train()
+        trainer.accelerator.end_training()  # leaves the group, whose threads may abort a process that ends inside of it
+        return 0 if ended else EXIT_PREEMPTED
 
 
 def begin(node: DictConfig, rung: Rung, run: RunDirectory, identity: Identity) -> None:

@@ -41,6 +41,11 @@ class Processes:
         state = PartialState(cpu=not torch.cuda.is_available())
         return cls(rank=state.process_index, count=state.num_processes, device=state.device)
 
+    def part(self) -> None:
+        """Leaves the group, once all is done: a process that ends inside of it may be aborted by its threads."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
     @property
     def main(self) -> bool:
         return self.rank == 0
