@@ -28,7 +28,6 @@ FAST = {
     "mistral": "tries",
     "phi3": "tries",
     "qwen3_next": "plain (partial_attention)",
-    "recurrent_gemma": "plain (partial_attention)",
 }
 
 

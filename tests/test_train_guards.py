@@ -27,9 +27,16 @@ RUNG = NANO.make_rung("n1", 1)
 CONFIG = model_config(RUNG.shape, NANO.recipe)
 
 
+def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device does not know of it; ours asks, and so do older releases of transformers."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
 @pytest.mark.parametrize("document_end", [None, 0])
-def test_no_pass_waits_for_the_device(document_end: int | None) -> None:
+def test_no_pass_waits_for_the_device(document_end: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device there are no values, so whatever asks for one fails."""
+    no_autocast(monkeypatch)
     with torch.device("meta"):
         model = build_model(CONFIG, RUNG.groups, 0)
         hidden = LossModel(model, 1e-4, document_end).hidden_states(torch.zeros(2, 32, dtype=torch.long))
@@ -40,8 +47,7 @@ def test_no_pass_waits_for_the_device(document_end: int | None) -> None:
 
 @pytest.mark.parametrize("learned", [None, 1])
 def test_the_static_loss_waits_for_nothing(learned: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which the meta device does not know
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    no_autocast(monkeypatch)
     with torch.device("meta"), torch.compiler.set_stance("force_eager"):
         hidden, weight = torch.randn(2, 32, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
         loss, cross_entropy = next_token_loss(hidden, torch.zeros(2, 32).long(), weight, 1e-4, learned, static=True)

@@ -89,6 +89,10 @@ class LadderFile:
     recipe: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
 
+    def shapes(self) -> dict[str, ModelShape]:
+        """Of all sizes, the larger ones too."""
+        return _shapes(self.sizes | self.larger_sizes, self.vocab_size)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LadderSettings:
@@ -107,13 +111,14 @@ class LadderSettings:
         return Ladder(
             name=self.name,
             recipe=self.recipe,
-            sizes=self._shapes(self.sizes),
-            larger_sizes=self._shapes(self.larger_sizes),
+            sizes=_shapes(self.sizes, self.vocab_size),
+            larger_sizes=_shapes(self.larger_sizes, self.vocab_size),
             multiples=self.multiples,
         )
 
-    def _shapes(self, sizes: dict[str, Shape]) -> dict[str, ModelShape]:
-        return {size: ModelShape(vocab_size=self.vocab_size, **vars(shape)) for size, shape in sizes.items()}
+
+def _shapes(sizes: dict[str, Shape], vocab_size: int) -> dict[str, ModelShape]:
+    return {size: ModelShape(vocab_size=vocab_size, **vars(shape)) for size, shape in sizes.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

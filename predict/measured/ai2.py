@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ladder.config.config_files import file_of
+from ladder.config.settings import LadderFile
 from ladder.errors import UserError
+from ladder.files.reading import read
 from predict.measured.about import About, Reading
 from predict.measured.flat_files import read_frame
 from predict.measured.mapping import Mapping
@@ -56,10 +59,8 @@ class Column(NamedTuple):
 @functools.cache
 def parameters() -> dict[str, int]:
     """N by size, from the ladder's shapes: the files do not hold it."""
-    from ladder.config.config import compose, ladder_of  # Hydra takes a while to load
-
-    ladder = ladder_of(compose([f"ladder={LADDER}"]).ladder)
-    return {size: shape.n for size, shape in (ladder.sizes | ladder.larger_sizes).items()}
+    file = read(LadderFile, file_of("ladder", LADDER))
+    return {size: shape.n for size, shape in file.shapes().items()}
 
 
 def run_of(path: Path) -> tuple[str, str] | None:
