@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +29,7 @@ from scipy.stats import t as student
 from small_ladder_cells import KEPT_BACK, cells_of, cuts_of, parts_of
 
 from ladder.files.writing import write_text
+from ladder.process.cpu import usable_cores
 from predict.analyses.testbeds import CLASSES, Bed, Part, read_testbeds
 from predict.fitting.curve_grid import CurvePrior
 from predict.methods.constants import CONSTANTS, FILE, Constants, Origin, Shares, Widths, width_terms
@@ -241,7 +241,7 @@ def main() -> None:
     )
     given = options.parse_args()
     beds = read_testbeds(given.paths)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(usable_cores()) as pool:
         cells, cuts = (measured_cells(pool, parts) for parts in (parts_of(beds, PARTS), cuts_of(beds)))
         families = sorted(cells.family.unique())
         without = dict(zip(families, pool.map(choose, [rest for _, rest in each_left_out(cells)]), strict=True))

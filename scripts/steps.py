@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from ladder.process.cpu import importing
+from ladder.process.cpu import importing, usable_cores
 from ladder.rungs.rung import Ladder, Rung
 
 START_SECONDS = 6.0  # CPU seconds that a training takes before its first step, with its launcher
-CORES = min(2, os.cpu_count() or 1)
+CORES = min(2, usable_cores())
 SECOND_THREAD = 1.6  # times the speed of one thread, that two give
 
 

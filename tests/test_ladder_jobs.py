@@ -172,13 +172,24 @@ def test_trainings_of_several_gpus_each_have_a_port_of_their_own(
 
 
 def test_a_training_is_told_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     _, environment = launched(tmp_path, monkeypatch, list("01234567"), "cluster.parallel=1")
     assert (environment["MODEL_LADDER_GPUS"], environment["CUDA_VISIBLE_DEVICES"]) == ("8", "0,1,2,3,4,5,6,7")
     # Of 64 cores each of 8 processes has 8, for its compilers too.
     assert environment["TORCHINDUCTOR_COMPILE_THREADS"] == environment["OMP_NUM_THREADS"] == "8"
     _, environment = launched(tmp_path, monkeypatch, [])
     assert "MODEL_LADDER_GPUS" not in environment
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process to cores")
+def test_a_launcher_bound_to_one_core_trains_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        _, environment = launched(tmp_path, monkeypatch, [], "cluster.parallel=1")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_lines_for_nodes_of_one_gpu_make_one_training(tmp_path: Path) -> None:

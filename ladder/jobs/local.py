@@ -15,6 +15,7 @@ from ladder.errors import UserError
 from ladder.jobs.jobs import Job
 from ladder.jobs.mps import shared_gpus
 from ladder.jobs.supervise import ACCELERATE, TERMINATE_SECONDS, Stage
+from ladder.process.cpu import usable_cores
 from ladder.process.gpus import GIVEN
 from ladder.rungs.rung import Rung
 from ladder.runs.history import at_work
@@ -214,7 +215,7 @@ class LocalRun:
 
 def _slots(cluster: Cluster, gpus: int, rungs: int) -> tuple[int, int]:
     """Trainings at once, and threads for each."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     if isinstance(cluster.parallel, int):
         slots = cluster.parallel
     else:

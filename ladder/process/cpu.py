@@ -13,6 +13,13 @@ _LARGEST_ON_HEAP = 32 << 20  # bytes; the most that glibc allows
 _KEPT_FREE = 256 << 20  # bytes
 
 
+def usable_cores() -> int:
+    """Those that this process may run on: fewer than the machine's under taskset, a batch system or a container."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def prepare_cpu() -> None:
     """Threads that wait briefly before they sleep, and freed memory that stays with the process.
 

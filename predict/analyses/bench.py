@@ -9,7 +9,6 @@ runs are predicted. Or the cuts are named in a file:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
 from ladder.files.reading import read_yaml
 from ladder.files.writing import files_into, write_json, write_text
+from ladder.process.cpu import usable_cores
 from ladder.rungs.rung import Target
 from predict.analyses.backtest import LAST_RUNG
 from predict.analyses.bench_losses import loss_cells, loss_class_table
@@ -89,7 +89,7 @@ def bench(parts: Sequence[Part]) -> list[Cell]:
     """Every method and baseline on every part, spread over the machine's processors."""
     if len(parts) < 3:
         return [cell for part in parts for cell in cells_of(part)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(usable_cores()) as pool:
         return [cell for cells in pool.map(cells_of, parts) for cell in cells]
 
 
