@@ -83,6 +83,7 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     assert 'suite tiny: unknown key "max_len"; did you mean "max_length"' in error(path, "suite.max_len=9")
     assert "is not a checkpoint" in error(run.path.parent.parent / "data")
     assert "unknown run of" in error(run.path.parent, "--runs", "n9-1xC")
+    assert "holds checkpoints; leave that option out" in error(path.parent, "--runs", run.name)
     assert "--runs chooses runs of a ladder" in error(path, "--runs", run.name)
     assert "--watch follows runs of a ladder" in error(path, "--watch")
     assert "--patience ends --watch" in error(path, "--patience", 1)

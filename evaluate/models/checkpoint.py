@@ -108,6 +108,8 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         raise UserError(
             f"{directory} is not a checkpoint ({CONFIG_FILE} is missing), nor a directory of runs or of them"
         )
+    if names and directories:
+        raise UserError(f"--runs chooses runs of a ladder, and {directory} holds checkpoints; leave that option out")
     return [Checkpoint(path) for path in sorted(directories, key=_natural)]
 
 
