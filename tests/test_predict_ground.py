@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, rows_of, simulated, write
 
+from ladder.config.config import load_config
 from ladder.config.settings import Smoothing
 from ladder.errors import UserError
 from predict.__main__ import main
@@ -81,6 +83,13 @@ def test_a_task_may_have_any_name_and_is_there_by_its_split_too() -> None:
     )
     assert list(tasks.plain) == ["arc_easy", "own:quiz"] and tasks.plain["own:quiz"].items == 20
     assert tasks.all["own:quiz:val"].items == 10 and tasks.all["arc_easy:val"] == tasks.plain["arc_easy"]
+
+
+def test_a_foreign_table_is_smoothed_as_the_configuration_says(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", quiz(0.25))
+    assert load_ladder(path).smoothing == load_config().ladder.fit
+    changed = load_ladder(path, overrides=["ladder.fit.window=3"]).smoothing
+    assert changed == replace(load_config().ladder.fit, window=3)
 
 
 def test_an_unknown_chance_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,9 +51,9 @@ def tracked(capsys: pytest.CaptureFixture[str], path: Path, *words: str) -> tupl
     return code, json.loads(capsys.readouterr().out)
 
 
-def law_of(grid: np.ndarray, losses: np.ndarray, knee: float) -> DropLaw:
+def law_of(grid: np.ndarray, losses: np.ndarray, knee: float, noise: float = 1e-4) -> DropLaw:
     finals, floors = np.asarray(LM_LOSS(N, D)), np.array([LM_LOSS.E])
-    (law,) = fit_drops(N, D, grid, losses, finals, np.ones((1, 16)), floors, noise=1e-4, knee=knee)
+    (law,) = fit_drops(N, D, grid, losses, finals, np.ones((1, 16)), floors, noise=noise, knee=knee)
     return law
 
 
@@ -66,6 +66,13 @@ def test_a_drop_carries_over_to_a_run_that_is_far_larger() -> None:
     np.testing.assert_allclose(law.before(end, shares, TARGET.n, TARGET.d) - end, losses - end, rtol=0.1)
     np.testing.assert_allclose(law.end(losses, shares, TARGET.n, TARGET.d), end, rtol=0.005)
     assert np.isnan(law(0.01, TARGET.n, TARGET.d))
+
+
+def test_noise_in_the_rungs_makes_no_spikes_far_beyond_them() -> None:
+    grid, shaken = nodes(0.05, 0.0), np.random.default_rng(4).normal(1, 0.05, (16, len(nodes(0.05, 0.0))))
+    law = law_of(grid, shaken * [LM_LOSS(n, grid * d) for n, d in zip(N, D, strict=True)], knee=0.0, noise=0.05)
+    end, losses = float(LM_LOSS(13e9, 5e12)), np.asarray(LM_LOSS(13e9, grid * 5e12))
+    np.testing.assert_allclose(law.before(end, grid, 13e9, 5e12), losses, rtol=0.1)
 
 
 def test_nothing_is_interpolated_across_the_start_of_a_decay() -> None:

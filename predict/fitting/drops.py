@@ -13,12 +13,14 @@ decay begins at a share of training (WSD), it is a node, and nothing is interpol
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 MISFIT = 0.05  # of a drop, relative: what the form leaves unexplained
-RIDGE = 4.0  # 1 / variance of the slopes b and c around 0
+RIDGE = 4.0  # 1 / variance of the slopes b and c around 0, of all nodes together
+ALIKE = 300.0  # 1 / variance of what a slope changes by from one node to the next
 FEWEST = 3  # runs that a node needs
 STEPS = 40
 LEAST = 1e-6
@@ -105,9 +107,17 @@ def fit_drops(
 ) -> list[DropLaw]:
     """A law for each row of `weights` (fits, runs), which holds 1 where a fit uses a run, else 0.
 
-    Weighted least squares at every node over the runs that reach so far back: `losses` is (runs, nodes), NaN where a
-    run does not; `finals` (runs,) are those at the end, `floors` (fits,) the E of each fit, `noise` is the relative
-    standard deviation of one checkpoint. Nodes that fewer than three runs have are left out.
+    Weighted least squares over the runs that reach so far back as a node. Slopes change little from one node to the
+    next: each node for itself has what noise makes of them, which grows to spikes far beyond the ladder.
+
+    Args:
+        losses: (runs, nodes), NaN where a run does not reach so far back.
+        finals: (runs,), at the end.
+        floors: (fits,), the E of each fit.
+        noise: the relative standard deviation of one checkpoint.
+        knee: where a decay begins, across which nothing is drawn together; 0 where none does.
+
+    Nodes that fewer than three runs have are left out.
     """
     n0, d0 = float(np.exp(np.log(n).mean())), float(np.exp(np.log(d).mean()))
     x = np.stack([np.ones(len(n)), np.log(n / n0), np.log(d / d0)], axis=1)
@@ -115,8 +125,8 @@ def fit_drops(
     drops = left.transpose(0, 2, 1)
     usable = np.isfinite(drops) & (weights > 0)[:, None, :]
     kept = usable.sum(axis=2) >= np.minimum(FEWEST, (weights > 0).sum(axis=1))[:, None]
-    coefficients = np.zeros((*kept.shape, 3))
-    coefficients[kept] = _log_linear(x, np.where(usable, drops, 0.0)[kept], usable[kept], noise)
+    links = np.array([not (low <= knee < high) for low, high in pairwise(shares)])
+    coefficients = _log_linear(x, drops, usable & kept[:, :, None], noise, links)
     return [
         DropLaw(
             shares=shares[row],
@@ -135,19 +145,38 @@ def _reducible(final: Any, floor: Any) -> Any:
     return np.maximum(final - floor, REDUCIBLE * final)
 
 
-def _log_linear(x: np.ndarray, y: np.ndarray, usable: np.ndarray, noise: float) -> np.ndarray:
-    """(rows, 3): exp(x @ c) to each row of y (rows, runs) by Gauss-Newton; a drop may be 0 or below, by noise."""
-    means = (y * usable).sum(axis=1) / usable.sum(axis=1)
-    c = np.zeros((len(y), 3))
-    c[:, 0] = np.log(np.maximum(means, max(noise, LEAST)))
-    penalty = np.diag([1e-9, RIDGE, RIDGE])
+def _log_linear(x: np.ndarray, y: np.ndarray, usable: np.ndarray, noise: float, links: np.ndarray) -> np.ndarray:
+    """(fits, nodes, 3): exp(x @ c) to y (fits, nodes, runs) by Gauss-Newton; a drop may be 0 or below, by noise.
+
+    Where `links` (nodes - 1,) holds, the slopes of a node and of the next are drawn together.
+    """
+    y, counts = np.where(usable, y, 0.0), usable.sum(axis=2)
+    fits, count, _ = y.shape
+    c = np.zeros((fits, count, 3))
+    c[:, :, 0] = np.log(np.maximum(y.sum(axis=2) / np.maximum(counts, 1), max(noise, LEAST)))
+    penalty = _penalty(count, links)
+    of_node = np.arange(count)
     for _ in range(STEPS):
         fitted = np.exp(np.clip(c @ x.T, -30, 10))
         precision = usable / ((MISFIT * fitted) ** 2 + noise**2)
-        gram = np.einsum("kr,ri,rj->kij", precision * fitted**2, x, x) + penalty
-        right = (precision * fitted * (y - fitted)) @ x - c @ penalty
-        step = np.clip(np.linalg.solve(gram, right[:, :, None])[:, :, 0], -1, 1)
-        c = c + step
+        gram = np.broadcast_to(penalty, (fits, count, 3, count, 3)).copy()
+        gram[:, of_node, :, of_node, :] += np.einsum("fkr,ri,rj->kfij", precision * fitted**2, x, x)
+        size = (fits, count * 3)
+        right = ((precision * fitted * (y - fitted)) @ x).reshape(size)
+        right -= c.reshape(size) @ penalty.reshape(count * 3, count * 3)
+        step = np.linalg.solve(gram.reshape(*size, count * 3), right[:, :, None]).reshape(c.shape)
+        c = c + np.clip(step, -1, 1)
         if np.abs(step).max(initial=0.0) < 1e-4:
             break
     return c
+
+
+def _penalty(count: int, links: np.ndarray) -> np.ndarray:
+    """(nodes, 3, nodes, 3): of slopes that are not 0, and of neighbours that differ."""
+    penalty = np.zeros((count, 3, count, 3))
+    linked = np.flatnonzero(links)
+    steps = np.zeros((len(linked), count))
+    steps[np.arange(len(linked)), linked], steps[np.arange(len(linked)), linked + 1] = -1, 1
+    penalty[:, 0, :, 0] = 1e-9 * np.eye(count)
+    penalty[:, 1, :, 1] = penalty[:, 2, :, 2] = RIDGE / count * np.eye(count) + ALIKE * steps.T @ steps
+    return penalty

@@ -7,9 +7,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.config.settings import LadderSettings
+from ladder.config.config_files import DEFAULTS_FILE, options
+from ladder.config.settings import LadderSettings, Smoothing
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
+from ladder.files.reading import read_yaml
 from ladder.rungs.recipe import Recipe
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.about import Reading
@@ -75,15 +77,14 @@ def load_ladder(
     """
     reading = read_measurements(path, mapping)
     carried = reading.about.ladder
-    node = ladder_node(carried, overrides)
-    settings = bind(LadderSettings, node, "ladder" if carried is None else f"the ladder of the runs in {path}")
-    ladder = None if carried is None else settings.build()
+    settings = None if carried is None else _settings(carried, overrides, path)
+    ladder = settings.build() if settings else None
     table = _one_corpus(reading.table, corpus, path)
     return measured_ladder(
         table,
         str(path),
         name=ladder.name if ladder else path.stem,
-        smoothing=settings.fit,
+        smoothing=settings.fit if settings else _smoothing(overrides),
         ladder=ladder,
         target=reading.about.target,
         sizes=our_sizes(sizes, reading.about.sizes, table),
@@ -104,13 +105,13 @@ def load_ladders(path: Path, mapping: Path | None = None, at_least: int = MINIMU
     names = corpora(reading.table)
     if len(names) < 2:
         return [load_ladder(path, mapping=mapping, at_least=at_least)]
-    settings = bind(LadderSettings, ladder_node(None, ()), "ladder")
+    smoothing = _smoothing()
     return [
         measured_ladder(
             reading.table[reading.table.ladder == name],
             str(path),
             name=name,
-            smoothing=settings.fit,
+            smoothing=smoothing,
             ladder=None,
             notes=reading.about.notes,
             at_least=at_least,
@@ -139,12 +140,11 @@ def load_frame(
     rows = rows.rename_axis(index="row")
     read = tidy(rows, read_mapping(mapping), str(source))
     table = _one_corpus(read.table, corpus, source)
-    settings = bind(LadderSettings, ladder_node(None, ()), "ladder")
     return measured_ladder(
         table,
         str(source),
         name=str(source),
-        smoothing=settings.fit,
+        smoothing=_smoothing(),
         ladder=None,
         sizes=sizes,
         multiples=multiples,
@@ -165,16 +165,23 @@ def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataF
     return table[table.ladder == corpus]
 
 
-def ladder_node(carried: dict[str, Any] | None, overrides: Sequence[str]) -> dict[str, Any]:
+def _smoothing(overrides: Sequence[str] = ()) -> Smoothing:
+    """For measurements that carry no ladder; without `overrides` no Hydra, which takes a while, is needed."""
+    if overrides:
+        return bind(LadderSettings, _composed(overrides), "ladder").fit
+    return bind(Smoothing, read_yaml(DEFAULTS_FILE)["ladder"]["fit"], str(DEFAULTS_FILE))
+
+
+def _settings(carried: dict[str, Any], overrides: Sequence[str], path: Path) -> LadderSettings:
+    return bind(LadderSettings, _ladder_node(carried, overrides), f"the ladder of the runs in {path}")
+
+
+def _ladder_node(carried: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The `ladder` group of the configuration: what the runs carry of it goes before the files, `overrides` before all.
 
     Raises:
         UserError: an override that is wrong.
     """
-    from ladder.config.config_files import options
-
-    if carried is None:
-        return _composed(overrides)
     if not overrides and (whole := _whole(carried)):
         return whole
     words = [f"ladder={carried['name']}"] if carried.get("name") in options("ladder") else []
