@@ -36,6 +36,7 @@ from evaluate.tasks.olmes import wheel
 from evaluate.tasks.suite import make_suite
 from evaluate.tasks.tasks import AnyDocument, Document
 from evaluate.tokens.tokenizer import Encoder, load_tokenizer
+from ladder.command.running import Parser, run_command
 from ladder.config.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,16 +67,20 @@ SUBSETS: tuple[tuple[str, str, str, int | None], ...] = (
     ("8x512", "mmlu", "rc", 8),
     ("8x512", "hellaswag", "rc", 4),
     ("8x512", "arc_challenge", "mc", 6),
-    ("190M", "arc_challenge", "rc", 12),
-    ("190M", "arc_challenge", "mc", 12),
-    ("30-layer", "arc_challenge", "rc", 12),
-    ("30-layer", "arc_challenge", "mc", 12),
+    ("190M", "arc_challenge", "rc", 48),
+    ("190M", "arc_challenge", "mc", 48),
+    ("30-layer", "arc_challenge", "rc", 48),
+    ("30-layer", "arc_challenge", "mc", 48),
 )
 WHOLE_TASK = ("8x256", "openbookqa", "rc", None)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    parser = Parser(
+        prog="python scripts/bench_evaluate.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, help="JSON file for the result")
     parser.add_argument("--peer", default=os.environ.get("MODEL_LADDER_PEER_PYTHON"), help="a Python with lm-eval")
     parser.add_argument("--quick", action="store_true", help="two small subsets, no whole task, no suite")
@@ -85,7 +90,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=2, help="documents of each of them")
     parser.add_argument("--no-padded", dest="padded", action="store_false", help="leave the padded way out")
     parser.add_argument("--worker", choices=("tries", "padded"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.worker:
         work(options.worker)
         return
@@ -267,4 +272,4 @@ def padded(encoder: Encoder, model: Any, requests: list[tuple[str, str]]) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness import best, result, timed_process
 
+from ladder.command.running import Parser, run_command
 from ladder.config.config import ladder_from_config, load_config
 from ladder.runs.rundir import LadderDirectory
 
@@ -21,7 +22,8 @@ MULTIPLES = ",".join(str(multiple) for multiple in range(1, RUNS // 4 + 1))
 WORDS = ["ladder=nano", f"ladder.multiples=[{MULTIPLES}]"]
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+    Parser(prog="python scripts/bench_ladder.py", description=__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         words = [*WORDS, f"runs_dir={scratch}"]
         make_ladder(LadderDirectory(Path(scratch) / "nano"), words)
@@ -51,4 +53,4 @@ def best_of(words: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -28,6 +28,7 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 from small_ladder_cells import KEPT_BACK, cells_of, cuts_of, parts_of
 
+from ladder.command.running import Parser, run_command
 from ladder.files.writing import write_text
 from ladder.process.cpu import usable_cores
 from predict.analyses.testbeds import CLASSES, Bed, Part, read_testbeds
@@ -233,13 +234,17 @@ def in_words(name: str, choice: Choice) -> str:
     return f"{name:14s} " + ", ".join(f"{key} {value:g}" for key, value in values.items())
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    options = Parser(
+        prog="python scripts/choose_constants.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("paths", type=Path, nargs="+", help="testbeds: folders of tables, or ladders")
     options.add_argument(
         "--output", type=Path, default=FILE, help="where the constants go (default: the method's file)"
     )
-    given = options.parse_args()
+    given = options.parse_args(argv)
     beds = read_testbeds(given.paths)
     with ProcessPoolExecutor(usable_cores()) as pool:
         cells, cuts = (measured_cells(pool, parts) for parts in (parts_of(beds, PARTS), cuts_of(beds)))
@@ -279,4 +284,4 @@ def choose(cells: pd.DataFrame) -> Choice:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.command.running import Parser, run_command
 from ladder.rungs.rung import Target
 from predict.analyses.compare_all import reliability_table
 from predict.analyses.recipes import Pair, Recipes, recipes
@@ -73,13 +74,17 @@ def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
     return Table(title="Constants on all pairs, likeliest first", columns=columns, rows=tuple(rows))
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    options = Parser(
+        prog="python scripts/choose_recipe_constants.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("table", type=Path)
     options.add_argument("mapping", type=Path)
     options.add_argument("n", type=float)
     options.add_argument("d", type=float)
-    given = options.parse_args()
+    given = options.parse_args(argv)
     target = Target(name="the target", n=given.n, d=given.d)
     ladders = [one for one in load_ladders(given.table, given.mapping, at_least=1) if one.at(target)]
     found = recipes(ladders, target)
@@ -97,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

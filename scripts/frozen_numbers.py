@@ -16,6 +16,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ladder.command.running import Parser, run_command
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("7B-4T", "13B-5T")
 RUNS = {"7B-4T": "peteish7", "13B-5T": "peteish13"}  # of the targets, as AI2's files name them
@@ -64,11 +66,15 @@ def commands(ladder: str, output: Path) -> dict[str, list[str]]:
     return files
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str]) -> None:
+    options = Parser(
+        prog="python scripts/frozen_numbers.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("output", type=Path)
     options.add_argument("--ladder", default="../shared/olmo-ladder/runs")
-    given = options.parse_args()
+    given = options.parse_args(argv)
     given.output.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -90,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
