@@ -29,7 +29,7 @@ from predict.show.terminal import as_text
 CHOICES = [
     Shifts(task=task, scale=scale, task_scale=task_scale, own=own, run=run)
     for task, scale, task_scale, own, run in product(
-        (0.3, 0.5, 0.8), (0.05, 0.1, 0.2), (0.2, 0.5), (0.0, 0.01, 0.02), (0.005, 0.01, 0.02)
+        (0.3, 0.5, 0.8), (0.05, 0.07, 0.1, 0.14, 0.2), (0.1, 0.2, 0.3), (0.0, 0.01, 0.02), (0.005, 0.01, 0.02)
     )
 ]
 NAMED = attrgetter("task", "scale", "task_scale", "own", "run")
@@ -63,7 +63,8 @@ def _words(choice: Shifts) -> str:
 
 
 def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
-    order = np.argsort(-scores.mean(axis=1))[:8]
+    order = np.argsort(-scores.mean(axis=1))
+    order = [*order[:8], *(i for i in order[8:] if CHOICES[i] == SHIFTS)]
     rows = [(_words(CHOICES[i]), float(scores[i].mean()), float(right[i].mean()), CHOICES[i] == SHIFTS) for i in order]
     columns = (
         words("task, scale, task and scale, run"),
@@ -71,7 +72,7 @@ def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
         share("right", 1),
         words("in use"),
     )
-    return Table(title="Constants on all pairs, likeliest first", columns=columns, rows=tuple(rows))
+    return Table(title="Constants on all pairs, the likeliest and those in use", columns=columns, rows=tuple(rows))
 
 
 def main(argv: list[str]) -> None:
