@@ -3,9 +3,12 @@
     python scripts/choose_recipe_constants.py TABLE MAPPING N D
 
 The table holds the ladders of many recipes and, for some, their measured targets of N parameters and D tokens, such as
-DCLM's corpora (../shared/testbeds/dclm/dclm.csv.gz, 6889410560 and 137788211200). Constants are those under which the
-measured differences of the mean and of each task are likeliest: once over all pairs, and for every pair once without
-the pairs that either of its recipes is in. The second table tells what the latter would have said.
+DCLM's corpora (../shared/testbeds/dclm/dclm.csv.gz, 6889410560 and 137788211200; its mapping is
+{columns: {ladder: family, n: n_params, d: d_tokens, items: n_items}, metrics: {acc: rc_acc}}).
+
+Constants are those under which the measured differences of the mean and of each task are likeliest: once over all
+pairs, and for every pair once without the pairs that either of its recipes is in. The second table tells what the
+latter would have said.
 """
 
 from __future__ import annotations
