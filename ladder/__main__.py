@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     launch = make_launch(options, overrides)
     return {
         "plan": lambda: show_plan(launch, options),
-        "run": lambda: run(launch, options.dry_run),
+        "run": lambda: run(launch, options),
         "status": lambda: watch(launch) if options.watch else show_status(launch),
         "check": lambda: check(launch, options),
         "cancel": lambda: launch.cancel(),
@@ -87,20 +88,33 @@ def show_plan(launch: Launch, options: argparse.Namespace) -> None:
             print_table(table)
 
 
-def run(launch: Launch, dry_run: bool) -> None:
-    if dry_run:
-        unprepared, lines = launch.check_prepared(), launch.dry_run()
-        warn(unprepared)
-        show_notes(launch)
-        print(lines)
-        return
+def run(launch: Launch, options: argparse.Namespace) -> None:
+    if options.dry_run:
+        show_dry_run(launch)
+    elif not train(launch):
+        print(f"see where they stand: {command('status --watch', launch)}")
+
+
+def show_dry_run(launch: Launch) -> None:
+    unprepared, lines = launch.check_prepared(), launch.dry_run()
+    warn(unprepared)
+    show_notes(launch)
+    print(lines)
+
+
+def train(launch: Launch) -> bool:
+    """Whether it has ended, and is not in a queue."""
     launch.check_prepared()
     if not launch.directory.path.exists():
         show_notes(launch)
         for table in plan_tables(launch.plan(launch.files())):
             print_table(table)
     launch.check()
-    launch.run(report=lambda line: print(line, flush=True))
+    return launch.run(report=lambda line: print(line, flush=True))
+
+
+def command(verb: str, launch: Launch) -> str:
+    return shlex.join(["python", "-m", "ladder", *verb.split(), *launch.overrides])
 
 
 def check(launch: Launch, options: argparse.Namespace) -> int:
@@ -109,11 +123,10 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
         raise UserError("rung= chooses one run, and check holds each against the others; leave it out")
     if options.dry_run and not options.sweep:
         raise UserError("--dry-run belongs to python -m ladder check --sweep, which trains")
-    if options.sweep:
-        train_sweep(launch, options.dry_run)
-        launch = replace(launch, rungs=tuple(launch.ladder.rungs))
-    if options.dry_run:
+    if options.sweep and not train_sweep(launch, options.dry_run):
         return 0
+    if options.sweep:
+        launch = replace(launch, rungs=tuple(launch.ladder.rungs))
     checks = check_ladder(launch.config, launch.directory, launch.rungs, launch.files().runs)
     if options.json:
         print(checks_json(checks))
@@ -122,16 +135,24 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
     return exit_code(checks)
 
 
-def train_sweep(launch: Launch, dry_run: bool) -> None:
-    """Shows what the points cost that are missing, and trains them."""
+def train_sweep(launch: Launch, dry_run: bool) -> bool:
+    """Shows what the points cost that are missing, and trains them; False where nothing has ended yet."""
     missing = launch.files().to_train
     if missing and (dry_run or launch.directory.path.exists()):  # else `run` shows it
         for table in plan_tables(replace(launch, rungs=tuple(missing)).plan(launch.files())):
             print_table(table)
+    if dry_run:
+        show_dry_run(launch)
+        return False
     try:
-        run(launch, dry_run)
+        ended = train(launch)
     except JobsFailed as error:  # at a rate that is too high a run may well end so
         warn(str(error))
+        ended = True
+    if not ended:
+        print(f"see where they stand: {command('status --sweep --watch', launch)}")
+        print(f"once they have ended, what they show: {command('check --sweep', launch)}")
+    return ended
 
 
 def show_notes(launch: Launch) -> None:

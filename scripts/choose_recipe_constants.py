@@ -66,9 +66,9 @@ def _words(choice: Shifts) -> str:
 
 
 def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
-    order = np.argsort(-scores.mean(axis=1))
-    order = [*order[:8], *(i for i in order[8:] if CHOICES[i] == SHIFTS)]
-    rows = [(_words(CHOICES[i]), float(scores[i].mean()), float(right[i].mean()), CHOICES[i] == SHIFTS) for i in order]
+    order = np.argsort(-scores.mean(axis=1)).tolist()
+    shown = [*order[:8], *(i for i in order[8:] if CHOICES[i] == SHIFTS)]
+    rows = [(_words(CHOICES[i]), float(scores[i].mean()), float(right[i].mean()), CHOICES[i] == SHIFTS) for i in shown]
     columns = (
         words("task, scale, task and scale, run"),
         fixed("log likelihood", 3),

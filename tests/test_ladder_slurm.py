@@ -124,6 +124,24 @@ def test_a_ladder_from_submission_to_prediction(slurm: None, corpus: Path, tmp_p
     assert "4 of 4 runs are already done" in nothing.stdout and not job_ids()
 
 
+def test_a_sweep_is_in_the_queue_before_it_can_be_judged(slurm: None, corpus: Path, tmp_path: Path, hold: Hold) -> None:
+    words = on_slurm(words_for(corpus, tmp_path))
+    hold.at("n0-1xC", STEP)
+    done = subprocess.run(hold.command("ladder", "check", "--sweep", *words), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "python -m ladder status --sweep --watch ladder=nano" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(
+        "once they have ended, what they show: python -m ladder check --sweep"
+    )
+    assert {"n0-1xC", "n0-1xC-lr2", "n1-1xC-lr4", "measure"} <= set(job_ids()) and "predict" not in job_ids()
+    hold.until_held("n0-1xC")
+    status = run_module("-m", "ladder", "status", "--sweep", *words)
+    assert status.returncode == 1 and "n0-1xC-lr2" in status.stdout
+    ended = run_module("-m", "ladder", "cancel", "--sweep", *words)
+    assert ended.stdout.startswith("cancelled"), ended.stderr
+    wait_until(lambda: not job_ids())
+
+
 def test_slurm_rejects_a_job(slurm: None, corpus: Path, tmp_path: Path) -> None:
     words = on_slurm(words_for(corpus, tmp_path))
     done = run_module("-m", "ladder", "run", *words, "+cluster.slurm.options.partition=nope")

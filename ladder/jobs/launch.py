@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -162,8 +161,11 @@ class Launch:
         note = "# What python -m ladder run submits; the pickled job that a script reads is written then.\n"
         return "\n".join([note, *scripts, *by_hand])
 
-    def run(self, report: Callable[[str], None]) -> None:
+    def run(self, report: Callable[[str], None]) -> bool:
         """Starts what is missing and, on this machine, stays until it has ended; `check` comes before.
+
+        Returns:
+            False where it is in SLURM's queue now, so that nothing has ended yet.
 
         Raises:
             UserError: a second launcher, jobs that failed or that SLURM rejects.
@@ -185,13 +187,13 @@ class Launch:
                 report(f"{self._outdated(snapshot)}: what is new or changed in it is measured")
             if self.cluster.slurm and jobs:
                 submit_ladder(self.directory, self.cluster, jobs, snapshot.queue, report)
-                report("see where they stand: python -m ladder status --watch " + shlex.join(self.overrides))
-                return
+                return False
             LocalRun(self.directory, self.cluster, self.rungs, self.devices, report, snapshot.done).run(jobs)
         if points := [point for rung in self.rungs if (point := self.forecast.missing(rung))]:
             raise UserError(f"{self.directory.path} is not complete, and what is missing cannot be made: {points[0]}")
         if self.whole:
             report(self.forecast.describe())
+        return True
 
     def check(self) -> None:
         """One clear error instead of one per rung, before anything is written.
