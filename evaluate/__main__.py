@@ -50,9 +50,8 @@ def _check(options: argparse.Namespace, paths: Sequence[Path]) -> None:
     """Raises UserError for paths that hold nothing to measure, and for options that do not go together."""
     for path in paths:
         find_checkpoints(path, options.runs, waiting=options.watch)
-        if (options.runs or options.watch) and (path / CONFIG_FILE).exists():
-            option = "--watch follows" if options.watch else "--runs chooses"
-            raise UserError(f"{option} runs of a ladder, and {path} is one checkpoint; leave that option out")
+        if options.watch and (path / CONFIG_FILE).exists():
+            raise UserError(f"--watch follows runs of a ladder, and {path} is one checkpoint; leave that option out")
     if options.patience is not None and not options.watch:
         raise UserError("--patience ends --watch; give both or none")
     if options.limit is not None and options.output is None and (options.log_samples or options.results_json):

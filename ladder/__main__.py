@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
@@ -24,7 +25,7 @@ from ladder.errors import UserError
 from ladder.jobs.launch import Launch
 from ladder.jobs.local import JobsFailed
 from ladder.jobs.preflight import note_on_default_suite
-from ladder.records.checks import checks_json, exit_code
+from ladder.records.checks import EXIT_LOOK, checks_json, exit_code
 from ladder.rungs.sweep import sweep_rungs
 from ladder.runs.plan import note_on_budgets, plan_csv, plan_json
 from ladder.runs.show import plan_tables, print_table, status_table
@@ -92,7 +93,7 @@ def run(launch: Launch, options: argparse.Namespace) -> None:
     if options.dry_run:
         show_dry_run(launch)
     elif not train(launch):
-        print(f"see where they stand: {command('status --watch', launch)}")
+        print(f"see where they stand: {command(launch, 'status', '--watch')}")
 
 
 def show_dry_run(launch: Launch) -> None:
@@ -113,8 +114,8 @@ def train(launch: Launch) -> bool:
     return launch.run(report=lambda line: print(line, flush=True))
 
 
-def command(verb: str, launch: Launch) -> str:
-    return shlex.join(["python", "-m", "ladder", *verb.split(), *launch.overrides])
+def command(launch: Launch, *words: str) -> str:
+    return shlex.join(["python", "-m", "ladder", *words, *launch.overrides])
 
 
 def check(launch: Launch, options: argparse.Namespace) -> int:
@@ -123,9 +124,11 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
         raise UserError("rung= chooses one run, and check holds each against the others; leave it out")
     if options.dry_run and not options.sweep:
         raise UserError("--dry-run belongs to python -m ladder check --sweep, which trains")
-    if options.sweep and not train_sweep(launch, options.dry_run):
-        return 0
     if options.sweep:
+        with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+            ended = train_sweep(launch, options.dry_run)
+        if not ended:
+            return 0 if options.dry_run else EXIT_LOOK
         launch = replace(launch, rungs=tuple(launch.ladder.rungs))
     checks = check_ladder(launch.config, launch.directory, launch.rungs, launch.files().runs)
     if options.json:
@@ -138,7 +141,7 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
 def train_sweep(launch: Launch, dry_run: bool) -> bool:
     """Shows what the points cost that are missing, and trains them; False where nothing has ended yet."""
     missing = launch.files().to_train
-    if missing and (dry_run or launch.directory.path.exists()):  # else `run` shows it
+    if missing and (dry_run or launch.directory.path.exists()):  # else `train` shows it
         for table in plan_tables(replace(launch, rungs=tuple(missing)).plan(launch.files())):
             print_table(table)
     if dry_run:
@@ -150,8 +153,8 @@ def train_sweep(launch: Launch, dry_run: bool) -> bool:
         warn(str(error))
         ended = True
     if not ended:
-        print(f"see where they stand: {command('status --sweep --watch', launch)}")
-        print(f"once they have ended, what they show: {command('check --sweep', launch)}")
+        print(f"see where they stand: {command(launch, 'status', '--sweep', '--watch')}")
+        print(f"once they have ended, what they show: {command(launch, 'check')}")
     return ended
 
 

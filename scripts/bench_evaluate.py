@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from evaluate.tasks.tasks import AnyDocument, Document
 from evaluate.tokens.tokenizer import Encoder, load_tokenizer
 from ladder.command.running import Parser, run_command
 from ladder.config.config import load_config
+from ladder.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY, CONTEXT = 100352, 4096
@@ -214,7 +216,7 @@ def ask(worker: Any, job: str) -> dict[str, Any]:
     print(job, file=worker.stdin, flush=True)
     answer = worker.stdout.readline()
     if not answer:
-        raise SystemExit(f"a worker ended early: {worker.args}")
+        raise UserError(f"a worker ended early: {shlex.join(worker.args)}")
     return json.loads(answer)
 
 

@@ -70,7 +70,7 @@ def choices_table(scores: np.ndarray, right: np.ndarray) -> Table:
     shown = [*order[:8], *(i for i in order[8:] if CHOICES[i] == SHIFTS)]
     rows = [(_words(CHOICES[i]), float(scores[i].mean()), float(right[i].mean()), CHOICES[i] == SHIFTS) for i in shown]
     columns = (
-        words("task, scale, task and scale, run"),
+        words("task, scale, task and scale, own, run"),
         fixed("log likelihood", 3),
         share("right", 1),
         words("in use"),

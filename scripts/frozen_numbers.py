@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ladder.command.running import Parser, run_command
+from ladder.errors import UserError, shortened
+from ladder.process.cpu import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("7B-4T", "13B-5T")
@@ -82,11 +84,11 @@ def main(argv: list[str]) -> None:
         command = [sys.executable, "-m", "predict", *words]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
         if done.returncode not in EXIT_CODES:
-            raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
+            raise UserError(f"{' '.join(words)}: {shortened(done.stderr.strip())}")
         if Path(name).suffix:
             (given.output / name).write_text(done.stdout, encoding="utf-8")
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         for done in [pool.submit(run, *pair) for pair in commands(given.ladder, given.output.resolve()).items()]:
             done.result()
     for plot in given.output.rglob("*.png"):

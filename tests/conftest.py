@@ -22,6 +22,7 @@ import pytest
 from held import HANG_SECONDS, Hold
 from hypothesis import settings
 
+from ladder.process.cpu import usable_cores
 from ladder.runs.rundir import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,8 +36,7 @@ FIRST = ("test_train_", "test_ladder_", "test_end_to_end", "test_predict_analyse
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: tests that start processes also wait for them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -156,12 +156,12 @@ def test_run_directories(count: int, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
     from test_predict_runs import write_run
 
-    from ladder.config.config import compose, ladder_of
+    from ladder.config.config import compose, config_of
     from ladder.files.reading import read_json, read_yaml
 
     config = compose(["ladder=nano"])
     text = OmegaConf.to_yaml(config)
-    for rung in ladder_of(config.ladder).select(["n0", "n1"], [1, 2]):
+    for rung in config_of(config).ladder.build().select(["n0", "n1"], [1, 2]):
         write_run(tmp_path, rung.name, rung.size, rung.n, rung.d, text)
     run = tmp_path / "n0-1xC"
     metrics = run / "metrics" / "step-0000005.json"

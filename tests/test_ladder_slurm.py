@@ -128,11 +128,10 @@ def test_a_sweep_is_in_the_queue_before_it_can_be_judged(slurm: None, corpus: Pa
     words = on_slurm(words_for(corpus, tmp_path))
     hold.at("n0-1xC", STEP)
     done = subprocess.run(hold.command("ladder", "check", "--sweep", *words), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # nothing can be judged yet
     assert "python -m ladder status --sweep --watch ladder=nano" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith(
-        "once they have ended, what they show: python -m ladder check --sweep"
-    )
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("once they have ended, what they show: python -m ladder check ladder=nano")
     assert {"n0-1xC", "n0-1xC-lr2", "n1-1xC-lr4", "measure"} <= set(job_ids()) and "predict" not in job_ids()
     hold.until_held("n0-1xC")
     status = run_module("-m", "ladder", "status", "--sweep", *words)

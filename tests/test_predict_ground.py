@@ -12,6 +12,7 @@ import pytest
 from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, rows_of, simulated, write
 
 from ladder.config.config import load_config
+from ladder.config.config_files import CONFIGS
 from ladder.config.settings import Smoothing
 from ladder.errors import UserError
 from predict.__main__ import main
@@ -90,6 +91,17 @@ def test_a_foreign_table_is_smoothed_as_the_configuration_says(tmp_path: Path) -
     assert load_ladder(path).smoothing == load_config().ladder.fit
     changed = load_ladder(path, overrides=["ladder.fit.window=3"]).smoothing
     assert changed == replace(load_config().ladder.fit, window=3)
+
+
+def test_a_foreign_table_is_smoothed_as_ones_own_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "mine.csv", quiz(0.25))
+    own = tmp_path / "configs" / "ladder" / "olmo2.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text((CONFIGS / "ladder" / "olmo2.yaml").read_text() + "fit: {window: 2}\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_ladder(path).smoothing.window == 2
 
 
 def test_an_unknown_chance_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from simulated_ladder import ACCURACY
 
-from ladder.config.config import compose, ladder_of
+from ladder.config.config import compose, config_of
 from ladder.errors import UserError
 from ladder.files.writing import write_json, write_text
 from ladder.records.metrics_file import LmLossResult, MetricsFile, Provenance, TaskResult
@@ -69,7 +69,7 @@ def write_run(path: Path, name: str, size: str, n: float, d: float, config: str,
 def nano(tmp_path: Path) -> Path:
     """The nano ladder's 12 rungs and its target n5-8xC, without weights."""
     node = compose(["ladder=nano"])
-    ladder, text = ladder_of(node.ladder), OmegaConf.to_yaml(node)
+    ladder, text = config_of(node).ladder.build(), OmegaConf.to_yaml(node)
     for rung in [*ladder.rungs, ladder.rung("n5-8xC")]:
         write_run(tmp_path / "nano", rung.name, rung.size, rung.n, rung.d, text)
     return tmp_path / "nano"

@@ -75,6 +75,15 @@ def test_noise_in_the_rungs_makes_no_spikes_far_beyond_them() -> None:
     np.testing.assert_allclose(law.before(end, grid, 13e9, 5e12), losses, rtol=0.1)
 
 
+def test_slopes_are_not_drawn_together_across_the_start_of_a_decay() -> None:
+    """What is left to fall on the plateau grows with N, and after it with 1/N."""
+    grid, finals = nodes(0.05, 0.8), np.asarray(LM_LOSS(N, D))
+    slopes = np.where(grid <= 0.8, 0.3, -0.3)
+    losses = finals[:, None] + 0.1 * (finals - LM_LOSS.E)[:, None] * (N / 5e8)[:, None] ** slopes
+    law = law_of(grid, losses, knee=0.8)
+    np.testing.assert_allclose(law.coefficients[:, 1], slopes, atol=0.02)
+
+
 def test_nothing_is_interpolated_across_the_start_of_a_decay() -> None:
     shares, values = np.array([0.2, 0.5, 0.8, 0.9, 1.0]), np.array([3.0, 2.5, 2.3, 1.9, 1.8])
     found = interpolated(np.array([0.75, 0.8, 0.81, 0.9]), shares, values, 0.8)

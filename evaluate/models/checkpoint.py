@@ -96,6 +96,7 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file; give the directory of a checkpoint, a run or a ladder")
     if (directory / CONFIG_FILE).exists():
+        _refuse_names(names, f"{directory} is one checkpoint")
         return [Checkpoint(directory)]
     runs = find_runs(directory)
     if runs:
@@ -108,9 +109,14 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         raise UserError(
             f"{directory} is not a checkpoint ({CONFIG_FILE} is missing), nor a directory of runs or of them"
         )
-    if names and directories:
-        raise UserError(f"--runs chooses runs of a ladder, and {directory} holds checkpoints; leave that option out")
+    if directories:
+        _refuse_names(names, f"{directory} holds checkpoints")
     return [Checkpoint(path) for path in sorted(directories, key=_natural)]
+
+
+def _refuse_names(names: Sequence[str], what: str) -> None:
+    if names:
+        raise UserError(f"--runs chooses runs of a ladder, and {what}; leave that option out")
 
 
 def _natural(path: Path) -> list[str | int]:

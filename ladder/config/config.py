@@ -31,7 +31,7 @@ from ladder.config.config_files import (
     is_file,
     options,
 )
-from ladder.config.settings import Config, LadderFile, LadderSettings, check_sizes
+from ladder.config.settings import Config, LadderFile, check_sizes
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
 from ladder.files.reading import read, read_text, read_yaml
@@ -276,8 +276,3 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def ladder_from_config(config: Config) -> Ladder:
     return config.ladder.build()
-
-
-def ladder_of(node: DictConfig) -> Ladder:
-    """The ladder of a stored configuration's `ladder` group. Raises UserError as `load_config`."""
-    return bind(LadderSettings, OmegaConf.to_container(node, resolve=True), "ladder").build()

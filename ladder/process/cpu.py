@@ -14,7 +14,7 @@ _KEPT_FREE = 256 << 20  # bytes
 
 
 def usable_cores() -> int:
-    """Those that this process may run on: fewer than the machine's under taskset, a batch system or a container."""
+    """Those that this process may run on: fewer than the machine's under taskset or a batch system."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -86,7 +86,7 @@ BASELINES: dict[str, Baseline] = {LAST_RUNG: _last_rung, "line in log compute": 
 
 
 def bench(parts: Sequence[Part]) -> list[Cell]:
-    """Every method and baseline on every part, spread over the machine's processors."""
+    """Every method and baseline on every part, spread over processes."""
     if len(parts) < 3:
         return [cell for part in parts for cell in cells_of(part)]
     with ProcessPoolExecutor(usable_cores()) as pool:

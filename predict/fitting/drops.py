@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 MISFIT = 0.05  # of a drop, relative: what the form leaves unexplained
-RIDGE = 4.0  # 1 / variance of the slopes b and c around 0, of all nodes together
-ALIKE = 300.0  # 1 / variance of what a slope changes by from one node to the next
+RIDGE = 4.0  # 1 / variance of the slopes b and c around 0, of all nodes together; data outweigh it in most ladders
+ALIKE = 300.0  # 1 / variance of what a slope changes by from one node to the next; 100 to 1000 do alike in back-tests
 FEWEST = 3  # runs that a node needs
 STEPS = 40
 LEAST = 1e-6
@@ -108,7 +108,8 @@ def fit_drops(
     """A law for each row of `weights` (fits, runs), which holds 1 where a fit uses a run, else 0.
 
     Weighted least squares over the runs that reach so far back as a node. Slopes change little from one node to the
-    next: each node for itself has what noise makes of them, which grows to spikes far beyond the ladder.
+    next: each node for itself has what noise makes of them, which grows to spikes far beyond the ladder. Nodes that
+    fewer than three runs have (or all, where there are fewer) are left out.
 
     Args:
         losses: (runs, nodes), NaN where a run does not reach so far back.
@@ -116,8 +117,6 @@ def fit_drops(
         floors: (fits,), the E of each fit.
         noise: the relative standard deviation of one checkpoint.
         knee: where a decay begins, across which nothing is drawn together; 0 where none does.
-
-    Nodes that fewer than three runs have are left out.
     """
     n0, d0 = float(np.exp(np.log(n).mean())), float(np.exp(np.log(d).mean()))
     x = np.stack([np.ones(len(n)), np.log(n / n0), np.log(d / d0)], axis=1)
@@ -153,7 +152,8 @@ def _log_linear(x: np.ndarray, y: np.ndarray, usable: np.ndarray, noise: float, 
     y, counts = np.where(usable, y, 0.0), usable.sum(axis=2)
     fits, count, _ = y.shape
     c = np.zeros((fits, count, 3))
-    c[:, :, 0] = np.log(np.maximum(y.sum(axis=2) / np.maximum(counts, 1), max(noise, LEAST)))
+    means = np.maximum(y.sum(axis=2) / np.maximum(counts, 1), max(noise, LEAST))
+    c[:, :, 0] = np.where(counts, np.log(means), 0.0)
     penalty = _penalty(count, links)
     of_node = np.arange(count)
     for _ in range(STEPS):

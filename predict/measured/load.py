@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.config.config_files import DEFAULTS_FILE, options
+from ladder.config.config_files import CONFIGS, DEFAULTS_FILE, config_folders, options
 from ladder.config.settings import LadderSettings, Smoothing
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
@@ -166,8 +166,8 @@ def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataF
 
 
 def _smoothing(overrides: Sequence[str] = ()) -> Smoothing:
-    """For measurements that carry no ladder; without `overrides` no Hydra, which takes a while, is needed."""
-    if overrides:
+    """For measurements that carry no ladder; by the files of this project alone without Hydra, which takes a while."""
+    if overrides or config_folders() != [CONFIGS]:
         return bind(LadderSettings, _composed(overrides), "ladder").fit
     return bind(Smoothing, read_yaml(DEFAULTS_FILE)["ladder"]["fit"], str(DEFAULTS_FILE))
 

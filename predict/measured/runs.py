@@ -94,7 +94,7 @@ class Run:
         steps = parts[0].steps
         for part in parts[1:]:
             steps = steps if np.array_equal(steps, part.steps) else np.intersect1d(steps, part.steps)
-        # As many steps are the same ones, as `steps` are all among a part's.
+        # `steps` are among each part's, so as many of them are the same ones.
         values = [p.values if len(p.steps) == len(steps) else p.values[np.isin(p.steps, steps)] for p in parts]
         weights = np.array(task.weights)
         return Curve(steps=steps, values=weights @ np.stack(values) / weights.sum())
