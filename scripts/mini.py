@@ -16,6 +16,7 @@ from steps import CORES, run, wall_seconds
 from ladder.command.arguments import split_overrides
 from ladder.command.running import Parser, run_command
 from ladder.config.config import load_config
+from ladder.config.data import check_data
 from ladder.errors import UserError
 from ladder.files.hashing import sha256_of
 from ladder.files.writing import write_text
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
     with contextlib.suppress(AttributeError):  # of Windows
         os.nice(19)
     run(sys.executable, "scripts/prepare_data.py", *words)
+    check_data(config.data, [*ladder.rungs, *map(ladder.rung, TARGETS)])  # now, not after the hours before the target
     print_estimate(ladder, directory, config.suite.forward_tokens or 0)
     python("ladder", "run", *words)
     for name, seed in RERUNS.items():
