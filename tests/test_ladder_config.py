@@ -9,7 +9,10 @@ import pytest
 from ladder.__main__ import main
 from ladder.config.config import ladder_from_config, load_config, sizes_of_all_ladders
 from ladder.config.config_files import load_target, options
+from ladder.config.plain_ladder import plain_ladder
+from ladder.config.settings import LadderSettings
 from ladder.errors import UserError
+from ladder.files.bind import bind
 
 MINE = """
 name: mine
@@ -192,3 +195,8 @@ def test_a_new_ladder_is_planned_as_it_is_and_never_written_over(own: Path, caps
     with pytest.raises(UserError, match="python -m ladder new NAME"):
         main(["new"])
     assert {path.relative_to(own): path.read_bytes() for path in own.rglob("*.yaml")} == written
+
+
+@pytest.mark.parametrize("name", options("ladder"))
+def test_a_ladder_is_the_same_without_hydra(name: str) -> None:
+    assert bind(LadderSettings, plain_ladder(name), "") == load_config([f"ladder={name}"]).ladder

@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from ladder.config.config_files import (
     CONFIGS,
+    DEFAULT_LADDER,
     GROUPS,
     ROOT_CONFIG,
     config_files,
@@ -40,7 +41,12 @@ from ladder.rungs.rung import Ladder, parse_run_name
 
 UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
-DEFAULTS = {"ladder": "olmo2", "suite": "olmes", "cluster": "local", "recipe": "paper"}  # of configs/model_ladder*.yaml
+DEFAULTS = {
+    "ladder": DEFAULT_LADDER,
+    "suite": "olmes",
+    "cluster": "local",
+    "recipe": "paper",
+}  # of configs/model_ladder*.yaml
 
 LEAVING_OUT = ("data.", "suite.")  # groups whose files need not have every key; what is unknown is refused later
 

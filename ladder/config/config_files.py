@@ -10,8 +10,8 @@ from ladder.files.reading import read
 from ladder.rungs.rung import Ladder, Target, run_as_target
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-DEFAULTS_FILE = CONFIGS / "model_ladder_defaults.yaml"
 ROOT_CONFIG = "model_ladder"  # a name that no other project's configs/ has
+DEFAULT_LADDER = "olmo2"
 GROUPS = ("data", "suite", "cluster", "target", "ladder", "recipe")
 
 

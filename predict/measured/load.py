@@ -7,11 +7,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.config.config_files import CONFIGS, DEFAULTS_FILE, config_folders, options
+from ladder.config.config_files import CONFIGS, DEFAULT_LADDER, config_folders, options
+from ladder.config.plain_ladder import plain_ladder
 from ladder.config.settings import LadderSettings, Smoothing
 from ladder.errors import UserError, shortened, unknown
 from ladder.files.bind import bind
-from ladder.files.reading import read_yaml
 from ladder.rungs.recipe import Recipe
 from predict.measured import ai2, flat_files, lm_eval, own_runs, wandb_runs
 from predict.measured.about import Reading
@@ -166,10 +166,9 @@ def _one_corpus(table: pd.DataFrame, corpus: str | None, path: Path) -> pd.DataF
 
 
 def _smoothing(overrides: Sequence[str] = ()) -> Smoothing:
-    """For measurements that carry no ladder; by the files of this project alone without Hydra, which takes a while."""
-    if overrides or config_folders() != [CONFIGS]:
-        return bind(LadderSettings, _composed(overrides), "ladder").fit
-    return bind(Smoothing, read_yaml(DEFAULTS_FILE)["ladder"]["fit"], str(DEFAULTS_FILE))
+    """For measurements that carry no ladder."""
+    node = _composed(overrides) if overrides else _of_files(DEFAULT_LADDER)
+    return bind(LadderSettings, node, "ladder").fit
 
 
 def _settings(carried: dict[str, Any], overrides: Sequence[str], path: Path) -> LadderSettings:
@@ -184,9 +183,9 @@ def _ladder_node(carried: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     """
     if not overrides and (whole := _whole(carried)):
         return whole
-    words = [f"ladder={carried['name']}"] if carried.get("name") in options("ladder") else []
-    base = _composed(words)
-    changed = _composed([*words, *overrides]) if overrides else base
+    name = carried["name"] if carried.get("name") in options("ladder") else DEFAULT_LADDER
+    base = _of_files(name)
+    changed = _composed([f"ladder={name}", *overrides]) if overrides else base
     # Runs may be older than the code: keys that were gained or lost since take the present form.
     node = base | {key: value for key, value in carried.items() if key in base}
     if isinstance(node["recipe"], dict):
@@ -221,6 +220,10 @@ def _changed(carried: Any, base: Any, changed: Any, name: str) -> Any:
         return changed
     news = {key: value for key, value in changed.items() if key == name or value != (base or {}).get(key)}
     return carried | news
+
+
+def _of_files(name: str) -> dict[str, Any]:
+    return plain_ladder(name) if config_folders() == [CONFIGS] else _composed([f"ladder={name}"])
 
 
 def _composed(words: Sequence[str]) -> dict[str, Any]:
