@@ -128,11 +128,11 @@ def _column(wide: pd.DataFrame, name: str, path: Path) -> np.ndarray:
 
 def _columns(wide: pd.DataFrame, names: list[str], path: Path) -> np.ndarray:
     """(rows, names) as floats."""
-    part = wide[names]
-    for name, kind in part.dtypes.items():
-        if kind.kind not in "if":
+    columns = [wide[name] for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if column.dtype.kind not in "if":
             raise UserError(f"{path}: the column {name} must hold numbers only")
-    return part.to_numpy(dtype=float)
+    return np.stack([column.to_numpy(dtype=float) for column in columns], axis=1)
 
 
 @functools.cache

@@ -53,12 +53,13 @@ def fit_slack(
     noises = least.noise * np.geomspace(1, MOST_NOISE, 25)
     misfits = np.geomspace(least.misfit, max(MOST_MISFIT, least.misfit), 17)
     added = np.zeros(1) if left is None else RUNS
+    shares = np.full(len(errors), 1 / len(errors)) if weights is None else weights / weights.sum()
     best, likeliest = np.inf, least
     for run in added:
         variance = (
             noises[:, None, None] ** 2 + (misfits[:, None] * ways) ** 2 + (0.0 if left is None else run * left) ** 2
         )
-        score = np.average(np.log(variance) + errors**2 / variance, axis=-1, weights=weights)
+        score = (np.log(variance) + errors**2 / variance) @ shares
         i, j = np.unravel_index(score.argmin(), score.shape)
         if score[i, j] < best:
             best = float(score[i, j])
