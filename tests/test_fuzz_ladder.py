@@ -17,6 +17,7 @@ from ladder.__main__ import main
 from ladder.config.config import load_config
 from ladder.config.data import check_data
 from ladder.config.settings import Config
+from ladder.errors import UserError
 from ladder.jobs.preflight import check_identities
 from ladder.records.run_record import RunRecord
 from ladder.runs.identity import run_identity
@@ -171,6 +172,16 @@ def check_runs(config: Config) -> None:
 def as_lines(node: Any) -> bytes:
     rows = node if isinstance(node, list) else [node]
     return b"".join(as_json(row) + b"\n" for row in rows)
+
+
+def test_a_shard_whose_name_no_file_can_have_names_the_manifest(corpus: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    shutil.copytree(corpus, directory)
+    path = directory / "manifest.json"
+    path.write_text(path.read_text().replace("train-00000.bin", "[" * 3000))
+    config = load_config(["ladder=nano", "ladder.vocab_size=512", f"data.directory={directory}"])
+    with pytest.raises(UserError, match=r"manifest\.json: .*no more than 255 bytes"):
+        check_data(config.data, config.ladder.build().rungs)
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -57,10 +57,15 @@ def checked_word(name: str) -> str:
     return name
 
 
+LONGEST_NAME = 255  # bytes, of the usual file systems
+
+
 def checked_path(path: str) -> str:
     """Text that may name a file. Raises ValueError for any other."""
     if "\0" in path:
         raise ValueError("must be a path, without zero bytes")
+    if any(len(name.encode(errors="replace")) > LONGEST_NAME for name in path.split("/")):
+        raise ValueError(f"must be a path whose names have no more than {LONGEST_NAME} bytes")
     return path
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from ladder.errors import UserError, unknown
-from ladder.files.bind import Count, Text, Whole, bind, lenient
+from ladder.files.bind import Count, Place, Whole, bind, lenient
 from ladder.files.hashing import json_sha256, sha256_of
 from ladder.files.reading import read, read_json
 from ladder.files.writing import write_json
@@ -32,7 +32,7 @@ _VERIFIED = ".verified.json"
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    file: Text  # relative to the manifest, or absolute
+    file: Place  # relative to the manifest, or absolute
     tokens: Count
     sha256: str
 
