@@ -125,7 +125,9 @@ def check(launch: Launch, options: argparse.Namespace) -> int:
     if options.dry_run and not options.sweep:
         raise UserError("--dry-run belongs to python -m ladder check --sweep, which trains")
     if options.sweep:
-        with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+        # What is said of the training is no part of the JSON.
+        apart = options.json and not options.dry_run
+        with contextlib.redirect_stdout(sys.stderr) if apart else contextlib.nullcontext():
             ended = train_sweep(launch, options.dry_run)
         if not ended:
             return 0 if options.dry_run else EXIT_LOOK

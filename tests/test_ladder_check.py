@@ -24,6 +24,7 @@ from ladder.config.data import open_data
 from ladder.config.settings import Config
 from ladder.errors import UserError
 from ladder.files.writing import write_json, write_text
+from ladder.jobs.launch import Launch
 from ladder.records.checks import Check, Subject, Verdict, checks_of, exit_code
 from ladder.records.metrics_file import LmLossResult, MetricsFile, Provenance
 from ladder.records.run_record import RunRecord
@@ -251,6 +252,20 @@ def test_a_sweep_is_planned_shown_and_started_as_rungs_are(
     for wrong in (["--dry-run"], ["--sweep", "--sizes", "n0"], ["--csv"], ["rung=n0-1xC"]):
         with pytest.raises(UserError):
             main(["check", *words, *wrong])
+
+
+def test_json_after_a_sweep_is_json_alone(
+    simulated: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Launch, "check_prepared", lambda _: "")
+    monkeypatch.setattr(Launch, "check", lambda _: None)
+    monkeypatch.setattr(Launch, "run", lambda _, report: report("n0-1xC-lr2 started") or True)
+    code, found = simulated.checked("--sweep")
+    assert code == 0 and Subject.LAW in found
+    monkeypatch.setattr(Launch, "run", lambda _, report: False)  # SLURM has it
+    assert main(["check", "--sweep", "--json", *simulated.words]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.splitlines()[-1].startswith("once they have ended, what they show: python -m ladder check")
 
 
 def test_what_was_swept_is_on_the_page(simulated: Simulated, capsys: pytest.CaptureFixture[str]) -> None:

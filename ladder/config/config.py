@@ -41,12 +41,8 @@ from ladder.rungs.rung import Ladder, parse_run_name
 
 UNREADABLE = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what Hydra raises on words and files
 NAMED_BY_LADDER = ("data", "suite", "cluster", "target")
-DEFAULTS = {
-    "ladder": DEFAULT_LADDER,
-    "suite": "olmes",
-    "cluster": "local",
-    "recipe": "paper",
-}  # of configs/model_ladder*.yaml
+# Those of configs/model_ladder*.yaml.
+DEFAULTS = {"ladder": DEFAULT_LADDER, "suite": "olmes", "cluster": "local", "recipe": "paper"}
 
 LEAVING_OUT = ("data.", "suite.")  # groups whose files need not have every key; what is unknown is refused later
 
