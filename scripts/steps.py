@@ -12,7 +12,7 @@ from ladder.rungs.rung import Ladder, Rung
 
 START_SECONDS = 6.0  # CPU seconds that a training takes before its first step, with its launcher
 CORES = min(2, usable_cores())
-SECOND_THREAD = 1.6  # times the speed of one thread, that two give
+TWO_PROCESSES = 1.6  # times the speed of one, where they share a training's batches
 
 
 def run(*command: str) -> None:
@@ -36,7 +36,7 @@ def wall_seconds(ladder: Ladder, together: Sequence[Rung], alone: Sequence[Rung]
     """What runs would take on CORES of this machine, were they idle, by a few real steps of every size.
 
     Args:
-        together: runs that are trained at once, on a thread each; `alone`: one after another, on all threads.
+        together: runs that are trained at once, on a thread each; `alone`: one after another, by a process per core.
         evaluation_tokens: of one checkpoint; a token that is only read costs a third of one that is learnt.
     """
     cost = {size: seconds_per_token(ladder, size) for size in {rung.size for rung in [*together, *alone]}}
@@ -45,7 +45,7 @@ def wall_seconds(ladder: Ladder, together: Sequence[Rung], alone: Sequence[Rung]
         tokens = rung.d + len(rung.hparams.checkpoint_steps) * evaluation_tokens / 3
         return START_SECONDS + tokens * cost[rung.size]
 
-    speed = SECOND_THREAD if CORES == 2 else 1.0
+    speed = TWO_PROCESSES if CORES == 2 else 1.0
     return sum(map(cpu_seconds, together)) / CORES + sum(map(cpu_seconds, alone)) / speed
 
 

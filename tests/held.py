@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], object], *needed: subprocess.Popen[str]) 
 
 @dataclass(frozen=True)
 class Hold:
-    """A file named after a run says at which step its process is to wait; one with `.held` that it does."""
+    """A file named after a run says at which step its processes are to wait; one with `.RANK.held` that one does."""
 
     directory: Path
 
@@ -45,11 +45,13 @@ class Hold:
         return [sys.executable, __file__, str(self.directory), module, *words]
 
     def at(self, run: str, step: int) -> None:
-        self._mark(run).unlink(missing_ok=True)
+        for mark in self.directory.glob(f"{run}.*.held"):
+            mark.unlink()
         (self.directory / run).write_text(str(step))
 
-    def until_held(self, run: str, *needed: subprocess.Popen[str]) -> None:
-        wait_until(self._mark(run).exists, *needed)
+    def until_held(self, run: str, *needed: subprocess.Popen[str], processes: int = 1) -> None:
+        for rank in range(processes):
+            wait_until(self._mark(run, str(rank)).exists, *needed)
 
     def release(self, run: str) -> None:
         """It goes on, and one that is started later does not wait."""
@@ -59,8 +61,8 @@ class Hold:
         for path in self.directory.glob("*"):
             path.unlink()
 
-    def _mark(self, run: str) -> Path:
-        return self.directory / f"{run}.held"
+    def _mark(self, run: str, rank: str) -> Path:
+        return self.directory / f"{run}.{rank}.held"
 
     def pause(self, run: str, step: int) -> None:
         """In the process that is held."""
@@ -70,7 +72,7 @@ class Hold:
         received, wakeup = socket.socketpair()
         wakeup.setblocking(False)
         before = signal.set_wakeup_fd(wakeup.fileno())
-        self._mark(run).touch()
+        self._mark(run, os.environ.get("RANK", "0")).touch()
         deadline = time.monotonic() + HANG_SECONDS
         while point.exists() and not select.select([received], [], [], 0.02)[0]:
             if time.monotonic() > deadline:  # its test was killed

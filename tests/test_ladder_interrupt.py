@@ -16,6 +16,7 @@ from conftest import ROOT
 from held import HANG_SECONDS, Hold, wait_until
 
 from ladder.config.config import ladder_from_config, load_config
+from ladder.process.cpu import usable_cores
 from ladder.runs.history import read_history
 from ladder.runs.rundir import RunDirectory
 from ladder.runs.status import run_status
@@ -45,14 +46,20 @@ def weights(run: RunDirectory) -> list[Path]:
     return sorted(run.checkpoints.rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_interrupt_ends_the_children_and_the_same_command_continues(
-    command: Callable, corpus: Path, tmp_path: Path, hold: Hold
+    command: Callable, corpus: Path, tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
+    if processes > 1:
+        cores = usable_cores()
+        if cores != processes:
+            pytest.skip(f"a training shares its batches among as many processes as there are cores, here {cores}")
+        monkeypatch.delenv("OMP_NUM_THREADS")
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
     hold.at(run.name, MIDDLE)
     launcher = start(hold, *words)
-    hold.until_held(run.name, launcher)
+    hold.until_held(run.name, launcher, processes=processes)
     launcher.send_signal(signal.SIGINT)
     _, errors = launcher.communicate(timeout=HANG_SECONDS)
     assert launcher.returncode == 130, errors
@@ -65,6 +72,7 @@ def test_interrupt_ends_the_children_and_the_same_command_continues(
     assert done.returncode == 0, done.stderr
     assert run.checkpoint_steps() == run.measured_steps() == list(run.record().checkpoint_steps) == [80, 160, 239]
     assert written_at(list(kept)) == kept
+    assert f" {processes} processes (ddp)" in run.output_file.read_text()
 
 
 def test_cancel_ends_a_launcher_and_its_children_saved(

@@ -24,7 +24,7 @@ from ladder.jobs.launch import Launch
 from ladder.jobs.local import LocalRun
 from ladder.jobs.preflight import check_devices
 from ladder.jobs.slurm import accelerate_line, script, submit_ladder
-from ladder.jobs.supervise import End, EndState, run_task
+from ladder.jobs.supervise import ACCELERATE, End, EndState, Stage, run_task
 
 
 def launch(tmp_path: Path, *words: str) -> Launch:
@@ -107,8 +107,10 @@ def test_more_trainings_than_gpus_share_them(tmp_path: Path, monkeypatch: pytest
         check_devices(shared.cluster, shared.rungs, 2)
 
 
-def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[str], *words: str) -> tuple[Any, Any]:
-    """(words, environment) of the first training that is started."""
+def launched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[str], *words: str, threads: str | None = None
+) -> tuple[Any, Any]:
+    """(words, environment) of the first training that is started, where OMP_NUM_THREADS is `threads`."""
     one = launch(tmp_path, *words)
     started: list[tuple[Any, Any]] = []
 
@@ -118,6 +120,8 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Sequence[
 
     monkeypatch.setattr(local, "start_stage", start)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
     object.__setattr__(one, "devices", list(devices))
     with pytest.raises(KeyboardInterrupt):
         LocalRun(one.directory, one.cluster, one.rungs, devices, report=lambda line: None).run(jobs_of(one))
@@ -192,6 +196,33 @@ def test_a_launcher_bound_to_one_core_trains_on_one_thread(tmp_path: Path, monke
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("cores", "words", "processes", "threads"),
+    [
+        (2, [], 2, 1),
+        (64, [], 4, 16),
+        (2, ["cluster.parallel=2"], 1, 1),
+        (64, ["train.parallel=fsdp2"], 1, 64),
+        (64, ["ladder.recipe.reference_batch_tokens=80000"], 3, 21),  # a batch of three sequences
+    ],
+)
+def test_a_training_that_has_several_cores_shares_its_batch_among_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, words: list[str], processes: int, threads: int
+) -> None:
+    """Of threads each waits for all others several times a layer, and a busy core delays every one of them."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    started, environment = launched(tmp_path, monkeypatch, [], "cluster.parallel=1", *words)
+    counts = [word for word in started if word.startswith("--num_processes=")]
+    assert counts == ([f"--num_processes={processes}"] if processes > 1 else [])
+    assert environment["OMP_NUM_THREADS"] == str(threads)
+
+
+def test_whoever_says_how_many_threads_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
+    words, environment = launched(tmp_path, monkeypatch, [], "cluster.parallel=1", threads="2")
+    assert words[:2] == ("-m", "train") and environment["OMP_NUM_THREADS"] == "2"
+
+
 def test_lines_for_nodes_of_one_gpu_make_one_training(tmp_path: Path) -> None:
     one = launch(tmp_path, "cluster=slurm", "cluster.gpus=4", "cluster.slurm.gpus_per_node=1")
     job = jobs_of(one)[0]
@@ -237,6 +268,23 @@ def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.Mon
     started = started_on(tmp_path, monkeypatch, ["0", "1", "2"], "cluster.evaluators=1")
     assert len(started[0][1].split(",")) == 2  # auto: what the follower leaves
     assert [name for name, _ in started[:3]].count("follow-1") == 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [
+        ("print('error: a reason', flush=True); sys.exit(2)", "ends with: error: a reason"),
+        ("os.kill(os.getpid(), 9)", "it was killed by SIGKILL"),
+    ],
+)
+def test_a_process_that_fails_under_the_launcher_says_why(tmp_path: Path, ends: str, reason: str) -> None:
+    """The launcher itself ends with code 1 and a page of its own."""
+    script, output = tmp_path / "script.py", tmp_path / "output.txt"
+    script.write_text(f"import os, sys, time\nif os.environ['RANK'] == '0':\n    {ends}\ntime.sleep(600)\n")
+    output.write_text("E1129 10:00 torch/distributed/elastic] failed (exitcode: -11)\n")  # of an earlier start
+    words = ["-m", ACCELERATE, "--multi_gpu", "--num_processes=2", "--main_process_port=0", str(script)]
+    end = Stage(words, output, tmp_path, os.environ).end()
+    assert end.state is EndState.FAILED and end.reason.endswith(reason)
 
 
 def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,8 @@ class Settings:
 class Trainer:
     """Trains `rung` from its newest resume state, else from `start_from`, else from step 1, to its last step.
 
-    A run that was interrupted ends with the same bits on a CPU. On a GPU it goes on from the same state with the same
-    data, and sums may round otherwise from one start to another.
+    A run that was interrupted ends with the same bits on a CPU, with as many processes as before. On a GPU it goes on
+    from the same state with the same data, and sums may round otherwise from one start to another.
 
     wrapped: `model` and its loss.
     branch_steps: where shorter runs of a WSD ladder branch off; their states are kept.

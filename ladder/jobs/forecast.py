@@ -13,7 +13,7 @@ from ladder.config.config_files import load_target
 from ladder.errors import UserError
 from ladder.files.hashing import json_sha256
 from ladder.files.reading import read_json
-from ladder.jobs.supervise import last_line
+from ladder.jobs.supervise import tail
 from ladder.process.stages import stage_output
 from ladder.records.metrics_file import text_entry
 from ladder.rungs.rung import Ladder, Rung, Target
@@ -102,8 +102,8 @@ class LadderForecast:
             new = self._written().get("schema") == FORECAST_SCHEMA
             why = "is not of these measurements" if new else "is no forecast that this version reads"
             return f"{self.path} {why}; python -m ladder predict makes it again and keeps this one beside it"
-        said = last_line(self._directory.jobs / f"{JobKind.PREDICT}.txt")
-        return f"no prediction for {self._target.name} yet{f', its job said: {said}' if said else ''}"
+        said = tail(self._directory.jobs / f"{JobKind.PREDICT}.txt")
+        return f"no prediction for {self._target.name} yet{f', its job said: {said[-1]}' if said else ''}"
 
     def missing(self, rung: Rung) -> str:
         """What a run lacks, such as `190M-1xC (2 of 37 steps: 7200, 7272)`; empty where it is complete."""

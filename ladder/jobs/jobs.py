@@ -24,7 +24,7 @@ _START_HOURS = 0.5
 class Job:
     """`words` follow `python`; `hours` is the time it should take, None where nobody knows.
 
-    `parameters`: of the largest model that it holds.
+    `parameters`: of the largest model that it holds; `shares`: how many processes may share its batches.
 
     It starts when one of `after_start` has started and all of `after` have ended, however they ended.
     """
@@ -34,6 +34,7 @@ class Job:
     words: tuple[str, ...]
     output: Path
     gpus: int = 0
+    shares: int = 1
     parameters: int = 0
     hours: float | None = None
     after: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ def training_job(
         words=stage("train", *words),
         output=directory.run(rung.name).output_file,
         gpus=gpus,
+        shares=rung.hparams.batch_sequences if config.train.parallel == "ddp" else 1,
         parameters=rung.shape.total_parameters,
         hours=_TIME_FACTOR * wall + _START_HOURS if gpus else None,
     )

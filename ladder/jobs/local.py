@@ -26,6 +26,8 @@ from ladder.runs.status import RunState, RunStatus, run_status
 
 PROGRESS_SECONDS = 15
 _POLL_SECONDS = 0.2
+_UNSAID = ("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no")  # else accelerate names its defaults
+_CPU_PROCESSES = 4  # of one training at most: each has its own copy of torch and of the model
 
 
 class JobsFailed(UserError):
@@ -141,20 +143,30 @@ class LocalRun:
         return tuple(taken)
 
     def _start(self, job: Job, devices: tuple[str, ...]) -> None:
-        words = job.words
-        if len(devices) > 1:
-            # Port 0: a free one, since other trainings of this machine have one too.
-            launch = ("--multi_gpu", f"--num_processes={len(devices)}", "--main_process_port=0")
-            words = ("-m", ACCELERATE, *launch, *words)
-        self._running.append(Running(job, start_stage(words, job.output, self._environment(devices)), devices))
+        words, processes = job.words, len(devices) if self._gpus else self._cpu_processes(job)
+        if processes > 1:
+            # Of --cpu accelerate makes a single process, and of this several where there is no GPU too. Port 0: a free
+            # one, since other trainings of this machine have one too.
+            launch = ("--multi_gpu", f"--num_processes={processes}", "--main_process_port=0")
+            words = ("-m", ACCELERATE, *launch, *_UNSAID, *words)
+        environment = self._environment(devices, processes)
+        self._running.append(Running(job, start_stage(words, job.output, environment), devices))
         started = {JobKind.MEASURE: "measuring what is left", JobKind.PREDICT: "predicting"}
         if job.kind is not JobKind.FOLLOW:
             self.report(started.get(job.kind, f"{job.name} started"))
 
-    def _environment(self, devices: Sequence[str]) -> dict[str, str]:
-        # Two single-threaded processes beat one of two threads. torchrun's agent kills workers that take longer to save
-        # than its timeout.
-        threads = str(max(1, self._threads // max(1, len(devices))))
+    def _cpu_processes(self, job: Job) -> int:
+        """As many as threads: they wait for each other once a step, threads several times a layer.
+
+        Beside one other busy process two threads lose four fifths of their speed, two processes two fifths.
+        """
+        if "OMP_NUM_THREADS" in os.environ:  # whoever says how many threads has said how
+            return 1
+        return max(1, min(self._threads, job.shares, _CPU_PROCESSES))
+
+    def _environment(self, devices: Sequence[str], processes: int) -> dict[str, str]:
+        # torchrun's agent kills workers that take longer to save than its timeout.
+        threads = str(max(1, self._threads // max(1, processes)))
         defaults = {
             "OMP_NUM_THREADS": threads,
             "TORCHINDUCTOR_COMPILE_THREADS": threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from ladder.files.writing import cannot_write
 
 ACCELERATE = "accelerate.commands.launch"  # starts a training's processes on one machine
 TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
+_OF_LAUNCHER = re.compile(r"[EWI]\d{4} .*torch/distributed/elastic")
+_FAILED = re.compile(_OF_LAUNCHER.pattern + r".*failed \(exitcode: (-?\d+)\)")
+_TAIL_BYTES = 32768  # more than the page that ends a launcher's output
 
 
 class EndState(StrEnum):
@@ -47,6 +51,7 @@ class Stage:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             with output.open("ab") as file:
+                self._begun = file.tell()
                 self._process = subprocess.Popen(
                     [sys.executable, *words],
                     cwd=directory,
@@ -77,9 +82,12 @@ class Stage:
         hidden = code == 1 and ACCELERATE in self.words  # it hides its workers' exit codes
         if code == EXIT_PREEMPTED or (self._sent and (-code in self._sent or hidden)):
             return End(state=EndState.STOPPED, reason="it was stopped by a signal")
+        lines = tail(self.output, self._begun)
+        if ACCELERATE in self.words:
+            lines, code = before_launcher(lines, code)
         if code < 0:
             return End(state=EndState.FAILED, reason=f"it was killed by {signal.Signals(-code).name}")
-        return End(state=EndState.FAILED, reason=f"{self.output} ends with: {last_line(self.output)}")
+        return End(state=EndState.FAILED, reason=f"{self.output} ends with: {lines[-1] if lines else ''}")
 
 
 def run_task(words: Sequence[str], output: str, directory: str, environment: Mapping[str, str]) -> str:
@@ -128,12 +136,21 @@ def _threads() -> dict[str, str]:
     return {"OMP_NUM_THREADS": cores, "TORCHINDUCTOR_COMPILE_THREADS": cores} if cores else {}
 
 
-def last_line(path: Path) -> str:
-    """The last line of a job's output; empty where there is none."""
+def before_launcher(lines: list[str], code: int) -> tuple[list[str], int]:
+    """What the processes said ahead of the page that ends a launcher's output, and how the first to fail ended."""
+    for number, line in enumerate(lines):
+        if failed := _FAILED.match(line):
+            while number and _OF_LAUNCHER.match(lines[number - 1]):
+                number -= 1
+            return lines[:number], int(failed[1])
+    return lines, code
+
+
+def tail(path: Path, start: int = 0) -> list[str]:
+    """The last lines of a job's output, of those from byte `start` on; none where it cannot be read."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+            file.seek(max(start, path.stat().st_size - _TAIL_BYTES))
+            return [line.strip() for line in file.read().decode(errors="replace").strip().splitlines()]
     except OSError:
-        return ""
-    return lines[-1].strip() if lines else ""
+        return []
