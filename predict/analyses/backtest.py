@@ -187,7 +187,7 @@ def backtest_plot(study: Study, tasks: Sequence[TaskStudy], methods: Sequence[Me
     names = [split.name for split in study.splits]
     plot = Plot(3, "Back-tests: smaller ladders predict the larger runs", height=max(3.4, 0.3 * len(names) + 1.4))
     errors, against, key = plot.axes
-    looks = method_looks([method.name for method in methods], LAST_RUNG)
+    looks = method_looks([method.name for method in methods], {LAST_RUNG})
     for method in reversed(methods):  # the first is the method that predicts: on top
         means = [
             np.concatenate([np.abs(e[t.cells[:, 0] == i]) for e, t in zip(method.errors, tasks, strict=True)]).mean()

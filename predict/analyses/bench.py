@@ -238,7 +238,7 @@ def bench_plot(cells: Sequence[Cell]) -> Plot:
     plot = Plot(4, "Smaller ladders predict the larger runs of finished ones", columns=4)
     by_rungs, by_distance, against, key = plot.axes
     methods = [name for name in (*METHODS, *BASELINES) if any(cell.method == name for cell in cells)]
-    looks = method_looks(methods, LAST_RUNG)
+    looks = method_looks(methods, BASELINES)
     edges = np.quantile([cell.decades for cell in cells], np.linspace(0, 1, 6))
     for name in reversed(methods):
         ours = [cell for cell in cells if cell.method == name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,10 +157,11 @@ class Look:
         return marks
 
 
-def method_looks(names: Sequence[str], plain: str) -> dict[str, tuple[str, str]]:
-    """Marker and colour of each method; the one called `plain`, with which all are compared, is a grey cross."""
-    looks = {name: (MARKERS[i], COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
-    return looks | {plain: ("X", GREY)} if plain in looks else looks
+def method_looks(names: Sequence[str], baselines: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Marker and colour of each method; the `baselines`, two at most, with which all are compared, are grey."""
+    plain = iter((("X", GREY), ("v", SOFT)))
+    looks = zip(cycle(MARKERS), cycle(COLOURS), strict=False)
+    return {name: next(plain if name in baselines else looks) for name in names}
 
 
 def dot(marker: str, colour: str, name: str, **more: object) -> Line2D:
