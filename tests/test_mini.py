@@ -65,6 +65,17 @@ def test_a_changed_prediction_is_not_compared(tmp_path: Path, made: list[tuple[s
         mini.predict(directory)
 
 
+def test_text_too_short_for_the_far_target_is_refused_before_the_ladder_trains(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(mini, "run", lambda *command: commands.append(command))
+    monkeypatch.setattr(mini.os, "nice", lambda _: 0)
+    with pytest.raises(UserError, match=r"too few for 1\.5M-5xC, which would read them .* data\.max_epochs"):
+        mini.main([f"data.directory={corpus}", f"runs_dir={tmp_path}"])
+    assert [command[1] for command in commands] == ["scripts/prepare_data.py"]
+
+
 def test_the_ladder_is_a_tenth_of_its_target() -> None:
     ladder = load_config(["ladder=mini"]).ladder.build()
     cost = sum(rung.flops_6nd for rung in ladder.rungs)
