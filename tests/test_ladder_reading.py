@@ -142,6 +142,9 @@ def test_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n\n{"a": 2}\n')
     assert read_json_lines(path) == [(f"{path}, line 1", {"a": 1}), (f"{path}, line 3", {"a": 2})]
+    path.write_bytes('\ufeff{"a": "x\u2028y\x85z"}\r\n\r\n{"a": 2}\r{"a": 3}'.encode())
+    rows = [(1, {"a": "x\u2028y\x85z"}), (3, {"a": 2}), (4, {"a": 3})]
+    assert read_json_lines(path) == [(f"{path}, line {number}", row) for number, row in rows]
     path.write_text('{"a": 1}\n[2]\n')
     with pytest.raises(UserError, match=r"rows.jsonl, line 2 must be a JSON object"):
         read_json_lines(path)

@@ -7,6 +7,7 @@ Every file goes through here: absent, a directory, not UTF-8, not JSON or YAML, 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import re
@@ -109,7 +110,8 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """The objects of a JSONL file, each with where it stands (`FILE, line 3`); empty lines are passed over."""
     rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    lines = io.StringIO(read_text(path), newline=None)  # splitlines() also ends a line at what JSON may hold: U+2028
+    for number, line in enumerate(lines, 1):
         if line.strip():
             where = f"{path}, line {number}"
             value = parse_json(line, where)
