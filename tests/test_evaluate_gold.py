@@ -121,6 +121,22 @@ def test_a_run_has_losses_of_gold_answers_and_no_accuracies_of_them(
     assert code["items"].item() == 6 and code.chance.isna().all()
 
 
+def test_one_file_may_hold_choices_and_answers(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apart, both = (tmp_path / name for name in ("apart.jsonl", "both.jsonl"))
+    rows = [{"context": "Q: which?\nA:", "choices": [" dogs", " a cow"], "gold": i % 2} for i in range(4)]
+    answers = [{"answer": " the elephant"}, {"answer": " the moon"}] * 2
+    both.write_text("".join(json.dumps(row | answer) + "\n" for row, answer in zip(rows, answers, strict=True)))
+    apart.write_text("".join(json.dumps({"context": "Q: which?\nA:"} | answer) + "\n" for answer in answers))
+    gold = []
+    for node in ({"t": {"rc": str(both), "gold": str(both)}}, {"t": {"gold": str(apart)}}):
+        OmegaConf.save(OmegaConf.create({"tasks": node}), tmp_path / "mine.yaml")
+        words = [run.path, f"suite={tmp_path / 'mine.yaml'}", "--output", tmp_path / str(len(gold))]
+        gold.append(evaluate(capsys, *words)["gold"])
+    assert gold[0] == gold[1] and gold[0][0]["n"] == 4
+
+
 def test_groups_are_means_of_means_with_errors(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     measured = evaluate(capsys, run.path)
     pets, (code, more) = measured["results"][0], measured["gold"]

@@ -110,6 +110,9 @@ class JsonlSource(JsonlFile):
 class GoldJsonlSource(JsonlFile):
     """A file with one JSON object a line: {"context": text, "answer": text}."""
 
+    def fingerprint(self) -> str:
+        return f"gold:{super().fingerprint()}"  # the same file may hold choices too, which are other documents
+
     def documents(self) -> list[GoldDocument]:
         rows = [(where, bind(GoldRow, row, where)) for where, row in read_json_lines(self.path)]
         if not rows:
