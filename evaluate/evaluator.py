@@ -64,6 +64,7 @@ def make_job(suite: Suite, encoder: Encoder, context: int | None, vocabulary: in
     if not lengths:
         raise UserError("the model's configuration names no context length; set suite.max_length=TOKENS")
     max_length = min(lengths)
+    cut = max_length if max_length < min(context or LONGEST_RUNNING_TEXT, LONGEST_RUNNING_TEXT) else None
     fingerprint = encoder.fingerprint()
     return Job(
         suite=suite,
@@ -72,7 +73,7 @@ def make_job(suite: Suite, encoder: Encoder, context: int | None, vocabulary: in
         vocabulary=vocabulary,
         tokenizer_sha256=fingerprint,
         plans={task.key: plan_key(task, fingerprint, max_length) for task in suite.tasks},
-        texts={loss.name: read_running_text(loss, encoder, vocabulary) for loss in suite.lm_losses},
+        texts={loss.name: read_running_text(loss, encoder, vocabulary, cut) for loss in suite.lm_losses},
     )
 
 

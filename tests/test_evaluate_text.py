@@ -76,3 +76,20 @@ def test_lm_loss_of_a_text(run: RunDirectory, tmp_path: Path, capsys: pytest.Cap
         words = ["+suite.lm_loss.prose={text: %s, tokens: %d}" % (tmp_path / "t.txt", tokens_asked)]  # noqa: UP031
         with pytest.raises(UserError, match=expected_error):
             main([str(run.checkpoint(10)), "--tasks", "prose", *words])
+
+
+def test_a_text_in_shorter_sequences_is_another_measurement(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [run.checkpoint(10), "--tasks", "text"]
+    with pytest.raises(UserError, match="max_length=32"):
+        main([*map(str, words), "suite.max_length=32"])
+    words += ["--output", tmp_path / "out"]
+    (whole,) = evaluate(capsys, *words)
+    with pytest.raises(UserError, match="holds lm_loss text of another text or context length"):
+        main([*map(str, words), "suite.max_length=32"])
+    (cut,) = evaluate(capsys, *words, "suite.max_length=32", "--changed")
+    assert (whole["lm_loss"][0]["tokens"], cut["lm_loss"][0]["tokens"]) == (4 * 255, 32 * 31)
+    assert evaluate(capsys, *words, "suite.max_length=32") == [cut]
+    long = ("suite.max_length=300", "--changed")  # more than the model's context cuts nothing
+    assert evaluate(capsys, *words, *long)[0]["provenance"]["texts"] == whole["provenance"]["texts"]

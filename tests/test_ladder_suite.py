@@ -45,6 +45,9 @@ def test_entries_are_known_by_content(tmp_path: Path) -> None:
         assert entries(tasks={"quiz": named | changed})["quiz"] != before["quiz"]
     assert entries(tasks={"quiz": named}, max_length=64)["quiz"] != before["quiz"]
     assert entries(tasks={"piqa": {"olmes": "piqa", "limit": 9}})["piqa"] != before["piqa"]
+    texts = {"wiki": {"text": str(first), "tokens": 9}}
+    assert entries(lm_loss=texts, max_length=64).keys() == entries(lm_loss=texts).keys()
+    assert entries(lm_loss=texts, max_length=64) != entries(lm_loss=texts)
     assert entries(tasks={"quiz": {"rc": str(tmp_path / "none.jsonl")}}) == {}  # nobody can say
 
 

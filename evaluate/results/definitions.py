@@ -27,10 +27,11 @@ def check_own_suite(asked: Suite, own: Suite, config_file: Path) -> None:
                 f"lm_loss {loss.name} of suite {asked.name} ({_text(loss)}) is not what {config_file} means by it "
                 f"({_text(losses[loss.name])}); {hint}"
             )
-    if asked.max_length != own.max_length and {task.key for task in asked.tasks} & tasks.keys():
+    same = any(task.key in tasks for task in asked.tasks) or any(loss.name in losses for loss in asked.lm_losses)
+    if asked.max_length != own.max_length and same:
         raise UserError(
-            f"suite {asked.name} has max_length={asked.max_length}, {config_file} has {own.max_length}, for tasks of "
-            f"the same names; {hint}"
+            f"suite {asked.name} has max_length={asked.max_length}, {config_file} has {own.max_length}, for tasks or "
+            f"texts of the same names; {hint}"
         )
 
 
@@ -56,7 +57,7 @@ def check_kept(asked: Suite, provenance: Provenance, path: Path, before: Metrics
             )
     for loss in asked.lm_losses:
         if stored.texts.get(loss.name, provenance.texts[loss.name]) != provenance.texts[loss.name]:
-            was = f"of another text than {_text(loss)}, or as an earlier version scored it"
+            was = f"of another text or context length than {_text(loss)}, or as an earlier version scored it"
             raise UserError(f"{path} holds lm_loss {loss.name} {was}; {hint}")
 
 

@@ -32,8 +32,11 @@ class RunningText:
     fingerprint: str
 
 
-def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> RunningText:
+def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int, cut: int | None = None) -> RunningText:
     """The first `loss.tokens` tokens.
+
+    Args:
+        cut: the length of its sequences, where the suite makes it less than the model's.
 
     Raises:
         UserError: the text is shorter than that, is absent, is of another tokenizer, or its token ids exceed the
@@ -60,6 +63,8 @@ def read_running_text(loss: LmLoss, encoder: Encoder, vocabulary: int) -> Runnin
     depends = [fingerprint, loss.split, loss.tokens, encoder.fingerprint()]
     if encoder.start or token_bytes is not None:  # which version 0.1.0 left out
         depends.append(SEQUENCES_VERSION)
+    if cut is not None:
+        depends.append(["cut", cut])
     return RunningText(
         tokens=tokens,
         start=np.array(encoder.start, dtype=np.int64),

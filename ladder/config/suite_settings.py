@@ -133,6 +133,8 @@ class SuiteSettings:
         tasks = {name: task.content() for name, task in (self.tasks or {}).items()}
         texts = {text_entry(name): loss.content() for name, loss in (self.lm_loss or {}).items()}
         contents = {name: [content, self.max_length] for name, content in tasks.items() if content}
+        if self.max_length:
+            texts = {name: [content, self.max_length] for name, content in texts.items() if content}
         return {name: json_sha256(content) for name, content in (contents | texts).items() if content}
 
 
