@@ -42,12 +42,13 @@ class Job:
     plans: dict[str, str]
     texts: dict[str, RunningText]
 
-    def provenance(self, weights: str, dtype: str) -> Provenance:
+    def provenance(self, weights: str, dtype: str, config: str | None = None) -> Provenance:
         texts = {name: text.fingerprint for name, text in self.texts.items()}
         definitions = {task.key: definition_key(task) for task in self.suite.tasks}
         definitions |= {f"group {group.name}": group_key(group) for group in self.suite.groups}
         return Provenance(
             weights=weights,
+            config=config,
             tokenizer=self.tokenizer_sha256,
             dtype=dtype,
             dtype_version=DTYPE_VERSIONS[dtype],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -11,10 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from evaluate.models.checkpoint import Checkpoint
-from evaluate.models.foreign import CONFIG_FILE
 from evaluate.models.loading import load_model
 from evaluate.scoring.scorer import Scorer
-from ladder.files.reading import read_json
 
 State = dict[str, torch.Tensor]
 
@@ -24,13 +21,13 @@ class ResidentModel:
         self._how = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code}
         self._dtype, self._device = dtype, str(device)
         self._scorer: Scorer | None = None
-        self._architecture = ""
+        self._architecture: dict[str, Any] = {}
         self._reader = ThreadPoolExecutor(max_workers=1)
         self._next: tuple[Checkpoint, Future[State]] | None = None
 
     def prefetch(self, checkpoint: Checkpoint) -> None:
         """Begins to read a checkpoint's weights in the background, if they may fit the resident model."""
-        if self._next is None and checkpoint.safetensors and _architecture(checkpoint) == self._architecture:
+        if self._next is None and checkpoint.safetensors and checkpoint.architecture() == self._architecture:
             self._next = checkpoint, self._reader.submit(_read, checkpoint)
 
     def scorer(self, checkpoint: Checkpoint) -> Scorer:
@@ -39,7 +36,7 @@ class ResidentModel:
         Raises:
             UserError: as `load_model`.
         """
-        architecture = _architecture(checkpoint)
+        architecture = checkpoint.architecture()
         state = self._prefetched(checkpoint)
         if self._scorer is not None and architecture == self._architecture and self._put(state or _read(checkpoint)):
             return self._scorer
@@ -55,22 +52,21 @@ class ResidentModel:
         return future.result() if read == checkpoint else None
 
     def _put(self, state: State) -> bool:
-        """Whether the weights are exactly the resident model's parameters by name and shape, and now are in it."""
+        """Whether the weights are exactly the resident model's by name and shape, tied ones once, and now are in it.
+
+        A file may hold both of two that are tied, and they may differ: what is made of them is transformers' to say.
+        """
         assert self._scorer is not None
-        model: Any = self._scorer.model
-        mine = model.state_dict()
-        tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-        if set(state) - tied != set(mine) - tied or any(state[key].shape != mine[key].shape for key in state):
+        mine = self._scorer.model.state_dict()
+        if not state.keys() <= mine.keys() or any(state[key].shape != mine[key].shape for key in state):
+            return False
+        filled = [mine[key].data_ptr() for key in state]
+        if len(set(filled)) < len(filled) or set(filled) != {value.data_ptr() for value in mine.values()}:
             return False
         with torch.no_grad():
             for key, value in state.items():
                 mine[key].copy_(value)
         return True
-
-
-def _architecture(checkpoint: Checkpoint) -> str:
-    config = read_json(checkpoint.path / CONFIG_FILE)
-    return json.dumps({key: value for key, value in config.items() if key[0] != "_"}, sort_keys=True)
 
 
 def _read(checkpoint: Checkpoint) -> State:

@@ -32,7 +32,7 @@ from evaluate.tasks.suite import Suite, make_suite
 from evaluate.tokens.tokenizer import TOKENIZER_FILES, Encoder, load_tokenizer
 from ladder.config.settings import Config
 from ladder.errors import UserError, unknown
-from ladder.files.hashing import sha256_of
+from ladder.files.hashing import json_sha256, sha256_of
 from ladder.files.writing import leaving_no_folder, write_json
 from ladder.records.metrics_file import MetricsFile, Provenance
 from ladder.runs.rundir import RunDirectory, find_runs
@@ -78,6 +78,7 @@ class Session:
         self._asked = suite
         self._suites: dict[Path | None, Suite] = {}
         self._jobs: dict[Any, Job] = {}
+        self._hashes: dict[Any, str] = {}
         self._shown: dict[Checkpoint, MetricsFile] = {}
 
     def run(self) -> None:
@@ -166,16 +167,19 @@ class Session:
     def _order(self, checkpoint: Checkpoint) -> Order:
         files, job = self.files(checkpoint), self.job(checkpoint)
         stats = checkpoint.weight_stats()
-        weights = self.processes.agree(
-            lambda: (
-                (files.known_weights(stats) if files and not self.options.force else None)
-                or checkpoint.weights_sha256()
-            )
-        )
-        provenance = job.provenance(weights, self.dtype)
+        weights = self.processes.agree(lambda: self._weights(checkpoint, files, stats))
+        provenance = job.provenance(weights, self.dtype, json_sha256(checkpoint.architecture()))
         if files and not (self.options.force or self.options.changed) and (before := files.metrics()):
             check_kept(job.suite, provenance, files.path, before)
         return Order(checkpoint=checkpoint, job=job, files=files, provenance=provenance, weight_files=stats)
+
+    def _weights(self, checkpoint: Checkpoint, files: ResultFiles | None, stats: WeightFiles) -> str:
+        """Their hash; of files that stay as they are it is computed once, also while another worker is at them."""
+        state = checkpoint, tuple(stats.items())
+        if state not in self._hashes:
+            noted = files.known_weights(stats) if files and not self.options.force else None
+            self._hashes[state] = noted or checkpoint.weights_sha256()
+        return self._hashes[state]
 
     def _measured(self, order: Order) -> MetricsFile | None:
         files = order.files

@@ -75,6 +75,26 @@ def test_what_changed_is_measured_again(
     assert len(calls) == 10
 
 
+def test_a_changed_configuration_is_another_model(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong rotary base, mended beside the same weights."""
+    path, words = run.checkpoint(10) / "config.json", ["--tasks", "names"]
+    config = json.loads(path.read_text())
+    (before,) = evaluate(capsys, run.checkpoint(10), *words)
+    calls = scored(monkeypatch)
+    path.write_text(json.dumps(config | {"transformers_version": "5.0.0"}))
+    assert evaluate(capsys, run.checkpoint(10), *words) == [before] and not calls
+    path.write_text(json.dumps(config | {"rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}}))
+    (after,) = evaluate(capsys, run.checkpoint(10), *words)
+    assert after["results"][0]["bpb"] != before["results"][0]["bpb"] and len(calls) == 1
+    assert evaluate(capsys, run.checkpoint(10), *words) == [after] and len(calls) == 1
+    stored = json.loads(run.metrics_file(10).read_text())
+    del stored["provenance"]["config"]  # as the training loop leaves it
+    run.metrics_file(10).write_text(json.dumps(stored))
+    assert evaluate(capsys, run.checkpoint(10), *words)[0]["results"] == after["results"] and len(calls) == 1
+
+
 def test_a_damaged_metrics_file_is_measured_again_when_forced(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from conftest import ROOT, run_ranks
 from evaluate_models import documents, tiny_model, tiny_tokenizer, write_checkpoint, write_jsonl
 from held import HANG_SECONDS, Hold, wait_until
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
 from evaluate import claims
 from evaluate.__main__ import main
@@ -201,6 +203,46 @@ def test_the_resident_model_takes_each_checkpoints_weights(tmp_path: Path) -> No
         expected = resident_model().scorer(checkpoint).model
         torch.testing.assert_close(model(tokens).logits, expected(tokens).logits, rtol=0, atol=0)
     assert models[0] is models[1] and models[2] is models[3] and models[1] is not models[2]
+
+
+def test_a_checkpoint_that_stores_both_of_two_tied_tensors_is_what_it_is_alone(tmp_path: Path) -> None:
+    tied = [tiny_model("llama", seed, tie_word_embeddings=True) for seed in (1, 2)]
+    first, second = (Checkpoint(write_checkpoint(tmp_path / str(n), model)) for n, model in enumerate(tied))
+    (file,) = second.safetensors
+    stored = load_file(file)
+    save_file(stored | {"lm_head.weight": stored["model.embed_tokens.weight"].flip(0)}, file, {"format": "pt"})
+    resident, alone = (ResidentModel("fp32", torch.device("cpu"), False, False) for _ in range(2))
+    resident.scorer(first)
+    tokens = torch.arange(20)[None]
+    logits = [one.scorer(second).model(tokens).logits for one in (resident, alone)]
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("private_cache")
+def test_a_worker_that_waits_for_another_reads_no_weights_again(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_step(run, 10)
+    hashed: list[Checkpoint] = []
+    waits: list[float] = []
+    own = Checkpoint.weights_sha256
+
+    def hashing(self: Checkpoint) -> str:
+        hashed.append(self)
+        return own(self)
+
+    monkeypatch.setattr(Checkpoint, "weights_sha256", hashing)
+    with contextlib.ExitStack() as another:
+        another.enter_context(claim(run.metrics / "step-0000010.claim"))
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                another.close()
+
+        monkeypatch.setattr("evaluate.session.time.sleep", wait)
+        assert main([str(run.path), "--json"]) == 0
+    assert len(waits) == 3 and len(hashed) == 1
 
 
 def test_the_weights_hash_is_of_the_content(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from evaluate.models.foreign import CONFIG_FILE, refuse_other_formats
 from ladder.errors import UserError, unknown
 from ladder.files.bind import Whole, bind, lenient
 from ladder.files.hashing import sha256_of
-from ladder.files.reading import parse_json, read, readable
+from ladder.files.reading import parse_json, read, read_json, readable
 from ladder.records.metrics_file import Origin
 from ladder.runs.rundir import RUNG_FILE, RunDirectory, find_runs
 
@@ -55,6 +55,11 @@ class Checkpoint:
         """What `train` says of it; None for other models."""
         path = self.path / RUNG_FILE
         return read(Origin, path) if path.exists() else None
+
+    def architecture(self) -> dict[str, Any]:
+        """What config.json says of the model, and not of the program that wrote it."""
+        config = read_json(self.path / CONFIG_FILE)
+        return {key: value for key, value in config.items() if key[:1] != "_" and key != "transformers_version"}
 
     @property
     def safetensors(self) -> list[Path]:

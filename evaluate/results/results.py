@@ -176,6 +176,7 @@ def _joined(before: MetricsFile, now: MetricsFile) -> MetricsFile:
     old, new = before.provenance, now.provenance
     both = replace(
         new,
+        config=new.config or old.config,
         plans={**old.plans, **new.plans},
         definitions={**old.definitions, **new.definitions},
         texts={**old.texts, **new.texts},

@@ -108,6 +108,7 @@ class Provenance:
     """What the numbers depend on."""
 
     weights: str  # content hash of the weights
+    config: str | None = None  # of the model's config.json; measured in the training loop, or by 0.1.0, it is not said
     tokenizer: str
     dtype: str
     dtype_version: Count = 1  # `evaluate.evaluator.DTYPE_VERSIONS`; version 0.1.0 did not say
@@ -117,7 +118,9 @@ class Provenance:
     entries: Mapping[str, str] | None = None  # hash by task, `text_entry`, `group_entry`; version 0.1.0 did not say
 
     def same_model(self, other: Provenance) -> bool:
-        names = ("weights", "tokenizer", "dtype", "dtype_version")
+        names = ["weights", "tokenizer", "dtype", "dtype_version"]
+        if self.config is not None and other.config is not None:
+            names.append("config")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def covers(self, asked: Provenance) -> bool:
@@ -219,7 +222,8 @@ class MetricsFile(Origin):
         for key in ("gold", "groups"):
             if not value[key]:
                 del value[key]
-        for holder, key in [(value["provenance"], "entries"), *((row, "macro") for row in value["results"])]:
+        provenance = ((value["provenance"], key) for key in ("config", "entries"))
+        for holder, key in [*provenance, *((row, "macro") for row in value["results"])]:
             if holder[key] is None:
                 del holder[key]
         return value
