@@ -107,6 +107,8 @@ def test_the_mapping_that_lies_beside_a_table_is_named(folder: Path, capsys: pyt
         ({"ladder": "grid", "rungs": ["190M-3xC"], "targets": ["7B-20xC"]}, 'run of grid.*"190M-3xC"'),
         ({"ladder": "grid", "rungs": ["190M-1xC"], "targets": ["7B-20xC"]}, "at least 3 rungs"),
         ({"ladder": "grid", "rungs": ["190M-1xC"]}, "targets is missing"),
+        ({"ladder": "grid", "rungs": ["190M-1xC"] * 3, "targets": ["7B-20xC"]}, "190M-1xC stands there twice"),
+        ({"ladder": "grid", "rungs": ["190M-1xC", "190M-2xC", "7B-20xC"], "targets": ["7B-20xC"]}, "7B-20xC stands"),
     ],
 )
 def test_a_wrong_file_of_splits_is_named(folder: Path, entry: dict[str, object], words: str) -> None:

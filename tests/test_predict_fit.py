@@ -10,8 +10,9 @@ from simulated_ladder import ACCURACY, LOSS, MULTIPLES, SIZES, simulated
 
 from ladder.config.settings import Smoothing
 from ladder.rungs.rung import Target
-from predict.fitting.forms import PowerLaw
+from predict.fitting.forms import LogSigmoid, PowerLaw
 from predict.fitting.step1 import fit_power_law_from_many
+from predict.fitting.step2 import fit_log_sigmoid
 from predict.measured.ladder import Measured
 from predict.measured.rungs import measured_ladder
 from predict.measured.runs import trailing_mean
@@ -75,3 +76,10 @@ def test_trailing_mean_is_the_mean_of_the_last_values(values: list[float], windo
     means = trailing_mean(np.array(values), window)
     for i, mean in enumerate(means):
         assert mean == pytest.approx(np.mean(values[max(0, i + 1 - window) : i + 1]), abs=1e-9)
+
+
+def test_a_log_sigmoid_is_found_where_the_published_formula_overflows() -> None:
+    truth = LogSigmoid(a=-0.01, k=1.1, L0=2.0)
+    loss = np.linspace(20, 60, 50)
+    fitted = fit_log_sigmoid(loss, np.asarray(truth(loss)))
+    assert np.allclose(fitted(loss), truth(loss), atol=1e-3)

@@ -228,3 +228,38 @@ def test_accuracies_alone_have_no_noise_from_one_checkpoint(tmp_path: Path, caps
     main(["variance", "--ladder", str(path), "--json"])
     (row,) = json.loads(capsys.readouterr().out)[0]["rows"]
     assert {value for key, value in row.items() if key != "task"} <= {None}
+
+
+@pytest.mark.parametrize("verb", ["fit", "variance"])
+def test_what_needs_accuracies_says_which_it_lacks(tmp_path: Path, verb: str) -> None:
+    frame = simulated(checkpoints=2)
+    losses = str(write(tmp_path / "losses.csv", frame[frame.metric != "rc_acc"]))
+    more = ["--output", str(tmp_path / "laws.json")] if verb == "fit" else []
+    with pytest.raises(UserError, match=r"losses\.csv holds no accuracy \(rc_acc\)"):
+        main([verb, "--ladder", losses, *more])
+    with pytest.raises(UserError, match=r"chance.* is not known for quiz"):
+        main([verb, "--ladder", str(write(tmp_path / "mine.csv", quiz())), *more])
+    assert not list(tmp_path.glob("laws*"))
+
+
+def test_recipes_without_a_known_chance_are_not_said_to_share_no_task(tmp_path: Path) -> None:
+    first, second = (str(write(tmp_path / f"{name}.csv", quiz())) for name in "ab")
+    with pytest.raises(UserError, match=r"a\.csv: the accuracy of guessing \(chance\) is not known for quiz"):
+        main(["compare", first, second, *TARGET])
+
+
+def test_a_task_that_no_rung_solves_has_noise_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = simulated(checkpoints=3)
+    accuracy = frame.metric == "rc_acc"
+    never = frame[accuracy].assign(task="never", value=0.0, chance=0.0)
+    losses = frame[frame.metric == "rc_bpb"].assign(task="never")
+    names = {name: object for name in ("run", "size", "task", "split", "metric", "ladder")}
+    path = str(write(tmp_path / "mine.csv", pd.concat([frame.astype(names), never, losses])))
+    capsys.readouterr()
+    main(["variance", "--ladder", path, "--json", "--plot", str(tmp_path / "noise.png")])
+    rows = {row["task"]: row for row in json.loads(capsys.readouterr().out)[0]["rows"]}
+    assert rows["never"]["accuracy SD"] == 0 and rows["never"]["accuracy SD %"] is None
+    main(["report", "--ladder", path, *TARGET[:-1], "--output", str(tmp_path / "report")])
+    assert (tmp_path / "report" / "report.html").exists()
+    with pytest.raises(UserError, match=r"an accuracy of 0 on never, whose logarithm method paper-single takes"):
+        main(["--ladder", path, *TARGET, "--method", "paper-single"])

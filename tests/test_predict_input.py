@@ -38,6 +38,7 @@ def ladder(tmp_path: Path) -> Path:
         (lambda text: text.replace(",", "\t"), "separated by tabs"),
         (lambda text: text.replace("chance", "value", 1), 'has the column "value" twice'),
         (lambda text: text[:-12], "the last row has 11 of 13 columns; the file was cut short"),
+        (lambda text: text.replace("\n", ",7\n").replace(",7\n", "\n", 1), "rows have more than the 13 columns"),
         (lambda text: text.replace(",0.25\n", ",0.5\n", 1), "chance = 0.25, another than the task's first row"),
         (lambda text: "", "is not a CSV file"),
     ],

@@ -287,6 +287,26 @@ def test_the_report_shows_the_run_so_far(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "track.png").exists()
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_run_that_has_hardly_begun_is_in_a_report(tmp_path: Path, step: int) -> None:
+    frame = simulated(checkpoints=2)
+    begun = frame[(frame.run == "7B-20xC") & (frame.step == 1)].assign(step=step, tokens=step * 1e9)
+    rungs = frame[(frame.run != "7B-20xC") & (frame.d <= 1e11)]
+    ladder = str(write(tmp_path / "ladder.csv", pd.concat([rungs, begun])))
+    main(["report", "--ladder", ladder, "--n", "7e9", "--d", "2.8e12", "--output", str(tmp_path / "report")])
+    assert (tmp_path / "report" / "track.png").exists() == (step > 0)
+    if not step:
+        with pytest.raises(UserError, match="7B-20xC was measured at no checkpoint after its start"):
+            main(["track", "--ladder", ladder, *RUN])
+
+
+def test_a_run_of_another_size_is_no_run_of_the_target(tmp_path: Path) -> None:
+    ladder = str(write(tmp_path / "ladder.csv", simulated(checkpoints=2)))
+    for verb in ("track", "sharpen"):
+        with pytest.raises(UserError, match=r"190M-1xC has N = 1\.9e\+08, and target .* 7e\+09: it is no run of it"):
+            main([verb, "--ladder", ladder, "--run", "190M-1xC", "--n", "7e9", "--d", "2.8e12"])
+
+
 def test_on_the_published_runs_checkpoints_halve_the_error(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("--target", "7B-4T", "--run", "peteish7"), ("--target", "13B-5T")):
         capsys.readouterr()

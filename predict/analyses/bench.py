@@ -9,6 +9,7 @@ runs are predicted. Or the cuts are named in a file:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -154,6 +155,8 @@ def named_parts(path: Path, beds: Sequence[Bed]) -> list[Part]:
         rungs, targets = (tuple(_run(bed, name, path) for name in names) for names in (one.rungs, one.targets))
         if len(rungs) < MINIMUM_RUNGS or not targets:
             raise UserError(f"{path}: {one.ladder}: give at least {MINIMUM_RUNGS} rungs and a target")
+        if twice := [name for name, count in Counter([*one.rungs, *one.targets]).items() if count > 1]:
+            raise UserError(f"{path}: {one.ladder}: {shortened(twice[0])} stands there twice; give each run once")
         chosen.append(Part(name=f"{bed.name}, {len(rungs)} rungs", bed=bed, rungs=rungs, targets=targets))
     return chosen
 

@@ -10,7 +10,7 @@ from ladder.rungs.rung import Target
 from ladder.words import count_of
 from predict.measured.ladder import Measured
 from predict.measured.tasks import Task
-from predict.methods.ensemble import Ensemble, all_tasks
+from predict.methods.ensemble import Ensemble, tasks_or_all
 from predict.methods.law_file import LawFile, Provenance, StoredActual, StoredRung
 from predict.methods.paper import PAPER
 from predict.show import command_line
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
 
 def laws_of(measured: Measured, names: list[str]) -> LawFile:
     """The laws of a ladder, with what was measured on the targets that the project knows."""
-    tasks = measured.tasks(names) if names else all_tasks(measured)
+    tasks = tasks_or_all(measured, names)
     targets = [load_target(name) for name in config_options("target")]
     return LawFile.of(
         provenance(measured),

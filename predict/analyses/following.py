@@ -13,6 +13,7 @@ from ladder.words import count_of
 from predict.measured.finished import runs_at
 from predict.measured.ladder import Measured, is_variant
 from predict.measured.runs import Run
+from predict.measured.same import same
 from predict.methods import DEFAULT
 from predict.methods.base import Estimate, Prediction
 from predict.methods.companion import Companion
@@ -45,6 +46,12 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
         UserError: a run without any task that is predicted; a forecast without intervals.
     """
     fits.needs_tasks("a run's band")
+    if not same(run.n, fits.target.n):
+        raise UserError(
+            f"run {run.name} has N = {run.n:.4g}, and target {fits.target.name} {fits.target.n:.4g}: it is no run of it"
+        )
+    if not begun(run):
+        raise UserError(f"run {run.name} was measured at no checkpoint after its start")
     fitted, target = fits.ensemble, fits.target
     companion = Companion(fits.below, fitted, target, run)
     text = companion.text_loss
@@ -58,6 +65,11 @@ def follow(fits: Fits, run: Run, record: Path | None = None) -> Followed:
         raise UserError(f"run {run.name} was measured on none of the tasks that are predicted")
     source = str(record) if record else f"{count_of(len(fits.below.rungs), 'run')} of {fits.below.source}"
     return Followed(run=run, target=target, companion=companion, predictions=followed, lm_loss=lm_loss, source=source)
+
+
+def begun(run: Run) -> bool:
+    """Whether something was measured of it after its start."""
+    return run.last_tokens > 0
 
 
 def _lm_loss(forecast: Forecast) -> Estimate | None:

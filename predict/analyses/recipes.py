@@ -155,6 +155,9 @@ def shared_tasks(ladders: Sequence[Measured], target: Target, names: Sequence[st
         lacking = next(one for one, tasks in zip(ladders, of_each, strict=True) if len(tasks) < len(set(names)))
         raise UserError(f"{lacking.source}: {shortened(lacking.name)} lacks the accuracy or chance of one of the tasks")
     if not common:
+        for one, tasks in zip(ladders, of_each, strict=True):
+            if not tasks:
+                one.tasks()  # which says what it lacks
         raise UserError(f"{ladders[0].source} and {ladders[1].source} have no task in common")
     targets = [run for one in ladders if (run := one.at(target))]
     shared = [task for task in of_each[0] if task.name in common]

@@ -11,7 +11,7 @@ from ladder.files.writing import files_into, write_json, write_text
 from ladder.process.provenance import git_revision, versions
 from ladder.rungs.rung import Target
 from predict.analyses.backtest import backtest_plot, method_errors, split_table, task_table
-from predict.analyses.following import follow
+from predict.analyses.following import begun, follow
 from predict.analyses.loss_backtest import loss_backtest_table
 from predict.analyses.quantities import quantities
 from predict.analyses.track import track_tables
@@ -160,7 +160,9 @@ def _run_so_far(fits: Fits, method: str, folder: Path) -> list[Section]:
     """The target's own checkpoints beside the forecast, where there are some."""
     target = (fits.target.n, fits.target.d)
     runs = [run for run in fits.measured.runs if same_point((run.n, run.d), target) and not run.tag]
-    if method != DEFAULT or not runs or not any(runs[0].has(task, "rc_acc") for task in fits.tasks):
+    if method != DEFAULT or not runs or not begun(runs[0]):
+        return []
+    if not any(runs[0].has(task, "rc_acc") for task in fits.tasks):
         return []
     followed = follow(fits, runs[0])
     shown = quantities(followed)

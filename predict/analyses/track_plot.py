@@ -44,7 +44,7 @@ def _panel(axis: Axes, one: Quantity, d: float) -> None:
         axis.fill_between(tokens, low, high, color=BLUE, alpha=alpha, linewidth=0)
     axis.plot(tokens, [scale * band.value for band in bands], color=INK, linewidth=0.9)
     seen = one.own.after(float(one.at[0]) * 0.99)
-    skip = -(-len(seen.shares) // MOST_POINTS)
+    skip = max(-(-len(seen.shares) // MOST_POINTS), 1)
     axis.plot(seen.shares[::skip] * d, scale * seen.values[::skip], ".", color=BLUE, markersize=4)
     out = np.array([each.place for each in one.excursions], dtype=int)
     axis.plot(one.own.shares[out] * d, scale * one.own.values[out], "D", color=OUT, markersize=4)

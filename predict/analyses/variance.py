@@ -12,7 +12,7 @@ from predict.measured.counts import short_number
 from predict.measured.ladder import Measured
 from predict.measured.runs import Curve, Run, accuracy_curve
 from predict.measured.tasks import Task
-from predict.methods.ensemble import all_tasks
+from predict.methods.ensemble import tasks_or_all
 from predict.show import command_line
 from predict.show.plots import BLUE, COLUMNS, GREY, Plot, label
 from predict.show.tables import Column, Table, fixed, words
@@ -25,7 +25,8 @@ class Noise:
     """Standard deviations of one quantity in its own unit.
 
     `sd` is over the last checkpoints of the largest run and `relative` its share of their mean, None where there is
-    one checkpoint; `rerun` is None where no run was repeated; `signal` is over the final values of the rungs.
+    one checkpoint (`relative` also where their mean is 0); `rerun` is None where no run was repeated; `signal` is over
+    the final values of the rungs.
     """
 
     sd: float | None
@@ -70,12 +71,12 @@ def _noise(measured: Measured, task: Task, metric: str) -> Noise:
     curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
     count = measured.smoothing.final_checkpoints
     finals = np.array([run.curve(task, metric).final(count) for run in measured.rungs])
-    sd = sd_of_last(curve)
+    sd, mean = sd_of_last(curve), float(curve.values[-LAST:].mean())
     pairs = [(a, b) for a, b in measured.repeated() if a.has(task, metric) and b.has(task, metric)]
     gaps = np.array([a.curve(task, metric).final(count) - b.curve(task, metric).final(count) for a, b in pairs])
     return Noise(
         sd=sd,
-        relative=None if sd is None else sd / float(curve.values[-LAST:].mean()),
+        relative=sd / mean if sd is not None and mean > 0 else None,
         rerun=float(np.sqrt((gaps**2).mean() / 2)) if len(gaps) else None,
         signal=float(finals.std()),
     )
@@ -136,14 +137,15 @@ def variance_plot(measured: Measured, tasks: Sequence[Task], title: str) -> Plot
         axis.plot(curve.steps[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
         axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter(lambda value, _: short_number(value) if value else "0")
-        sd = sd_of_last(curve)
-        noise = (
-            "one checkpoint"
-            if sd is None
-            else f"SD of the last {LAST}: {sd / curve.values[-LAST:].mean():.2%} of their mean"
-        )
-        label(axis, task.title, noise, "step", "accuracy, %" if metric == "rc_acc" else "loss")
+        label(axis, task.title, _noise_words(curve), "step", "accuracy, %" if metric == "rc_acc" else "loss")
     return plot
+
+
+def _noise_words(curve: Curve) -> str:
+    sd, mean = sd_of_last(curve), float(curve.values[-LAST:].mean())
+    if sd is None:
+        return "one checkpoint"
+    return f"SD of the last {LAST}: {sd / mean:.2%} of their mean" if mean > 0 else f"0 at the last {LAST}"
 
 
 def main(argv: list[str]) -> None:
@@ -153,7 +155,7 @@ def main(argv: list[str]) -> None:
     command_line.add_plot(options)
     given, overrides = command_line.parse(options, argv)
     measured = command_line.data_of(given, overrides)
-    tasks = measured.tasks(given.tasks) if given.tasks else all_tasks(measured)
+    tasks = tasks_or_all(measured, given.tasks)
     noises = ladder_noise(measured, tasks)
     table = variance_table(measured, noises)
     command_line.show(given.form, table.without_empty_columns() if given.form == "text" else table)

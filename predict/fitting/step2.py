@@ -45,12 +45,16 @@ def fit_log_sigmoid(loss: np.ndarray, accuracy: np.ndarray) -> LogSigmoid:
     """
     from scipy.optimize import curve_fit
 
-    def form(x: np.ndarray, a: float, middle: float, k: float) -> np.ndarray:
+    def published(x: np.ndarray, a: float, middle: float, k: float) -> np.ndarray:
         return 1 - a * np.log(1 - 1 / (1 + np.exp(-k * (x - middle))))
 
-    bounds = ((-np.inf, 0.0, 0.0), (0.0, np.inf, np.inf))
+    def stable(x: np.ndarray, a: float, middle: float, k: float) -> np.ndarray:
+        return 1 + a * np.logaddexp(0.0, k * (x - middle))
+
+    start, bounds = (-0.1, 0.9, 3.0), ((-np.inf, 0.0, 0.0), (0.0, np.inf, np.inf))
     with np.errstate(over="ignore", divide="ignore"):
-        (a, middle, k), _ = curve_fit(form, loss, accuracy, p0=(-0.1, 0.9, 3.0), bounds=bounds, maxfev=1_000_000)
+        form = published if np.isfinite(published(loss, *start)).all() else stable  # from 13 nats on it is not
+        (a, middle, k), _ = curve_fit(form, loss, accuracy, p0=start, bounds=bounds, maxfev=1_000_000)
     return LogSigmoid(a=float(a), k=float(k), L0=float(middle))
 
 

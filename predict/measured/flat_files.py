@@ -41,6 +41,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # the parser's errors are ValueErrors
         raise UserError(f"{path} is not a CSV file: {shortened(str(error), 100)}") from None
     _check_header(header, path)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too many for an index
+        raise UserError(f"{path}: its rows have more than the {len(header)} columns of its first line")
     if last and len(last) < len(header):
         raise UserError(f"{path}: the last row has {len(last)} of {len(header)} columns; the file was cut short")
     frame.index = pd.RangeIndex(FIRST_LINE, len(frame) + FIRST_LINE, name="row")

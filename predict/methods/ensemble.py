@@ -180,6 +180,11 @@ def all_tasks(measured: Measured, tasks: Sequence[Task] = ()) -> list[Task]:
     return list(by_name.values())
 
 
+def tasks_or_all(measured: Measured, names: Sequence[str]) -> list[Task]:
+    """The tasks called `names`, or all that can be predicted. Raises UserError where there is none."""
+    return (not names and all_tasks(measured)) or measured.tasks(names)
+
+
 def _law(study: TaskStudy, members: Sequence[str]) -> EnsembleLaw:
     kept = [name for name in study.fits if name in members] or list(study.fits)
     shares = CONSTANTS.shares if study.points.loss is None else CONSTANTS.shares_with_losses

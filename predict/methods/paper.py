@@ -224,6 +224,12 @@ class Paper(Method):
         n, d = n_and_d(measured.rungs)
         count = self.smoothing(measured).final_checkpoints
         accuracy = np.array([accuracy_curve(run, task).final(count) for run in measured.rungs])
+        if (accuracy == 0).any():
+            run = measured.rungs[int(accuracy.argmin())].name
+            raise UserError(
+                f"run {run} has an accuracy of 0 on {task.name}, whose logarithm method {self.name} takes; "
+                "leave the task out with --tasks, or choose another method"
+            )
         return Chain(step1=None, step2=fit_single_step(n, d, accuracy, task.chance, other_starts=self.many_starts)), ()
 
     def _two_steps(self, measured: Measured, task: Task) -> tuple[Chain, tuple[Note, ...]]:

@@ -34,7 +34,7 @@ def accuracy_plot(runs: Sequence[Run], curves: Sequence[TaskCurves], shown: Sequ
             _interval(panel, axis.of(one.target), p, colour)
             mark_target(panel, axis.of(one.target), 100 * p.accuracy.value, _percent(p.actual), colour)
         number_axis(panel)
-        fit = _fit_error(runs, task.accuracy, task.finals)
+        fit = _fit_at_rungs(runs, task.accuracy, task.finals)
         label(panel, task.title, _accuracy_words(shown, predictions, fit), axis.label, "accuracy, %")
     _legend(plot, look, shown, _line_name(axis))
     return plot
@@ -54,7 +54,7 @@ def step1_plot(runs: Sequence[Run], chains: Sequence[DrawnChain], shown: Sequenc
         number_axis(panel)
         words = [
             *([f"error {', '.join(errors)}"] if errors else []),
-            f"fit {_fit_error(runs, chain.step1, chain.finals):.1%}",
+            _fit_at_rungs(runs, chain.step1, chain.finals),
         ]
         label(panel, chain.title, ", ".join(words), axis.label, chain.feature)
     _legend(plot, look, shown, _line_name(axis))
@@ -76,7 +76,7 @@ def losses_plot(runs: Sequence[Run], fitted: FittedLosses, losses: Sequence[Loss
         mark_target(panel, axis.of(target), one.loss.value, one.actual, colour)
         number_axis(panel)
         error = "" if one.error_percent is None else f"error {one.error_percent:+.1f}%, "
-        words = f"{error}fit {_fit_error(runs, law, fit.finals):.1%}"
+        words = f"{error}{_fit_at_rungs(runs, law, fit.finals)}"
         label(panel, one.task.title, words, axis.label, f"loss, {one.task.unit}")
     _legend(plot, look, shown, _line_name(axis))
     return plot
@@ -132,11 +132,10 @@ def _step2_words(chain: DrawnChain, shown: Sequence[Shown], place: int, x: np.nd
         if actual is not None and accuracy:
             errors.append(f"{_name(one, shown)}{float(chain.step2(actual)) / accuracy - 1:+.1%}")
     words = [f"error given its loss {', '.join(errors)}"] if errors else []
-    fit = float(np.abs(chain.step2(x) / y - 1)[y > 0].mean())
-    return ", ".join([*words, f"fit {fit:.1%}"])
+    return ", ".join([*words, _fit(chain.step2(x), y)])
 
 
-def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], fit: float) -> str:
+def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], fit: str) -> str:
     if len(shown) > 1:
         errors = [
             f"{one.target.name} {p.error_points:+.1f}"
@@ -148,17 +147,21 @@ def _accuracy_words(shown: Sequence[Shown], predictions: Sequence[Prediction], f
         p = predictions[0]
         words = [f"predicted {100 * p.accuracy.value:.1f}"]
         words += [] if p.actual is None else [f"measured {100 * p.actual:.1f}"]
-    return ", ".join([*words, f"fit {fit:.1%}"])
+    return ", ".join([*words, fit])
 
 
 def _name(one: Shown, shown: Sequence[Shown]) -> str:
     return f"{one.target.name} " if len(shown) > 1 else ""
 
 
-def _fit_error(runs: Sequence[Run], law: OfSize, measured: np.ndarray) -> float:
-    """Mean relative error of a curve at the rungs."""
-    fitted = np.asarray(law(*n_and_d(runs)))
-    return float(np.abs(fitted / measured - 1)[measured > 0].mean())
+def _fit_at_rungs(runs: Sequence[Run], law: OfSize, measured: np.ndarray) -> str:
+    return _fit(np.asarray(law(*n_and_d(runs))), measured)
+
+
+def _fit(fitted: np.ndarray, measured: np.ndarray) -> str:
+    """The mean relative error of a curve where what was measured is above 0."""
+    above = measured > 0
+    return f"fit {np.abs(fitted[above] / measured[above] - 1).mean():.1%}" if above.any() else "all measured are 0"
 
 
 def _points(panel: Axes, runs: Sequence[Run], look: Look, axis: Horizontal, values: np.ndarray) -> None:
