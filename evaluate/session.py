@@ -16,7 +16,7 @@ from typing import Any
 from evaluate.claims import claim
 from evaluate.evaluator import Evaluator, Job, make_job
 from evaluate.models.checkpoint import Checkpoint, find_checkpoints
-from evaluate.models.foreign import notes_on
+from evaluate.models.foreign import CONFIG_FILE, notes_on
 from evaluate.models.hub import hub_revision
 from evaluate.models.loading import load_config, resolve_dtype
 from evaluate.resident import ResidentModel
@@ -90,11 +90,13 @@ class Session:
         Raises:
             UserError: nothing was new for the whole of --patience; the message names the runs that are not finished.
         """
+        self._name_absent()
         last_new = time.monotonic()
         while True:
             pending = self.processes.agree(self._pending)
             for place, checkpoint in enumerate(pending):
-                self._visit(checkpoint, pending[place + 1 : place + 2])
+                if self.processes.agree(functools.partial(self._ready, checkpoint)):
+                    self._visit(checkpoint, pending[place + 1 : place + 2])
             if pending:
                 last_new = time.monotonic()
             quiet = time.monotonic() - last_new
@@ -114,6 +116,21 @@ class Session:
         if not checkpoints and not self.options.watch:
             raise UserError(f"{self.options.path} holds runs, but none has a checkpoint yet; --watch waits for them")
         return [checkpoint for checkpoint in checkpoints if checkpoint not in self._shown]
+
+    def _name_absent(self) -> None:
+        """Says which runs are asked for and are not there: a run that never began, or a slip of the pen."""
+        if self.options.runs and not self.options.watch:
+            there = [run.name for run in find_runs(self.options.path)]
+            for name in self.options.runs:
+                if name not in there:
+                    self.progress.say(str(unknown(f"run of {self.options.path}", name, there)))
+
+    def _ready(self, checkpoint: Checkpoint) -> bool:
+        """Whether it can be measured: of checkpoints that are followed one may be half written, or gone again."""
+        if self.options.watch and not checkpoint.settled():
+            self.progress.say_once(f"{checkpoint.path} was just written to: measured once it has not been for a while")
+            return False
+        return not self.options.watch or (checkpoint.path / CONFIG_FILE).exists()
 
     def _finished(self, quiet_seconds: float) -> bool:
         if self._pending():

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
 from evaluate.hook import make_hook
+from evaluate.models.checkpoint import Checkpoint, find_checkpoints
 from evaluate.results.report import Progressing
 from evaluate.scoring.plan import make_plan
 from evaluate.tasks.asked_suite import own_suite
@@ -151,8 +154,67 @@ def test_a_path_with_dots_makes_no_hidden_file(
     assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["above_x.json"]
 
 
-def test_watching_checkpoints_of_others_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_are_not_there_are_named(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(run.path.parent), "--runs", "n1-2xC,n1-2xD", "--tasks", "names", "--json"])
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err.splitlines()[0].endswith('"n1-2xD"; did you mean "n1-2xC"? known: n1-2xC')
+
+
+def test_hidden_directories_are_no_checkpoints(run: RunDirectory) -> None:
+    """`train` writes them under such a name."""
+    shutil.copytree(run.checkpoint(10), run.checkpoints / ".tmp-1-step-0000030")
+    assert [one.path for one in find_checkpoints(run.checkpoints)] == [run.checkpoint(10), run.checkpoint(20)]
+
+
+def test_a_half_written_checkpoint_of_others_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    write_checkpoint(out / "checkpoint-5")
+    whole = write_checkpoint(tmp_path / "whole")
+    (half := out / "checkpoint-20").mkdir()
+    shutil.copy(whole / "config.json", half)
+    (gone := out / "checkpoint-15").mkdir()
+    shutil.copy(whole / "config.json", gone)
+    now = time.time()
+    files = [path for path in sorted(whole.iterdir()) if path.name != "config.json"]
+    visited = []
+
+    def settled(self: Checkpoint) -> bool:
+        visited.append(self.path)
+        if self.path == gone:  # deleted after it was listed
+            shutil.rmtree(gone)
+        return own(self)
+
+    def later(seconds: float) -> None:
+        nonlocal now
+        if files:
+            now = time.time()
+            shutil.copy2(files.pop(), half)
+        else:
+            now = time.time() + 1000
+
+    own = Checkpoint.settled
+    monkeypatch.setattr(Checkpoint, "settled", settled)
+    monkeypatch.setattr("evaluate.models.checkpoint.time", types.SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr("evaluate.session.time.sleep", later)
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [str(out), f"suite={tmp_path / 'mine.yaml'}", "--watch", "--tasks", "names", "--json"]
+    main([*words, "--output", str(tmp_path / "metrics")])
+    said = capsys.readouterr()
+    assert [Path(json.loads(line)["checkpoint"]).name for line in said.out.splitlines()] == [
+        "checkpoint-5",
+        "checkpoint-20",
+    ]
+    assert f"{half} was just written to" in said.err and gone in visited
+
+
+def test_watching_checkpoints_of_others_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing says which is the last of them."""
+    monkeypatch.setattr("evaluate.models.checkpoint.SETTLED_SECONDS", 0)
     for step in (5, 20):
         write_checkpoint(tmp_path / "out" / f"checkpoint-{step}")
     OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
 import os
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from ladder.files.reading import parse_json, read, read_json, readable
 from ladder.records.metrics_file import Origin
 from ladder.runs.rundir import RUNG_FILE, RunDirectory, find_runs
 
+SETTLED_SECONDS = 30.0
 LONGEST_NAME = 200  # characters
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
@@ -55,6 +58,19 @@ class Checkpoint:
         """What `train` says of it; None for other models."""
         path = self.path / RUNG_FILE
         return read(Origin, path) if path.exists() else None
+
+    def settled(self) -> bool:
+        """Whether it is whole: other programs write theirs file by file, and say by nothing but a pause that they end.
+
+        By the change times, which a copy cannot bring along; `train` renames what is whole.
+        """
+        if self.origin():
+            return True
+        changes = [0.0]
+        for file in (self.path, *self.path.glob("*")):
+            with contextlib.suppress(FileNotFoundError):  # a temporary one
+                changes.append(file.stat().st_ctime)
+        return time.time() - max(changes) >= SETTLED_SECONDS
 
     def architecture(self) -> dict[str, Any]:
         """What config.json says of the model, and not of the program that wrote it."""
@@ -109,7 +125,7 @@ def find_checkpoints(directory: Path, names: Sequence[str] = (), waiting: bool =
         if not chosen and not waiting:
             raise unknown(f"run of {directory}", names[0], [run.name for run in runs])
         return [Checkpoint(run.checkpoint(step)) for run in chosen for step in run.checkpoint_steps()]
-    directories = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}")]
+    directories = [path.parent for path in directory.glob(f"*/{CONFIG_FILE}") if path.parent.name[0] != "."]
     if not directories and not waiting:
         raise UserError(
             f"{directory} is not a checkpoint ({CONFIG_FILE} is missing), nor a directory of runs or of them"
