@@ -96,7 +96,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-samples", action="store_true", help="also write every document with its likelihoods")
     parser.add_argument("--results-json", action="store_true", help="also write results.json as lm-eval does")
     parser.add_argument("--allow-pickle", action="store_true", help="read weights that are not safetensors")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run model code that the checkpoint brings")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
 
 
 def _places(options: argparse.Namespace) -> list[Path]:

@@ -255,7 +255,7 @@ class Session:
         vocabulary = int(config.get_text_config().vocab_size)
         key = (suite_path, identity, context_length(config), vocabulary)
         if key not in self._jobs:
-            encoder = Encoder(load_tokenizer(checkpoint.path, vocabulary))
+            encoder = Encoder(load_tokenizer(checkpoint.path, vocabulary, self.options.trust_remote_code))
             self._jobs[key] = make_job(self.suite(suite_path), encoder, context_length(config), vocabulary)
         return self._jobs[key]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluate_models import tiny_model, write_checkpoint
+from evaluate_models import documents, tiny_model, write_checkpoint, write_jsonl
 
+from evaluate.__main__ import main
 from evaluate.models.checkpoint import Checkpoint, read_header
 from evaluate.models.loading import load_config, load_model
 from evaluate.tokens.tokenizer import load_tokenizer
@@ -90,3 +92,57 @@ def test_a_whole_checkpoint_is_loaded(checkpoint: Checkpoint) -> None:
     model = load_model(checkpoint, "fp32", "cpu")
     for mine, other in zip(model.parameters(), tiny_model().parameters(), strict=True):
         assert mine.equal(other)
+
+
+MODEL_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+TOKENIZER_CODE = """
+from transformers import PreTrainedTokenizer
+class OwnTokenizer(PreTrainedTokenizer):
+    vocab_size = 300
+    def get_vocab(self):
+        return {chr(number): number for number in range(300)}
+    def _tokenize(self, text):
+        return list(text)
+    def _convert_token_to_id(self, token):
+        return min(ord(token), 299)
+"""
+
+
+@pytest.mark.usefixtures("private_cache")
+def test_code_of_its_own_is_run_when_trusted(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", sys.path[:])
+    write_jsonl(tmp_path / "pets.jsonl", documents("rc"))
+    (tmp_path / "mine.yaml").write_text(f"tasks: {{pets: {{rc: {tmp_path / 'pets.jsonl'}}}}}")
+    path = write_checkpoint(tmp_path / "own", tiny_model("llama"))
+    words = [str(path), f"suite={tmp_path / 'mine.yaml'}", "--output", str(tmp_path / "out"), "--json"]
+
+    def bring(file: str, code: str, names: str, changes: dict[str, Any]) -> None:
+        (path / f"{names}.py").write_text(code)
+        content = json.loads((path / file).read_text())
+        (path / file).write_text(json.dumps(content | changes))
+
+    (path / "tokenizer.json").unlink()
+    bring(
+        "tokenizer_config.json",
+        TOKENIZER_CODE,
+        "own_tokens",
+        {"auto_map": {"AutoTokenizer": ["own_tokens.OwnTokenizer", None]}, "tokenizer_class": "OwnTokenizer"},
+    )
+    with pytest.raises(UserError, match=r"own: its tokenizer cannot be read: .* add --trust-remote-code"):
+        main(words)
+    assert capsys.readouterr().out == ""  # nobody is asked
+    auto = {"AutoConfig": "own_model.OwnConfig", "AutoModelForCausalLM": "own_model.OwnForCausalLM"}
+    bring("config.json", MODEL_CODE, "own_model", {"auto_map": auto, "model_type": "own_llama"})
+    with pytest.raises(UserError, match=r"own is a model that transformers does not have: .* add --trust-remote-code"):
+        main(words)
+    assert main([*words, "--trust-remote-code"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["n"] == 7

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluate.models.checkpoint import Checkpoint, read_header
 from evaluate.models.foreign import CONFIG_FILE, quantisation
+from evaluate.tokens.tokenizer import TRUST, needs_trust
 from ladder.errors import UserError, shortened
 from ladder.files.reading import read_json
 
@@ -31,6 +32,8 @@ def load_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
         config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=trust_remote_code)
         text = config.get_text_config()
     except Exception as error:  # what a wrong value raises depends on the model's code
+        if needs_trust(error):
+            raise UserError(f"{checkpoint.path} is a model that transformers does not have: {TRUST}") from None
         raise UserError(f"{path} is not a usable model configuration ({_reason(error)})") from None
     _check_sizes(path, content)
     if type(getattr(text, "vocab_size", None)) is not int:

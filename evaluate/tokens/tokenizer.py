@@ -35,7 +35,15 @@ def dolma2_file() -> Path:
     return path
 
 
-def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
+def needs_trust(error: Exception) -> bool:
+    """Whether transformers refuses to run code that a checkpoint brings."""
+    return "trust_remote_code" in str(error)
+
+
+TRUST = "it brings code of its own; add --trust-remote-code if you trust that"
+
+
+def load_tokenizer(checkpoint: Path, vocabulary: int, trust_remote_code: bool = False) -> Any:
     """The tokenizer beside the weights; a model with OLMo 2's vocabulary that brings none gets dolma2.
 
     Raises:
@@ -49,10 +57,14 @@ def load_tokenizer(checkpoint: Path, vocabulary: int) -> Any:
             if path.exists() and not isinstance(read_json(path), dict):
                 raise UserError(f"{path} is no file of a tokenizer: it must hold a mapping; save it there again")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                checkpoint, local_files_only=True, trust_remote_code=trust_remote_code
+            )
             begin_of_text(tokenizer)
             return tokenizer
         except Exception as error:  # what a wrong value raises depends on the tokenizer's code
+            if needs_trust(error):
+                raise UserError(f"{checkpoint}: its tokenizer cannot be read: {TRUST}") from None
             reason = f"{type(error).__name__}: {shortened(str(error), 100)}"
             raise UserError(f"{checkpoint}: its tokenizer cannot be read ({reason}); save it there again") from None
     if DOLMA2_VOCABULARY <= vocabulary <= DOLMA2_VOCABULARY + 128:
