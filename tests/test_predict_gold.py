@@ -122,3 +122,48 @@ def test_runs_that_the_ladder_does_not_have_are_refused(runs: Path, tmp_path: Pa
     with pytest.raises(UserError, match=r'unknown run in .*pass\.csv "190M-1C"; did you mean "190M-1xC"'):
         main(["collect", *words])
     assert not (tmp_path / "x.parquet").exists()
+
+
+def test_pass_rates_without_steps_are_joined_where_their_tokens_are(runs: Path, tmp_path: Path) -> None:
+    ladder, both = str(runs), str(tmp_path / "both.parquet")
+    main(["collect", "--ladder", ladder, "--output", str(tmp_path / "first.parquet")])
+    final = pass_rates(set())
+    final = final[final.step == CHECKPOINTS].drop(columns="step")
+    write(tmp_path / "pass.csv", final)
+    for first in (ladder, str(_without_steps(tmp_path))):
+        main(["collect", "--ladder", first, "--also", str(tmp_path / "pass.csv"), "--output", both])
+        for run in load_ladder(Path(both)).rungs:
+            bpb, rate = (run.curves["codex_humaneval", "val", metric] for metric in ("rc_bpb", "rc_acc"))
+            assert rate.steps.tolist() == bpb.steps[-1:].tolist() and rate.tokens.tolist() == [run.d]
+
+
+def _without_steps(folder: Path) -> Path:
+    frame = read_measurements(folder / "first.parquet").table
+    return write(folder / "first.csv", frame.drop(columns="step"))
+
+
+def test_runs_of_one_name_in_several_ladders_are_joined_each_to_its_own(tmp_path: Path) -> None:
+    rows = [
+        {"ladder": mix, "run": name, "n": n, "d": d, "task": "t", "metric": "rc_bpb", "value": loss}
+        for mix, loss in (("a", 1.0), ("b", 2.0))
+        for name, _, n, d in rungs()[:3]
+    ]
+    first, also = pd.DataFrame(rows), pd.DataFrame(rows[3:]).assign(metric="rc_acc", value=0.5, chance=0)
+    both = tmp_path / "both.parquet"
+    words = ["--ladder", str(write(tmp_path / "first.csv", first)), "--output", str(both)]
+    main(["collect", *words, "--also", str(write(tmp_path / "also.csv", also))])
+    table = read_measurements(both).table
+    assert set(table[table.metric == "rc_acc"].ladder) == {"b"}
+    with pytest.raises(UserError, match=r'unknown run in .*none\.csv "190M-1xC c"'):
+        main(["collect", *words, "--also", str(write(tmp_path / "none.csv", also.assign(ladder="c")))])
+
+
+def test_a_loss_and_an_accuracy_of_other_checkpoints_make_no_pair(tmp_path: Path) -> None:
+    rows = [
+        {"run": name, "n": n, "d": d, "step": step, "tokens": d * step / 8, "task": "t", "metric": metric, "value": v}
+        for name, _, n, d in rungs()[:4]
+        for step, metric, v in ((7, "rc_bpb", 1.0), (8, "rc_acc", 0.3))
+    ]
+    path = write(tmp_path / "odd.csv", pd.DataFrame(rows).assign(chance=0.25))
+    with pytest.raises(UserError, match="run 190M-1xC: loss and accuracy were measured at no step in common"):
+        main(["--ladder", str(path), "--n", "7e9", "--d", "2.8e12"])

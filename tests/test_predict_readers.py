@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from simulated_ladder import ACCURACY, LM_LOSS, LOSS, MULTIPLES, SIZES
+from simulated_ladder import ACCURACY, LM_LOSS, LOSS, MULTIPLES, SIZES, simulated
 
 from ladder.errors import UserError
 from predict.__main__ import main
@@ -65,14 +65,25 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     known = tmp_path / "known.csv"
     pd.DataFrame([{"run": "a", "n": 1e9, "d": 1e10, "task": "piqa", "metric": "rc_acc", "value": 0.7}]).to_csv(known)
     row = read_measurements(known).table.iloc[0]
-    assert (row.chance, row["items"], row["size"], row.step) == (0.5, 1838, "1B", 1)
+    assert (row.chance, row["items"], row["size"], row.step) == (0.5, 1838, "1B", 1e10)
 
 
-def test_steps_count_rows_by_tokens_and_d_is_their_end(tmp_path: Path) -> None:
+def test_without_steps_tokens_count_and_d_is_their_end(tmp_path: Path) -> None:
     rows = [{"run": "a", "n": 1e9, "tokens": t, "task": "q", "metric": "rc_bpb", "value": 1.0} for t in (3e9, 1e9, 2e9)]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
     frame = read_measurements(tmp_path / "a.csv").table
-    assert list(frame.step) == [1, 2, 3] and list(frame.tokens) == [1e9, 2e9, 3e9] and set(frame.d) == {3e9}
+    assert list(frame.step) == list(frame.tokens) == [1e9, 2e9, 3e9] and set(frame.d) == {3e9}
+
+
+def test_a_final_checkpoint_may_be_called_step_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = simulated(checkpoints=1)
+    answers = []
+    for step, left_out in ((1, []), (0, []), (0, ["tokens"])):
+        path = tmp_path / "final.csv"
+        frame.assign(step=step).drop(columns=left_out).to_csv(path, index=False)
+        main(["--ladder", str(path), "--n", "7e9", "--d", "2.8e12", "--json"])
+        answers.append(json.loads(capsys.readouterr().out)["predictions"])
+    assert answers[0] == answers[1] == answers[2]
 
 
 @pytest.mark.parametrize(

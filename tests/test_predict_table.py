@@ -38,6 +38,7 @@ def test_a_table_survives_files(tmp_path: Path) -> None:
         ({"d": 0}, "d = 0, which must lie between 1 and 1e+21"),
         ({"d": float("inf")}, "d = inf, which must lie"),
         ({"tokens": 9e9}, "tokens = 9e+09, beyond the run's d = 2e+09"),
+        ({"tokens": 2e8}, "tokens = 2e+08, fewer than at an earlier step"),
         ({"tokens": -1}, "tokens = -1, which must be a number of at least 0"),
         ({"metric": "rc_accc"}, 'did you mean "rc_acc"'),
         ({"step": "late"}, "step = 'late' is not a number"),

@@ -307,6 +307,20 @@ def test_a_run_of_another_size_is_no_run_of_the_target(tmp_path: Path) -> None:
             main([verb, "--ladder", ladder, "--run", "190M-1xC", "--n", "7e9", "--d", "2.8e12"])
 
 
+def test_how_far_a_run_had_come_follows_from_its_tokens_not_its_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch may grow with training, and a table may have no steps at all."""
+    frame = simulated(noise=0.001)
+    frame = frame[frame.step.isin([3, 4, 6, 9, 14, 19, 20])]
+    words = ("--tasks", "quiz")
+    right = tracked(capsys, write(tmp_path / "right.csv", frame), *words)
+    grown = write(tmp_path / "grown.csv", frame.assign(step=frame.step.map(lambda step: 9 + int(step**0.5 * 9))))
+    assert tracked(capsys, grown, *words)[1][1:] == right[1][1:]
+    bare = write(tmp_path / "bare.csv", frame.drop(columns="step"))
+    assert tracked(capsys, bare, *words)[1][1:] == right[1][1:]
+
+
 def test_on_the_published_runs_checkpoints_halve_the_error(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("--target", "7B-4T", "--run", "peteish7"), ("--target", "13B-5T")):
         capsys.readouterr()

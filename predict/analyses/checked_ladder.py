@@ -43,7 +43,7 @@ class CheckedLadder:
         with contextlib.suppress(KeyError):
             if self.curve_of is not None:
                 return self.curve_of(run)
-        return Curve(steps=np.zeros(0, dtype=int), values=np.zeros(0))
+        return Curve(steps=np.zeros(0, dtype=int), tokens=np.zeros(0), values=np.zeros(0))
 
     def final(self, run: Run) -> float:
         assert self.curve_of is not None
@@ -103,5 +103,6 @@ def _mean_loss(curves: Sequence[Curve]) -> Curve:
     steps = curves[0].steps
     for curve in curves[1:]:
         steps = np.intersect1d(steps, curve.steps)
-    logs = [np.log(curve.values[np.isin(curve.steps, steps)]) for curve in curves]
-    return Curve(steps=steps, values=np.exp(np.mean(logs, axis=0)))
+    shared = [curve.where(np.isin(curve.steps, steps)) for curve in curves]
+    mean = np.exp(np.mean([np.log(curve.values) for curve in shared], axis=0))
+    return Curve(steps=steps, tokens=shared[0].tokens, values=mean)

@@ -33,5 +33,5 @@ def main(argv: list[str]) -> None:
     if given.output.exists() and given.ladder.exists() and given.output.samefile(given.ladder):
         raise UserError(f"--output {given.output} is what --ladder reads; give another name")
     write_parquet(reading, given.output)
-    runs = count_of(reading.table.run.nunique(), "run")
+    runs = count_of(len(reading.table[["ladder", "run"]].drop_duplicates()), "run")
     print(f"wrote {given.output}: {count_of(len(reading.table), 'measurement')} of {runs}")

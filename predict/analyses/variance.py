@@ -133,11 +133,11 @@ def variance_plot(measured: Measured, tasks: Sequence[Task], title: str) -> Plot
     for axis, (task, metric) in zip(plot.axes, shown, strict=True):
         curve = accuracy_curve(top, task) if metric == "rc_acc" else top.curve(task, metric)
         scale = 100 if metric == "rc_acc" else 1
-        axis.plot(curve.steps, scale * curve.values, color=GREY, linewidth=0.9)
-        axis.plot(curve.steps[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
+        axis.plot(curve.tokens, scale * curve.values, color=GREY, linewidth=0.9)
+        axis.plot(curve.tokens[-LAST:], scale * curve.values[-LAST:], "o", color=BLUE, markersize=3)
         axis.locator_params(axis="x", nbins=5)
         axis.xaxis.set_major_formatter(lambda value, _: short_number(value) if value else "0")
-        label(axis, task.title, _noise_words(curve), "step", "accuracy, %" if metric == "rc_acc" else "loss")
+        label(axis, task.title, _noise_words(curve), "tokens", "accuracy, %" if metric == "rc_acc" else "loss")
     return plot
 
 

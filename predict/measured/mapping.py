@@ -20,8 +20,8 @@
 
 Required in the end: run, n, and d or tokens; and task, metric, value unless
 `measurements` says where they are. The rest has defaults: d is the run's
-largest tokens, tokens is d (final checkpoints only), step counts a run's rows
-by tokens, size is N in words, split is val, items and chance are those of the
+largest tokens, tokens is d (final checkpoints only), step is the number of
+tokens, size is N in words, split is val, items and chance are those of the
 task where it is a known one. A measurement whose cell is empty was not made.
 Numbers of parameters and tokens may be written as 7B. What a file lacks of the
 columns named here is left out with a note, so that one mapping serves several.
@@ -45,7 +45,18 @@ from ladder.files.reading import read_yaml
 from ladder.words import named
 from predict.measured.about import About, Reading, Unexplained
 from predict.measured.counts import short_number
-from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
+from predict.measured.table import (
+    ACCURACIES,
+    COLUMNS,
+    LARGEST,
+    LOSSES,
+    NAMES,
+    NUMBERS,
+    Metric,
+    check,
+    check_scalars,
+    numbers,
+)
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning
 
@@ -249,7 +260,7 @@ def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFra
     if "tokens" not in frame.columns:
         frame["tokens"] = _by_step(frame, group) if "step" in frame.columns else frame["d"]
     if "step" not in frame.columns:
-        frame["step"] = frame["tokens"].groupby(group).rank(method="dense").fillna(0)
+        frame["step"] = frame["tokens"].round().clip(upper=LARGEST["step"]).fillna(0)
     if "size" not in frame.columns:
         frame["size"] = frame["n"].map(short_number)
     return _facts(frame, mapping)
@@ -285,5 +296,6 @@ def _facts(frame: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
 
 
 def _by_step(frame: pd.DataFrame, group: list[pd.Series]) -> pd.Series:
-    """Tokens in proportion to steps, the last step having seen D."""
-    return frame["d"] * frame["step"] / frame["step"].groupby(group).transform("max")
+    """Tokens in proportion to steps, the last step having seen D, whatever its number."""
+    last = frame["step"].groupby(group).transform("max")
+    return frame["d"] * (frame["step"] / last).where(last != 0, 1.0)

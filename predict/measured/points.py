@@ -50,9 +50,9 @@ def task_points(runs: Sequence[Run], task: Task, smoothing: Smoothing) -> TaskPo
         d=d,
         accuracy=np.array([curve.final(count) for curve in accuracies]),
         loss=np.array([curve.final(count) for curve in losses]) if losses else None,
-        loss_cloud=_cloud(losses, accuracies, smoothing) if losses else None,
+        loss_cloud=_cloud(runs, losses, accuracies, smoothing) if losses else None,
         lm=np.array([curve.final(count) for curve in lms]) if lms else None,
-        lm_cloud=_cloud(lms, accuracies, smoothing) if lms else None,
+        lm_cloud=_cloud(runs, lms, accuracies, smoothing) if lms else None,
     )
 
 
@@ -64,15 +64,15 @@ def common_lm_losses(runs: Sequence[Run]) -> list[str]:
     return sorted(shared)
 
 
-def _cloud(features: Sequence[Curve], accuracies: Sequence[Curve], smoothing: Smoothing) -> Cloud:
+def _cloud(runs: Sequence[Run], features: Sequence[Curve], accuracies: Sequence[Curve], smoothing: Smoothing) -> Cloud:
     x, y, index, progress = [], [], [], []
     for i, (feature, accuracy) in enumerate(zip(features, accuracies, strict=True)):
-        xs, ys = paired(feature, accuracy, smoothing)
-        steps = np.intersect1d(feature.steps, accuracy.steps)[-len(xs) :]
+        xs, ys = paired(runs[i], feature, accuracy, smoothing)
+        tokens = feature.tokens[np.isin(feature.steps, accuracy.steps)][-len(xs) :]
         x.append(xs)
         y.append(ys)
         index.append(np.full(len(xs), i))
-        progress.append(steps / steps[-1])
+        progress.append(tokens / tokens[-1] if tokens[-1] > 0 else np.ones(len(xs)))
     return Cloud(
         x=np.concatenate(x), accuracy=np.concatenate(y), run=np.concatenate(index), progress=np.concatenate(progress)
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from predict.measured.runs import Curve, Run
+from predict.measured.runs import Curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,7 @@ class Trace:
         return replace(self, shares=self.shares[kept], values=self.values[kept])
 
 
-def trace(run: Run, curve: Curve, d: float) -> Trace:
-    """The curve over shares of `d` tokens, without checkpoints beyond them.
-
-    Tokens at a step: a run's batch is the same throughout, so they are to its last tokens as the step is to its last.
-    """
-    last = max(int(one.steps[-1]) for one in run.curves.values())
-    shares = curve.steps / last * (run.last_tokens / d)
+def trace(curve: Curve, d: float) -> Trace:
+    """The curve over shares of `d` tokens, without checkpoints beyond them."""
+    shares = curve.tokens / d
     return Trace(shares=shares, values=curve.values)._where((shares > 0) & (shares <= 1.01))

@@ -23,10 +23,15 @@ Key = tuple[str, str, str]  # (task, split, metric)
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One measured quantity of one run: `values` at `steps` (both of shape (checkpoints,)), in order of steps."""
+    """One measured quantity of one run: `values` at `steps`, after so many `tokens`, each (checkpoints,), by steps."""
 
     steps: np.ndarray
+    tokens: np.ndarray
     values: np.ndarray
+
+    def where(self, kept: np.ndarray) -> Curve:
+        """At some of its checkpoints."""
+        return Curve(steps=self.steps[kept], tokens=self.tokens[kept], values=self.values[kept])
 
     def final(self, count: int) -> float:
         return float(self.values[-count:].mean())
@@ -95,9 +100,10 @@ class Run:
         for part in parts[1:]:
             steps = steps if np.array_equal(steps, part.steps) else np.intersect1d(steps, part.steps)
         # `steps` are among each part's, so as many of them are the same ones.
-        values = [p.values if len(p.steps) == len(steps) else p.values[np.isin(p.steps, steps)] for p in parts]
+        parts = [part if len(part.steps) == len(steps) else part.where(np.isin(part.steps, steps)) for part in parts]
         weights = np.array(task.weights)
-        return Curve(steps=steps, values=weights @ np.stack(values) / weights.sum())
+        mean = weights @ np.stack([part.values for part in parts]) / weights.sum()
+        return Curve(steps=steps, tokens=parts[0].tokens, values=mean)
 
     def lm_losses(self) -> list[str]:
         return sorted(task for task, _, metric in self.curves if metric == "lm_loss")
@@ -136,7 +142,7 @@ def runs_of(table: pd.DataFrame) -> list[Run]:
     """The runs of a checked measurement table by N, then D: the order of rows and files does not matter."""
     names = ["run", "task", "split", "metric"]
     codes = np.stack([table[name].cat.codes.to_numpy().astype(np.int64) for name in names])
-    steps, values = table.step.to_numpy(), table.value.to_numpy()
+    steps, tokens, values = table.step.to_numpy(), table.tokens.to_numpy(), table.value.to_numpy()
     starts = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)))
     ends = np.append(starts[1:], len(table))
     labels = [table[name].cat.categories.to_list() for name in names]
@@ -145,7 +151,8 @@ def runs_of(table: pd.DataFrame) -> list[Run]:
     for start, end in zip(starts, ends, strict=True):
         run, task, split, metric = (label[code] for label, code in zip(labels, codes[:, start], strict=True))
         first.setdefault(run, int(start))
-        curves.setdefault(run, {})[task, split, metric] = Curve(steps=steps[start:end], values=values[start:end])
+        curve = Curve(steps=steps[start:end], tokens=tokens[start:end], values=values[start:end])
+        curves.setdefault(run, {})[task, split, metric] = curve
     last = table.groupby("run", observed=True, sort=False).tokens.max()
     n, d, size = table.n.to_numpy(), table.d.to_numpy(), table["size"].cat.codes.to_numpy()
     sizes = table["size"].cat.categories.to_list()
@@ -174,13 +181,21 @@ def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def paired(x: Curve, y: Curve, smoothing: Smoothing) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) over the checkpoints of one run: the first ones skipped, then both smoothed (section 3.2)."""
+def paired(run: Run, x: Curve, y: Curve, smoothing: Smoothing) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) over the checkpoints of one run: the first ones skipped, then both smoothed (section 3.2).
+
+    Raises UserError where it has no checkpoint with both.
+    """
     if np.array_equal(x.steps, y.steps):
         xs, ys = x.values, y.values
     else:
         _, at_x, at_y = np.intersect1d(x.steps, y.steps, return_indices=True)
         xs, ys = x.values[at_x], y.values[at_y]
+    if not len(xs):
+        raise UserError(
+            f"run {run.name}: loss and accuracy were measured at no step in common (steps {x.steps[0]} to "
+            f"{x.steps[-1]}, and {y.steps[0]} to {y.steps[-1]})"
+        )
     skip = math.ceil(smoothing.skip_fraction * len(xs))
     skip = min(skip, max(len(xs) - 1, 0))  # a run with one checkpoint keeps it
     return trailing_mean(xs[skip:], smoothing.window), trailing_mean(ys[skip:], smoothing.window)

@@ -49,8 +49,8 @@ def check(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
     Raises:
         UserError: no row, a missing column, an empty name, an unknown metric, a value outside its range (see
-            `_check_values`), N, D or size that differ within a run, tokens beyond D, or two different values under one
-            key; each names the source, run, task and metric.
+            `_check_values`), N, D or size that differ within a run, tokens beyond D or fewer than at an earlier step,
+            or two different values under one key; each names the source, run, task and metric.
     """
     missing = [column for column in ROW if column not in frame.columns]
     if missing:
@@ -160,7 +160,8 @@ def _check_values(frame: pd.DataFrame, source: str) -> None:
 
 
 def _check_runs(frame: pd.DataFrame, source: str) -> None:
-    """A run has one N, one D and one size, and no checkpoint beyond its D; a task has one accuracy of guessing."""
+    """A run has one N, one D and one size, no checkpoint beyond its D, and tokens that rise with its steps; a task has
+    one accuracy of guessing."""
     runs = frame.ladder.cat.codes.to_numpy().astype(np.int64) * len(frame.run.cat.categories)
     runs = runs + frame.run.cat.codes.to_numpy()
     _, first, inverse = np.unique(runs, return_index=True, return_inverse=True)
@@ -174,6 +175,11 @@ def _check_runs(frame: pd.DataFrame, source: str) -> None:
     _reject(scored, other, source, "has chance = {chance:g}, another than the task's first row")
     beyond = frame.tokens > frame.d * (1 + SAME)
     _reject(frame, beyond, source, "is measured at tokens = {tokens:g}, beyond the run's d = {d:g}")
+    order = np.lexsort([frame.tokens.to_numpy(), frame.step.to_numpy(), runs])
+    tokens, run = frame.tokens.to_numpy()[order], runs[order]
+    falls = pd.Series(False, index=frame.index)
+    falls.iloc[order[1:]] = (run[1:] == run[:-1]) & (tokens[1:] * (1 + SAME) < tokens[:-1])
+    _reject(frame, falls, source, "is measured at tokens = {tokens:g}, fewer than at an earlier step")
 
 
 def _unique(frame: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -87,7 +87,7 @@ class Companion:
     @cached_property
     def lm_trace(self) -> Trace:
         """The run's own, where `lm_course` is not None."""
-        return trace(self.run, self.run.lm_loss(self.text_loss.texts if self.text_loss else ()), self.target.d)
+        return trace(self.run.lm_loss(self.text_loss.texts if self.text_loss else ()), self.target.d)
 
     def loss_course(self, task: Task) -> Course | None:
         """Of the task's own loss; None where the run or some rung lacks it."""
@@ -100,7 +100,7 @@ class Companion:
 
     def loss_trace(self, task: Task) -> Trace:
         """The run's own, where `loss_course` is not None."""
-        return trace(self.run, self.run.curve(task, "rc_bpb"), self.target.d)
+        return trace(self.run.curve(task, "rc_bpb"), self.target.d)
 
     def _course(self, curve_of: CurveOf, fit: LossFit | None) -> Course:
         """`fit` has the laws of the loss; None where it is of a kind that has no irreducible part."""
@@ -131,7 +131,7 @@ class Companion:
             beyond = np.clip((curve.values - task.chance) / (1 - task.chance), *CLIP)
             return replace(curve, values=-np.log(beyond))
 
-        own = trace(self.run, curve_of(self.run), self.target.d)
+        own = trace(curve_of(self.run), self.target.d)
         return self._made(study, MemberName.DIRECT, self._course(curve_of, None), own, None)
 
     def _made(self, study: TaskStudy, member: MemberName, course: Course, own: Trace, loss: LossFit | None) -> TaskWay:

@@ -91,7 +91,7 @@ def course_of(
     `knee` is the share of training at which a decay begins, 0 where none does.
     """
     curves = [curve_of(run) for run in runs]
-    traces = tuple(trace(run, curve, run.d) for run, curve in zip(runs, curves, strict=True))
+    traces = tuple(trace(curve, run.d) for run, curve in zip(runs, curves, strict=True))
     finals = np.array([curve.final(smoothing.final_checkpoints) for curve in curves])
     scaled = [replace(one, values=one.values / final) for one, final in zip(traces, finals, strict=True)]
     noise = max(wiggle(scaled), LEAST_WIGGLE)

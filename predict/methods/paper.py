@@ -201,7 +201,7 @@ class Paper(Method):
     def pairs(self, measured: Measured, task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
         """(feature, accuracy) over each rung's checkpoints, smoothed."""
         feature, smoothing = self._feature(), self.smoothing(measured)
-        return [paired(feature.curve(run, task), accuracy_curve(run, task), smoothing) for run in measured.rungs]
+        return [paired(run, feature.curve(run, task), accuracy_curve(run, task), smoothing) for run in measured.rungs]
 
     def _feature(self) -> Feature:
         if self.feature is None:

@@ -30,7 +30,7 @@ class Seen:
 
     @classmethod
     def of(cls, run: Run, d: float, task: Task, loss: Trace) -> Seen:
-        return cls(accuracy=trace(run, accuracy_curve(run, task), d), loss=loss, n=run.n, d=d)
+        return cls(accuracy=trace(accuracy_curve(run, task), d), loss=loss, n=run.n, d=d)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
         laws = {law.task.name: law for law in study.fitted["paper"].laws}
         for task in tasks:
             loss, accuracy = _between(run, task, first, last)
-            x, y = paired(loss, accuracy, replace(study.measured.smoothing, skip_fraction=0.0))
+            x, y = paired(run, loss, accuracy, replace(study.measured.smoothing, skip_fraction=0.0))
             low, high = task.chance - 1.0, task.chance - 0.999
             bounds = ((low, 0.0, 0.0, 0.999), (high, np.inf, np.inf, 1.0))
             law = fit_sigmoid(x, y, task.chance, bounds=bounds)
@@ -138,8 +138,5 @@ def multiple_choice(study: PaperStudy, tasks: Sequence[Task]) -> list[MultipleCh
 
 def _between(run: Run, task: Task, first: int, last: int) -> tuple[Curve, Curve]:
     loss, accuracy = run.curve(task, "rc_bpb"), run.curve(task, "mc_acc")
-    return tuple(  # type: ignore[return-value]
-        Curve(steps=c.steps[keep], values=c.values[keep])
-        for c in (loss, accuracy)
-        for keep in [(c.steps >= first) & (c.steps <= last)]
-    )
+    loss, accuracy = (curve.where((curve.steps >= first) & (curve.steps <= last)) for curve in (loss, accuracy))
+    return loss, accuracy
