@@ -251,7 +251,7 @@ class Session:
         suite_path = checkpoint.run.config_file if checkpoint.run else None
         config = load_config(checkpoint, self.options.trust_remote_code)
         tokenizer_files = [checkpoint.path / name for name in TOKENIZER_FILES]
-        identity = tuple(sha256_of(path) for path in tokenizer_files if path.exists())
+        identity = tuple((path.name, sha256_of(path)) for path in tokenizer_files if path.exists())
         vocabulary = int(config.get_text_config().vocab_size)
         key = (suite_path, identity, context_length(config), vocabulary)
         if key not in self._jobs:

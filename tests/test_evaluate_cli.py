@@ -143,6 +143,27 @@ def test_any_hugging_face_model(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(list((tmp_path / "runs" / "evaluated").glob("*.json"))) == 2
 
 
+def test_checkpoints_of_one_call_have_each_their_own_tokenizer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which in older files differ by their merges alone."""
+    for name, merges in (("a", None), ("b", 20)):
+        path = write_checkpoint(tmp_path / "out" / name, tiny_model("llama"))
+        tokenizer = json.loads((path / "tokenizer.json").read_text())["model"]
+        (path / "tokenizer.json").unlink()
+        (path / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
+        lines = ["#version: 0.2", *(" ".join(pair) for pair in tokenizer["merges"][:merges])]
+        (path / "merges.txt").write_text("\n".join(lines) + "\n")
+        token = "<|endoftext|>"
+        tokens = {"eos_token": token, "bos_token": token, "unk_token": token}
+        (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **tokens}))
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", "--tasks", "names"]
+    first, second = evaluate(capsys, tmp_path / "out", *words, "--output", tmp_path / "together")
+    (alone,) = evaluate(capsys, tmp_path / "out" / "b", *words, "--output", tmp_path / "alone")
+    assert second["results"] == alone["results"] != first["results"]
+
+
 def test_a_path_with_dots_makes_no_hidden_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

