@@ -11,6 +11,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+import torch
 from evaluate_models import documents, tiny_model, write_checkpoint, write_jsonl
 from omegaconf import OmegaConf
 
@@ -111,6 +112,19 @@ def test_several_revisions_in_one_call(hub: list[str], tmp_path: Path, capsys: p
     for path in ("me/tiny@main", str(tmp_path)):
         with pytest.raises(UserError, match="--revisions is for a name on the Hugging Face hub such as owner/name"):
             main([path, "--revisions", "main", *words])
+
+
+def test_pickled_weights_alone_need_leave(hub: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "hub" / REVISIONS["main"]
+    (path / "model.safetensors").unlink()
+    torch.save(tiny_model(seed=0).state_dict(), path / "pytorch_model.bin")
+    node = {"name": "mine", "tasks": {"pets": {"rc": str(write_jsonl(tmp_path / "p.jsonl", documents("rc")))}}}
+    OmegaConf.save(OmegaConf.create(node), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", f"runs_dir={tmp_path / 'runs'}", "--json"]
+    with pytest.raises(UserError, match=r"me/tiny has no weights as safetensors .* add --allow-pickle"):
+        main(["me/tiny", *words])
+    assert main(["me/tiny", *words, "--allow-pickle"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "me/tiny"
 
 
 def test_without_the_hub_it_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ def fetch_model(name: str, allow_pickle: bool = False, trust_remote_code: bool =
     """The model's files in the hub's cache, fetched if they are not there.
 
     Raises:
-        UserError: there is no such model or revision, or the hub cannot be reached; at once, without trying again.
+        UserError: there is no such model or revision, it has pickled weights alone, or the hub cannot be reached; at
+            once, without trying again.
     """
     import huggingface_hub
     from huggingface_hub.utils import disable_progress_bars
@@ -32,7 +33,7 @@ def fetch_model(name: str, allow_pickle: bool = False, trust_remote_code: bool =
     print(f"looking for {name} on the Hugging Face hub", file=sys.stderr, flush=True)
     patterns = [*_FILES, *(["*.bin"] if allow_pickle else []), *(["*.py"] if trust_remote_code else [])]
     try:
-        return Path(
+        fetched = Path(
             huggingface_hub.snapshot_download(
                 match["repo"], revision=match["revision"], allow_patterns=patterns, ignore_patterns=["*/*"]
             )
@@ -41,6 +42,12 @@ def fetch_model(name: str, allow_pickle: bool = False, trust_remote_code: bool =
         raise UserError(
             f"{name} does not exist here, and cannot be had from the Hugging Face hub: {_reason(error)}"
         ) from None
+    if not allow_pickle and not next(fetched.glob("*.safetensors"), None):
+        raise UserError(
+            f"{name} has no weights as safetensors on the Hugging Face hub; if it has pickled ones and you trust them "
+            "(they are read with weights_only), add --allow-pickle"
+        )
+    return fetched
 
 
 def hub_revision(snapshot: Path) -> str:
