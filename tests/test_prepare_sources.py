@@ -102,6 +102,9 @@ def test_raw_token_files_are_read_as_they_lie(tmp_path: Path) -> None:
     (raw / "part" / "0.npy").write_bytes(b"\xff\xff" * 8)
     with pytest.raises(UserError, match=r"0\.npy holds id 65,535, the tokenizer has 300 entries"):
         prepare(data, out)
+    data.source.raw.dtype = "int32"
+    with pytest.raises(UserError, match=r"0\.npy holds id -1, the tokenizer has 300 entries"):
+        prepare(data, out)
     data.source.raw.dtype = "int8"
     with pytest.raises(UserError, match=r'unknown data.source.raw.dtype "int8"'):
         prepare(data, out)

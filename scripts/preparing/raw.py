@@ -45,10 +45,10 @@ def raw_splits(data: DictConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str
             tokens = np.memmap(path, dtype=raw.dtype, mode="r")
             largest = 0
             for part in np.array_split(tokens, 1 + len(tokens) // 2**26):
-                largest = max(largest, int(part.max()))
-                if largest >= len(tokenizer):
+                largest, least = max(largest, int(part.max())), int(part.min())
+                if largest >= len(tokenizer) or least < 0:
                     raise UserError(
-                        f"{path} holds id {largest:,}, the tokenizer has {len(tokenizer):,} entries: "
+                        f"{path} holds id {min(least, 0) or largest:,}, the tokenizer has {len(tokenizer):,} entries: "
                         "another tokenizer, or a wrong data.source.raw.dtype"
                     )
                 size += int(widths[part].sum())
