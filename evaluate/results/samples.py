@@ -75,7 +75,9 @@ def harness_results(metrics: MetricsFile, suite: Suite) -> dict[str, Any]:
     return {
         "results": results,
         "groups": groups,
-        "group_subtasks": {group.name: [key.replace(".", "_") for key in group.weights] for group in metrics.groups},
+        "group_subtasks": {
+            group.name: ["_".join(key.rsplit(".", 1)) for key in group.weights] for group in metrics.groups
+        },
         "configs": {name: {"task": name} for name in results},
         "versions": dict.fromkeys([*results, *groups], RESULTS_VERSION),
         "n-shot": {name: shots[name] for name in results if name in shots},
