@@ -217,6 +217,41 @@ def test_a_training_that_has_several_cores_shares_its_batch_among_processes(
     assert environment["OMP_NUM_THREADS"] == str(threads)
 
 
+def test_a_training_without_a_gpu_shares_its_batch_beside_gpus_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
+    words, environment = launched(tmp_path, monkeypatch, ["0"], "cluster.gpus=0")
+    assert "--num_processes=2" in words
+    assert (environment["MODEL_LADDER_GPUS"], environment["CUDA_VISIBLE_DEVICES"]) == ("0", "")
+
+
+def test_the_launcher_kills_its_processes_before_it_is_killed_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is in a session of its own, where no signal of ours would reach it any more."""
+    _, environment = launched(tmp_path, monkeypatch, ["0", "1"])
+    assert 0 < int(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < local.TERMINATE_SECONDS
+
+
+def test_what_accelerate_was_once_told_of_the_machine_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.commands import launch as accelerate
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
+    words, _ = launched(tmp_path, monkeypatch, [], "cluster.parallel=1")
+    file = tmp_path / "default_config.yaml"
+    file.write_text(
+        "{compute_environment: LOCAL_MACHINE, distributed_type: 'NO', debug: false, gpu_ids: '0', num_processes: 1, "
+        "num_machines: 1, machine_rank: 0, main_training_function: main, mixed_precision: bf16, use_cpu: false, "
+        "downcast_bf16: 'no'}"
+    )
+    arguments = accelerate.launch_command_parser().parse_args([f"--config_file={file}", *words[2:]])
+    found, _, _ = accelerate._validate_launch_command(arguments)
+    assert (found.gpu_ids, found.mixed_precision, found.num_processes) == ("all", "no", 2)
+
+
 def test_whoever_says_how_many_threads_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
     words, environment = launched(tmp_path, monkeypatch, [], "cluster.parallel=1", threads="2")
@@ -271,20 +306,36 @@ def test_a_gpu_is_kept_for_each_follower(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("ends", "reason"),
+    ("rank", "ends", "state", "reason"),
     [
-        ("print('error: a reason', flush=True); sys.exit(2)", "ends with: error: a reason"),
-        ("os.kill(os.getpid(), 9)", "it was killed by SIGKILL"),
+        (0, "print('error: a reason', flush=True); sys.exit(2)", EndState.FAILED, "ends with: error: a reason"),
+        (1, "sys.exit('[rank1]: ValueError: a reason')", EndState.FAILED, "ends with: [rank1]: ValueError: a reason"),
+        (0, "os.kill(os.getpid(), 9)", EndState.FAILED, "it was killed by SIGKILL"),
+        (1, "sys.exit(75)", EndState.STOPPED, "it was stopped by a signal"),
     ],
 )
-def test_a_process_that_fails_under_the_launcher_says_why(tmp_path: Path, ends: str, reason: str) -> None:
-    """The launcher itself ends with code 1 and a page of its own."""
-    script, output = tmp_path / "script.py", tmp_path / "output.txt"
-    script.write_text(f"import os, sys, time\nif os.environ['RANK'] == '0':\n    {ends}\ntime.sleep(600)\n")
-    output.write_text("E1129 10:00 torch/distributed/elastic] failed (exitcode: -11)\n")  # of an earlier start
+def test_the_first_process_to_fail_under_the_launcher_says_why(
+    tmp_path: Path, rank: int, ends: str, state: EndState, reason: str
+) -> None:
+    """The other one complains that it lost it, and the launcher ends with code 1 and a page of its own."""
+    script, output, ready = tmp_path / "script.py", tmp_path / "output.txt", tmp_path / "ready"
+    script.write_text(
+        "import os, pathlib, signal, sys, time\n"
+        f"ready, rank = pathlib.Path({str(ready)!r}), int(os.environ['RANK'])\n"
+        f"if rank == {rank}:\n"
+        "    while not ready.exists():\n        time.sleep(0.01)\n"
+        f"    {ends}\n"
+        "lost = f'[rank{rank}]: RuntimeError: Connection closed by peer'\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(lost))\n"
+        "ready.touch()\n"
+        "time.sleep(600)\n"
+    )
+    output.write_text(
+        "E1129 10:00 torch/distributed/elastic] failed (exitcode: -11) local_rank: 0\n"
+    )  # of another start
     words = ["-m", ACCELERATE, "--multi_gpu", "--num_processes=2", "--main_process_port=0", str(script)]
     end = Stage(words, output, tmp_path, os.environ).end()
-    assert end.state is EndState.FAILED and end.reason.endswith(reason)
+    assert end.state is state and end.reason.endswith(reason)
 
 
 def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

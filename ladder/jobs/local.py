@@ -26,7 +26,8 @@ from ladder.runs.status import RunState, RunStatus, run_status
 
 PROGRESS_SECONDS = 15
 _POLL_SECONDS = 0.2
-_UNSAID = ("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no")  # else accelerate names its defaults
+# Else accelerate names its defaults, or takes what `accelerate config` once wrote down of this machine.
+_UNSAID = ("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--gpu_ids=all")
 _CPU_PROCESSES = 4  # of one training at most: each has its own copy of torch and of the model
 
 
@@ -143,7 +144,7 @@ class LocalRun:
         return tuple(taken)
 
     def _start(self, job: Job, devices: tuple[str, ...]) -> None:
-        words, processes = job.words, len(devices) if self._gpus else self._cpu_processes(job)
+        words, processes = job.words, len(devices) or self._cpu_processes(job)
         if processes > 1:
             # Of --cpu accelerate makes a single process, and of this several where there is no GPU too. Port 0: a free
             # one, since other trainings of this machine have one too.
@@ -165,12 +166,13 @@ class LocalRun:
         return max(1, min(self._threads, job.shares, _CPU_PROCESSES))
 
     def _environment(self, devices: Sequence[str], processes: int) -> dict[str, str]:
-        # torchrun's agent kills workers that take longer to save than its timeout.
+        # torchrun's agent kills workers that take longer to save than its timeout; it has to before it is killed itself,
+        # which they would not notice.
         threads = str(max(1, self._threads // max(1, processes)))
         defaults = {
             "OMP_NUM_THREADS": threads,
             "TORCHINDUCTOR_COMPILE_THREADS": threads,
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(TERMINATE_SECONDS),
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(0.9 * TERMINATE_SECONDS)),
         }
         chosen = {"CUDA_VISIBLE_DEVICES": ",".join(devices), GIVEN: str(len(devices))} if self._gpus else {}
         return {**defaults, **os.environ, **chosen, **self._sharing}

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ladder.errors import EXIT_PREEMPTED, UserError
+from ladder.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, UserError
 from ladder.files.writing import cannot_write
 
 ACCELERATE = "accelerate.commands.launch"  # starts a training's processes on one machine
 TERMINATE_SECONDS = 600  # a trainer that is asked to stop finishes its step and saves
 _OF_LAUNCHER = re.compile(r"[EWI]\d{4} .*torch/distributed/elastic")
-_FAILED = re.compile(_OF_LAUNCHER.pattern + r".*failed \(exitcode: (-?\d+)\)")
+_FAILED = re.compile(_OF_LAUNCHER.pattern + r".*failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 _TAIL_BYTES = 32768  # more than the page that ends a launcher's output
 
 
@@ -68,7 +68,8 @@ class Stage:
         return self._process.poll() is not None
 
     def send(self, number: int) -> None:
-        """Passes a signal on; a second SIGTERM kills it with all that it started."""
+        """Passes a signal on; a second SIGTERM kills it with all that it started, but for processes of a launcher, each
+        of which is in a session of its own."""
         self._sent.append(number)
         if not self.done():
             kill = self._sent.count(signal.SIGTERM) > 1
@@ -80,11 +81,11 @@ class Stage:
         if code == 0:
             return End(state=EndState.DONE)
         hidden = code == 1 and ACCELERATE in self.words  # it hides its workers' exit codes
-        if code == EXIT_PREEMPTED or (self._sent and (-code in self._sent or hidden)):
-            return End(state=EndState.STOPPED, reason="it was stopped by a signal")
         lines = tail(self.output, self._begun)
         if ACCELERATE in self.words:
             lines, code = before_launcher(lines, code)
+        if code == EXIT_PREEMPTED or (self._sent and (-code in self._sent or hidden)):
+            return End(state=EndState.STOPPED, reason="it was stopped by a signal")
         if code < 0:
             return End(state=EndState.FAILED, reason=f"it was killed by {signal.Signals(-code).name}")
         return End(state=EndState.FAILED, reason=f"{self.output} ends with: {lines[-1] if lines else ''}")
@@ -137,12 +138,16 @@ def _threads() -> dict[str, str]:
 
 
 def before_launcher(lines: list[str], code: int) -> tuple[list[str], int]:
-    """What the processes said ahead of the page that ends a launcher's output, and how the first to fail ended."""
+    """What the first process to fail said ahead of the page that ends a launcher's output, and how it ended.
+
+    The others say later that they lost it. Of an error of the user's it is its line, of a traceback what torch marks as
+    its own; where it said neither, all that was said.
+    """
     for number, line in enumerate(lines):
         if failed := _FAILED.match(line):
-            while number and _OF_LAUNCHER.match(lines[number - 1]):
-                number -= 1
-            return lines[:number], int(failed[1])
+            said = [line for line in lines[:number] if not _OF_LAUNCHER.match(line)]
+            mark = "error: " if int(failed[1]) == EXIT_USER_ERROR else f"[rank{failed[2]}]: "
+            return [line for line in said if line.startswith(mark)] or said, int(failed[1])
     return lines, code
 
 
