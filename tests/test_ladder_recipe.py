@@ -125,6 +125,16 @@ def test_warmup_starts_above_zero_and_the_floor_is_a_tenth(olmo2: Ladder) -> Non
     assert all(a >= b for a, b in zip(rates[hparams.warmup_steps :], rates[hparams.warmup_steps + 1 :], strict=False))
 
 
+def test_a_wsd_run_without_a_decay_is_refused() -> None:
+    """It would have no checkpoint."""
+    ladder = ladder_from_config(
+        load_config(["ladder=nano", "ladder.recipe.schedule=wsd", "ladder.recipe.decay_fraction=0.001"])
+    )
+    with pytest.raises(UserError, match=r"of a run's \d+ steps none decays with.*decay_fraction=0.001"):
+        ladder.rung("n0-1xC")
+    assert ladder.rung("n0-8xC").hparams.checkpoint_steps
+
+
 def test_run_names() -> None:
     assert parse_run_name("1.3B-10xC") == ("1.3B", 10.0, "")
     assert parse_run_name("190M-0.5xC-rerun") == ("190M", 0.5, "rerun")

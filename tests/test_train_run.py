@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from held import HANG_SECONDS, Hold
 from safetensors.torch import load_file
 
 from ladder.runs.rundir import RunDirectory
+from train.checkpoint import load_resume, save_resume
 
 LADDER = [
     "ladder=nano",
@@ -136,6 +138,34 @@ def test_stopped_and_restarted_it_ends_the_same(
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_three_processes_stopped_and_restarted_end_the_same(corpus: Path, tmp_path: Path) -> None:
+    """Of three, unlike of two, the sum depends on the order."""
+    done = run_ranks(3, "-m", "started_again", str(corpus), str(tmp_path))
+    assert not any(one.returncode for one in done), "".join(one.stderr for one in done)
+    assert json.loads(done[0].stdout.splitlines()[-1]) == {"moved": True, "same": True}
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.01, [1, 10, 20]), (40.0, list(range(1, 26)))])
+def test_a_signal_is_asked_for_at_every_step_that_is_long(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, asked: list[int]
+) -> None:
+    """Ten steps of 40 seconds would take longer than SLURM waits."""
+    trainer, steps = make_trainer(corpus, tmp_path), []
+
+    def reduce(told: torch.Tensor, how: str) -> torch.Tensor:
+        steps.append(trainer._step)
+        return 2 * told
+
+    monkeypatch.setattr("train.trainer.time", SimpleNamespace(perf_counter=lambda: seconds * trainer._step))
+    trainer.accelerator, trainer._asked = SimpleNamespace(num_processes=2, device="cpu", reduce=reduce), 0.0
+    for step in range(1, 26):
+        trainer._step = step
+        assert not trainer._should_stop()
+    assert steps == asked
+    trainer._step, trainer._stop = 30, True
+    assert trainer._should_stop()
+
+
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def test_two_processes_see_the_same_losses(finished: RunDirectory, corpus: Path, tmp_path: Path, kind: str) -> None:
     more = ("train.micro_batch=6", "train.log_every=1", f"train.parallel={kind}", "train.evaluate=true")
@@ -219,6 +249,14 @@ def test_bad_input(corpus: Path, tmp_path: Path, command: Callable) -> None:
         assert_user_error(command(*words(corpus, tmp_path, word)), fragment)
     assert_user_error(command("-m", "train", "nano"), '"nano" is neither an option nor key=value')
     assert not (tmp_path / "nano").exists() or not list((tmp_path / "nano").rglob("log.jsonl"))
+
+
+def test_what_cannot_be_removed_beside_a_state_ends_no_training(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()  # as a desktop leaves it; NFS keeps a file that a process has open
+    for step in (1, 2):
+        save_resume(tmp_path, step, {"step": step})
+    assert load_resume(tmp_path) == {"step": 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "step-0000002"]
 
 
 def test_damaged_resume_state(finished: RunDirectory, corpus: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def save_resume(directory: Path, step: int, state: dict[str, Any]) -> None:
     save_state(directory / step_name(step), state)
     for path in directory.iterdir():
         if path.name != step_name(step):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # NFS keeps a file that is mapped: it goes after the next state
 
 
 def load_resume(directory: Path) -> dict[str, Any] | None:

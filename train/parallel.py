@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
+from torch.nn.parallel import DistributedDataParallel
 from transformers import Olmo2ForCausalLM
 
 from ladder.errors import unknown
@@ -46,6 +47,16 @@ class Replicated:
         self._plain, self.optimizer = wrapped, build(wrapped.model)
         self.module: Any = accelerator.prepare(wrapped)
         self._parameters = list(self.module.parameters())
+
+    def settle(self, tokens: Tensor) -> None:
+        """A pass that is thrown away, before the first update of a start on a CPU: so all of its updates round alike.
+
+        DDP lays gradients out anew after its first pass, and where a gradient lies decides in which order gloo adds
+        those of more than two processes.
+        """
+        if isinstance(self.module, DistributedDataParallel) and tokens.device.type == "cpu":
+            self.module(tokens, 0.0)[0].backward()
+            self.optimizer.zero_grad(set_to_none=True)
 
     def no_sync(self) -> contextlib.AbstractContextManager[Any]:
         return self._accelerator.no_sync(self.module)

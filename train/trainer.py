@@ -47,6 +47,7 @@ from train.repeats import repetitive
 Measured = Callable[[Mapping[str, Tensor]], None]
 """Writes what was measured, given the weights that it was measured on; called beside training, like other writing."""
 CheckpointHook = Callable[[Origin, RunDirectory], Measured]
+_ASK_STEPS, _LONG_STEP = 10, 1.0  # steps between asking all processes for a signal; seconds of one that is worth asking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Trainer:
     wandb_run: Any = None
     on_checkpoint: CheckpointHook | None = None
     _stop: bool = field(default=False, init=False)
+    _ask_every: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         if self.accelerator.num_processes > self.rung.hparams.batch_sequences:
@@ -113,7 +115,8 @@ class Trainer:
         self._parallel = parallelise(self.settings.parallel, self.accelerator, self.wrapped, build)
         self._wrapped, self._optimizer = self._parallel.module, self._parallel.optimizer
         self._step = 0
-        self._clock, self._clock_step = time.perf_counter(), 0
+        self._clock = self._asked = time.perf_counter()
+        self._clock_step = 0
         self._meter = Meter(self.accelerator.device)
         self._writer = Writer(self.settings.background)
         self._copy = HostCopy(pin=self.accelerator.device.type == "cuda")
@@ -125,8 +128,11 @@ class Trainer:
         profiled = self.settings.profile and self.accelerator.is_main_process
         saves, checkpoints, branches = set(hparams.save_steps), set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
+        own = self.order.batch(1, self.accelerator.process_index, self.accelerator.num_processes)
+        self._parallel.settle(torch.from_numpy(own[: self.settings.micro_batch]).to(self.accelerator.device))
         with self._signals(), self._log() as log, Profile(self.run.path, profiled) as profile:
-            self._clock, self._clock_step = time.perf_counter(), self._step
+            self._clock = self._asked = time.perf_counter()
+            self._clock_step = self._step
             for step in range(self._step + 1, hparams.total_steps + 1):
                 grad_norm = self._update(step)
                 self._step = step
@@ -354,10 +360,16 @@ class Trainer:
                 signal.signal(number, handler)
 
     def _should_stop(self) -> bool:
-        """Whether any process got the signal; asked of the others only every 10 steps."""
+        """Whether any process got the signal; asked of the others every 10 steps, every step where they are long."""
         if self.accelerator.num_processes == 1:
             return self._stop
-        if self._step % 10:
+        if self._step % self._ask_every:
             return False
-        flag = torch.tensor(int(self._stop), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item())
+        now = time.perf_counter()
+        slow = now - self._asked > _LONG_STEP * self._ask_every
+        told = torch.tensor([self._stop, slow], dtype=torch.int64, device=self.accelerator.device)
+        stops, slows = self.accelerator.reduce(
+            told, "sum"
+        ).tolist()  # whole numbers: the same to the bit in all of them
+        self._asked, self._ask_every = now, 1 if slows else _ASK_STEPS
+        return stops > 0

@@ -166,8 +166,8 @@ class LocalRun:
         return max(1, min(self._threads, job.shares, _CPU_PROCESSES))
 
     def _environment(self, devices: Sequence[str], processes: int) -> dict[str, str]:
-        # torchrun's agent kills workers that take longer to save than its timeout; it has to before it is killed itself,
-        # which they would not notice.
+        # torchrun's agent kills workers that take longer to save than its timeout. It is to do so before it is killed
+        # itself, of which they would not notice anything.
         threads = str(max(1, self._threads // max(1, processes)))
         defaults = {
             "OMP_NUM_THREADS": threads,

@@ -112,11 +112,22 @@ class Recipe:
             schedule=self.schedule,
             final_lr_fraction=self.final_lr_fraction,
             warmup_steps=warmup,
-            decay_start=round(horizon * (1 - self.decay_fraction)) if self.schedule == "wsd" else 0,
+            decay_start=self._decay_start(horizon, multiple),
             decay_steps=horizon,
             total_steps=horizon + self.floor_steps,
             checkpoint_every=every,
         )
+
+    def _decay_start(self, horizon: int, multiple: float) -> int:
+        if self.schedule != "wsd":
+            return 0
+        start = round(horizon * (1 - self.decay_fraction))
+        if start == horizon:
+            raise UserError(
+                f"{_named(multiple)}: of a run's {count_of(horizon, 'step')} none decays with schedule=wsd, "
+                f"so none is kept; raise ladder.recipe.decay_fraction={self.decay_fraction:g}"
+            )
+        return start
 
     def _peak_lr(self, ratio: float, multiple: float) -> float:
         at_20n = self.reference_peak_lr * ratio ** (-1 / 3) / self.peak_lr_divisor
