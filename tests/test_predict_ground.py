@@ -86,6 +86,27 @@ def test_a_task_may_have_any_name_and_is_there_by_its_split_too() -> None:
     assert tasks.all["own:quiz:val"].items == 10 and tasks.all["arc_easy:val"] == tasks.plain["arc_easy"]
 
 
+def test_two_splits_of_a_task_are_two_tasks_and_each_is_scored_on_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row | {"split": split, "task": "arc_easy"}
+        for size, n in {**SIZES, "7B": 7e9}.items()
+        for split, shift in (("test", 0.0), ("val", -0.1))
+        for row in rows_of(f"{size}-20xC", size, n, 400 * n, checkpoints=2, shift=shift)
+        if row["metric"] != "lm_loss"
+    ]
+    ladder = str(write(tmp_path / "mine.csv", table_of(rows, "mine")))
+    words = ("--ladder", ladder, "--n", "7e9", "--d", "2.8e12", "--tasks")
+    both = answer(capsys, *words, "arc_easy:val,arc_easy,arc_easy:test", "--json")["predictions"]
+    assert [p["task"] for p in both] == ["arc_easy:val", "arc_easy"]
+    assert both[0]["accuracy"] < both[1]["accuracy"] - 0.05 and both[0]["actual"] < both[1]["actual"] - 0.05
+    record = str(tmp_path / "val.json")
+    main(["register", *words, "arc_easy:val", "--output", record])
+    (row,) = answer(capsys, "score", record, "--measured", ladder, "--json")[0]["rows"]  # type: ignore[index]
+    assert row["task"] == "ARC-Easy (val)" and row["measured"] == pytest.approx(100 * both[0]["actual"])
+
+
 def test_a_foreign_table_is_smoothed_as_the_configuration_says(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", quiz(0.25))
     assert load_ladder(path).smoothing == load_config().ladder.fit

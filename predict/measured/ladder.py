@@ -129,7 +129,7 @@ class Measured:
         for name in names:
             if name not in tasks.all and name not in losses:
                 raise unknown(f"task of {self.source}", name, [*tasks.plain, *losses])
-        return [tasks.all[name] for name in (names or tasks.plain) if name in tasks.all]
+        return list(dict.fromkeys(tasks.all[name] for name in (names or tasks.plain) if name in tasks.all))
 
     def flops(self, n: float, d: float) -> float:
         """Training FLOPs: 6N + attention + 4 · head per token where the ladder knows the shape, else 6ND.

@@ -34,6 +34,9 @@ class Task:
 
     @property
     def title(self) -> str:
+        name, _, split = self.name.rpartition(":")
+        if name in BENCHMARKS:
+            return f"{BENCHMARKS[name].title} ({split})"
         return BENCHMARKS[self.name].title if self.name in BENCHMARKS else self.name
 
     @property
@@ -44,7 +47,7 @@ class Task:
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
     """`plain` are the tasks by name, in the paper's order and then by name; `of_splits` each of their splits, by name
-    and split as in `arc_easy:val`.
+    and split as in `arc_easy:val`, which is what a task is called whose split is not the plain one's.
 
     Without a split the test split is taken where it was measured (paper, section 2.3). Where all four categories of
     MMLU were measured, they are MMLU, and no tasks of their own unless named with their split.
@@ -88,7 +91,9 @@ def _add(
     measured: Measurements,
 ) -> None:
     chance = sum(weight * measured[part][0] for weight, part in zip(weights, parts, strict=True))
-    task = Task(name=name, parts=parts, weights=weights, chance=chance, items=sum(measured[part][1] for part in parts))
+    called = f"{name}:{split}" if name in tasks.plain else name
+    items = sum(measured[part][1] for part in parts)
+    task = Task(name=called, parts=parts, weights=weights, chance=chance, items=items)
     tasks.plain.setdefault(name, task)
     tasks.of_splits.setdefault(f"{name}:{split}", task)
 
