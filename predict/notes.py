@@ -50,6 +50,9 @@ TEXTS = {
     "rungs-incomplete": "not fitted, without an accuracy of {tasks}: {runs}",
     "tasks-without-feature": "left out by method {method}, as some rung lacks the loss it needs: {tasks}",
     "task-incomplete": "{tasks} left out: not measured in {runs}",
+    "measured-early": (
+        "{tasks} not measured at the end of {runs}: the last measurements before it are taken for the final ones"
+    ),
     "task-loss-incomplete": "no task loss of {tasks} in {runs}: the member task loss takes no part there",
     "lm-loss-incomplete": "no language-modelling loss that every rung has (none in {runs}): no member LM loss",
     "mixed-recipes": "the rungs were trained by different recipes: they differ in {keys}",

@@ -191,6 +191,22 @@ def test_what_drops_out_for_one_absent_value_is_named(tmp_path: Path, capsys: py
     assert notes["members-untested" if "members-untested" in notes else "members"]["names"] == ["direct"]
 
 
+def test_what_was_not_measured_at_the_end_of_a_run_is_said_and_no_actual(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = simulated(checkpoints=4)
+    early = (frame.metric == "rc_acc") & frame.run.isin(["760M-2xC", "7B-20xC"]) & (frame.step > 2)
+    whole, cut = (str(write(tmp_path / f"{name}.csv", rows)) for name, rows in (("a", frame), ("b", frame[~early])))
+    before, after = answer(capsys, "--ladder", whole, *TARGET), answer(capsys, "--ladder", cut, *TARGET)
+    assert before["predictions"][0]["actual"] is not None and "measured-early" not in codes(before)
+    assert after["predictions"][0]["actual"] is None and after["predictions"][0]["actual_loss"] is not None
+    assert codes(after)["measured-early"] == {"tasks": ["quiz"], "runs": ["760M-2xC"]}
+    record = str(tmp_path / "forecast.json")
+    main(["register", "--ladder", whole, *TARGET[:-1], "--output", record])
+    with pytest.raises(UserError, match=r"b\.csv has no accuracy of any task"):
+        main(["score", record, "--measured", cut])
+
+
 def two_tasks() -> pd.DataFrame:
     rows = [
         row

@@ -24,22 +24,22 @@ class Finished:
     smoothing: Smoothing
 
     def accuracy(self, task: str) -> float | None:
-        """In [0, 1], as `Measured.actual`; None where the task was not measured."""
+        """In [0, 1], as `Measured.actual`; None where the task was not measured, or not at the run's end."""
         return self._final(task, "rc_acc", self.smoothing.window)
 
     def loss(self, task: str, metric: str) -> float | None:
-        """By `rc_bpb` or `rc_task_ce`; None where it was not measured."""
+        """By `rc_bpb` or `rc_task_ce`; None as of `accuracy`."""
         return self._final(task, metric, self.smoothing.final_checkpoints)
 
     def lm_loss(self, texts: Sequence[str]) -> float | None:
         """The mean over these texts, nats per token; None where one was not measured."""
         if not set(texts) <= set(self.run.lm_losses()):
             return None
-        return self.run.lm_loss(texts).final(self.smoothing.final_checkpoints)
+        return self.run.final(self.run.lm_loss(texts), self.smoothing.final_checkpoints)
 
     def _final(self, name: str, metric: str, count: int) -> float | None:
         task = self.tasks.get(name)
-        return self.run.curve(task, metric).final(count) if task and self.run.has(task, metric) else None
+        return self.run.final(self.run.curve(task, metric), count) if task and self.run.has(task, metric) else None
 
 
 def runs_at(path: Path, smoothing: Smoothing, mapping: Path | None = None) -> Measured:

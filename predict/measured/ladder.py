@@ -196,11 +196,11 @@ class Measured:
         return self
 
     def actual(self, target: Target, task: Task, count: int) -> float | None:
-        """Measured accuracy of the target: the mean of its last `count` checkpoints."""
+        """Measured accuracy of the target: the mean of its last `count` checkpoints; None where it lacks the end."""
         run = self.at(target)
         if run is None or not run.has(task, "rc_acc"):
             return None
-        return accuracy_curve(run, task).final(count)
+        return run.final(accuracy_curve(run, task), count)
 
     def repeated(self) -> list[tuple[Run, Run]]:
         """Rungs, each with a run that repeats it."""
@@ -238,6 +238,9 @@ class Measured:
                 notes += [warning("task-incomplete", tasks=[loss.name], runs=lacking)] if loss.name in names else []
         tasks = [task for task in asked if self.everywhere(task, "rc_acc")]
         notes += [warning("task-loss-incomplete", **facts) for facts in self._gaps(tasks, "rc_bpb")]
+        for task in tasks:
+            if early := [run.name for run in self.rungs if not run.reached_by(accuracy_curve(run, task))]:
+                notes.append(warning("measured-early", tasks=[task.name], runs=early))
         losses = [set(run.lm_losses()) for run in self.rungs]
         if losses and set.union(*losses) and not set.intersection(*losses):
             without = [run.name for run in self.rungs if not run.lm_losses()]

@@ -45,18 +45,7 @@ from ladder.files.reading import read_yaml
 from ladder.words import named
 from predict.measured.about import About, Reading, Unexplained
 from predict.measured.counts import short_number
-from predict.measured.table import (
-    ACCURACIES,
-    COLUMNS,
-    LARGEST,
-    LOSSES,
-    NAMES,
-    NUMBERS,
-    Metric,
-    check,
-    check_scalars,
-    numbers,
-)
+from predict.measured.table import ACCURACIES, COLUMNS, LOSSES, NAMES, NUMBERS, Metric, check, check_scalars, numbers
 from predict.measured.tasks import CHANCE, ITEMS
 from predict.notes import Note, warning
 
@@ -260,7 +249,7 @@ def _completed(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFra
     if "tokens" not in frame.columns:
         frame["tokens"] = _by_step(frame, group) if "step" in frame.columns else frame["d"]
     if "step" not in frame.columns:
-        frame["step"] = frame["tokens"].round().clip(upper=LARGEST["step"]).fillna(0)
+        frame["step"] = frame["tokens"].round().fillna(0)
     if "size" not in frame.columns:
         frame["size"] = frame["n"].map(short_number)
     return _facts(frame, mapping)

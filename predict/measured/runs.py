@@ -83,6 +83,14 @@ class Run:
     def finished(self) -> bool:
         return self.last_tokens >= 0.99 * self.d
 
+    def reached_by(self, curve: Curve) -> bool:
+        """Whether the last checkpoint of one of its curves is its own last one."""
+        return bool(curve.tokens[-1] >= 0.99 * self.last_tokens)
+
+    def final(self, curve: Curve, count: int) -> float | None:
+        """The mean of the curve's last `count` checkpoints; None where it ends before the run does."""
+        return curve.final(count) if self.reached_by(curve) else None
+
     @property
     def checkpoints(self) -> int:
         """How many checkpoints the most measured quantity has."""

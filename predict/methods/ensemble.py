@@ -169,7 +169,7 @@ class Ensemble(Method):
         """The loss is the task's own, which is predicted where all rungs have it."""
         smoothing, run, loss = measured.smoothing, measured.at(target), None
         if run is not None and TASK_LOSS.measured(run, task):
-            loss = TASK_LOSS.curve(run, task).final(smoothing.final_checkpoints)
+            loss = run.final(TASK_LOSS.curve(run, task), smoothing.final_checkpoints)
         accuracy = measured.actual(target, task, smoothing.window)
         return Actual(accuracy=accuracy, loss=loss, loss_metric=TASK_LOSS.metric)
 

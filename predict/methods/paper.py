@@ -186,7 +186,7 @@ class Paper(Method):
         """Means over the last checkpoints: of accuracy as many as step 2 smooths over, of the feature as step 1."""
         smoothing, run, loss = self.smoothing(measured), measured.at(target), None
         if run is not None and self.feature is not None and self.feature.measured(run, task):
-            loss = self.feature.curve(run, task).final(smoothing.final_checkpoints)
+            loss = run.final(self.feature.curve(run, task), smoothing.final_checkpoints)
         return Actual(
             accuracy=measured.actual(target, task, smoothing.window),
             loss=loss,
