@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from evaluate.__main__ import main
 from evaluate.hook import make_hook
 from evaluate.results.metrics import gold_result, gold_values
 from evaluate.results.report import wandb_tables
+from evaluate.results.samples import harness_results
 from evaluate.scoring.plan import make_plan
 from evaluate.scoring.scorer import Scorer
 from evaluate.tasks.asked_suite import own_suite
@@ -182,6 +184,12 @@ def test_samples_harness_results_and_tables(run: RunDirectory, capsys: pytest.Ca
     assert bpb == pytest.approx(measured["gold"][0]["bpb"])
     results = json.loads((run.metrics / "results_step-0000010.json").read_text())
     assert results["results"]["code_gold"]["bits_per_byte,none"] == measured["gold"][0]["bpb"]
+    dotted = replace(MetricsFile.load(run.metrics_file(10)).groups[0], weights={"code.v2.gold": 1.0})
+    named = harness_results(
+        replace(MetricsFile.load(run.metrics_file(10)), groups=(dotted,)),
+        make_suite(own_suite(run.config_file)),
+    )
+    assert named["group_subtasks"] == {dotted.name: ["code.v2_gold"]}  # as a row of that task is called
     assert "acc,none" not in results["results"]["code_gold"]
     assert results["groups"]["answers"]["bits_per_byte,none"] == measured["groups"][0]["value"]
     assert results["group_subtasks"]["answers"] == ["code_gold", "more_gold"]
