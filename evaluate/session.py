@@ -219,16 +219,16 @@ class Session:
     def _measure(self, order: Order, following: Sequence[Checkpoint]) -> MetricsFile:
         checkpoint, files = order.checkpoint, order.files
         self.progress.begin(str(checkpoint.path))
-        for note in notes_on(checkpoint.path):
-            self.progress.say_once(f"  {note}")
-        scorer = self.resident.scorer(checkpoint)
-        for coming in following:
-            self.resident.prefetch(coming)
-        hub = hub_revision(checkpoint.absolute)
-        origin = checkpoint.origin() or foreign_origin(hub or checkpoint.names[0], scorer.model)
-        if files and self.options.force and self.processes.main:
-            files.remove_damaged()
         try:
+            for note in notes_on(checkpoint.path):
+                self.progress.say_once(f"  {note}")
+            scorer = self.resident.scorer(checkpoint)
+            for coming in following:
+                self.resident.prefetch(coming)
+            hub = hub_revision(checkpoint.absolute)
+            origin = checkpoint.origin() or foreign_origin(hub or checkpoint.names[0], scorer.model)
+            if files and self.options.force and self.processes.main:
+                files.remove_damaged()
             return self.evaluator.evaluate(
                 scorer, order.job, order.provenance, origin, files, order.weight_files, again=self.options.force
             )

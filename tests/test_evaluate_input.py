@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_bad_checkpoints_are_named(run: RunDirectory) -> None:
     (path / "tokenizer.json").unlink()
     (path / "tokenizer_config.json").unlink()
     assert "has no tokenizer" in error(path)
+
+
+def test_a_terminal_is_left_as_it_was(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars hide its cursor."""
+    config = run.checkpoint(10) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 3}))
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(UserError, match="tensors are absent"):
+        main([str(run.checkpoint(10))])
+    assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") > 0
 
 
 def test_formats_of_other_programs_are_one_line(run: RunDirectory, tmp_path: Path) -> None:
