@@ -105,8 +105,13 @@ def test_other_names_of_metrics_and_other_units_are_mapped(tmp_path: Path) -> No
     assert left_out.code == "metrics-unread" and left_out.values["metrics"] == ["f1"]
     known.write_text(TIDY)
     with pytest.raises(
-        UserError, match=r"board\.csv: n is at most 3; if that is in billions, say so .*units: \{n: 1e9\}"
+        UserError, match=r"board\.csv: n is at most 3; if that is in millions or billions, say so .*units: \{n: 1e6\}"
     ):
+        read_measurements(path, known)
+    path.write_text(path.read_text().replace("params", "billions", 1))
+    frame = pd.read_csv(path)
+    frame.assign(params=1000 * frame.billions).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"n is at most 3000; if that is in millions"):
         read_measurements(path, known)
 
 

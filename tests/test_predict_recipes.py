@@ -209,3 +209,15 @@ def test_dclms_corpora_are_ordered_as_well_as_by_their_largest_scale_and_the_odd
     assert abs(total["right"] - total["stated"]) < 0.1 and 0.75 <= total["in 80%"] <= 0.95
     surest = reliability["rows"][-2]
     assert surest["probability"] == "90% to 100%" and surest["right"] > 0.93 and surest["pairs"] > 25
+
+
+def test_two_recipes_near_100_percent_differ_by_what_their_interval_is_of() -> None:
+    rows = _near_the_top("a", 0.999) + _near_the_top("b", 0.93)
+    sides = [measured([row for row in rows if row["ladder"] == name], name) for name in "ab"]
+    for row in compare(sides[0], sides[1], TARGET, ["t0"])[0]:
+        assert row.low80 < row.a - row.b < row.high80 and 0 <= row.b < row.a <= 1
+        assert row.a - row.b == pytest.approx((row.low80 + row.high80) / 2)
+
+
+def _near_the_top(recipe: str, value: float) -> list[dict[str, Any]]:
+    return [row | {"value": value} for row in rows_of(recipe, 0.0, 0, POINTS) if row["task"] == "t0"]

@@ -89,11 +89,12 @@ def _comparison(
     names: tuple[str, str], difference: Difference, level: float, single: float, actual: float | None
 ) -> Comparison:
     half, worth = difference.value / 2, difference.speed_up80
+    level = float(np.clip(level, abs(half), 1 - abs(half)))  # so that A and B are accuracies, and differ by the value
     return Comparison(
         task=names[0],
         title=names[1],
-        a=float(np.clip(level + half, 0, 1)),
-        b=float(np.clip(level - half, 0, 1)),
+        a=level + half,
+        b=level - half,
         probability=difference.probability,
         low80=difference.interval80.low,
         high80=difference.interval80.high,

@@ -51,7 +51,7 @@ from predict.notes import Note, warning
 
 REQUIRED = ("run", "n", "task", "metric", "value")
 NEAR = 0.8  # likeness of two names from which one is taken for a slip of the other
-SMALLEST = {"n": 1e3, "d": 1e5, "tokens": 1e5}  # the largest of a table below that are in thousands, or billions
+SMALLEST = {"n": 1e4, "d": 1e5, "tokens": 1e5}  # the largest of a table below that are in millions, or billions
 HELP = "see python -m predict collect --help"
 Scaled = Literal["n", "d", "tokens", Metric]
 
@@ -262,8 +262,8 @@ def _scaled(frame: pd.DataFrame, mapping: Mapping, source: str) -> pd.DataFrame:
             frame[name] = frame[name] * mapping.units[name]
         elif name in frame.columns and 0 < frame[name].max() < smallest:
             raise Unexplained(
-                f"{source}: {name} is at most {frame[name].max():g}; if that is in billions, say so in --mapping: "
-                f"units: {{{name}: 1e9}} (1 where it is not)"
+                f"{source}: {name} is at most {frame[name].max():g}; if that is in millions or billions, say so in "
+                f"--mapping: units: {{{name}: 1e6}} or 1e9 (1 where it is in neither)"
             )
     factor = frame["metric"].map(mapping.units).astype(float).fillna(1.0)
     return frame.assign(value=frame["value"] * factor)
