@@ -27,8 +27,13 @@ def start(*command: str) -> subprocess.Popen[bytes]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a command; its failure ends this one with its exit code."""
-    if code := process.wait():
+    """Waits for a command; its failure ends this one with its exit code. Interrupted, it still saves what it was at."""
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if code:
         sys.exit(code)
 
 

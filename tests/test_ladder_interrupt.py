@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from conftest import ROOT
 from held import HANG_SECONDS, Hold, wait_until
 
 from ladder.config.config import ladder_from_config, load_config
+from ladder.jobs import cancel
+from ladder.jobs.snapshot import Snapshot
 from ladder.process.cpu import usable_cores
 from ladder.runs.history import read_history
-from ladder.runs.rundir import RunDirectory
+from ladder.runs.rundir import LadderDirectory, RunDirectory
 from ladder.runs.status import run_status
 from predict.measured.own_runs import read_runs
 
@@ -93,6 +96,18 @@ def test_cancel_ends_a_launcher_and_its_children_saved(
     assert [path.name for path in run.resume.iterdir()] == [f"step-{MIDDLE:07d}"]
     status = command("-m", "ladder", "status", *words)
     assert status.returncode == 3 and "stopped" in status.stdout
+
+
+def test_a_trainer_that_ends_while_it_is_cancelled_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    monkeypatch.setattr(cancel, "find_runs", lambda directory: [RunDirectory(tmp_path / "n0-1xC")])
+    monkeypatch.setattr(cancel, "at_work", lambda run: done.pid)
+    nobody = Snapshot(runs=(), queue={}, silent=None, holder=None)
+    cancel.cancel_here(LadderDirectory(tmp_path), nobody, [ladder_from_config(load_config(LADDER)).rung("n0-1xC")])
+    assert f"process {done.pid} was asked to end" in capsys.readouterr().out
 
 
 @pytest.mark.slow

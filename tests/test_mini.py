@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -12,6 +13,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import mini
+import steps
 
 from ladder.config.config import load_config
 from ladder.errors import UserError
@@ -87,3 +89,18 @@ def test_the_ladder_is_a_tenth_of_its_target() -> None:
     for target in (near, far):
         config = load_config([f"target={target.name}"]).target
         assert (config.n, config.d) == (target.n, target.d)
+
+
+def test_an_interrupted_command_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the shell is back while trainings still save, and the same command finds them at work."""
+    waits: list[str] = []
+
+    def wait() -> int:
+        waits.append("wait")
+        if len(waits) == 1:
+            raise KeyboardInterrupt
+        return 130
+
+    with pytest.raises(KeyboardInterrupt):
+        steps.end(SimpleNamespace(wait=wait))
+    assert len(waits) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -50,7 +51,8 @@ def cancel_here(directory: LadderDirectory, snapshot: Snapshot, rungs: Sequence[
         print(f"nothing runs in {directory.path}")
         return
     for process in processes:
-        os.kill(process, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            os.kill(process, signal.SIGTERM)
     listed = ", ".join(map(str, processes))
     print(f"process {listed} was asked to end; trainers finish their step and save", flush=True)
     deadline = time.monotonic() + CANCEL_SECONDS
