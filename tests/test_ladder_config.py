@@ -189,6 +189,8 @@ def test_a_new_ladder_is_planned_as_it_is_and_never_written_over(own: Path, caps
         ("nano", "there already"),
         ("../x", "must be a name"),
         ("a b", "letters"),
+        ("7", "YAML reads no text there"),
+        ("yes", "choose a name such as ladder-yes"),
     ):
         with pytest.raises(UserError, match=words):
             main(["new", name])

@@ -21,7 +21,7 @@ from ladder.errors import UserError
 from ladder.jobs import local, mps, slurm
 from ladder.jobs.jobs import Job
 from ladder.jobs.launch import Launch
-from ladder.jobs.local import LocalRun
+from ladder.jobs.local import JobsFailed, LocalRun
 from ladder.jobs.preflight import check_devices
 from ladder.jobs.slurm import accelerate_line, script, submit_ladder
 from ladder.jobs.supervise import ACCELERATE, End, EndState, Stage, run_task
@@ -355,6 +355,23 @@ def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         run.run(jobs_of(one))
     assert started and ended == started
+
+
+def test_a_launcher_under_nohup_outlives_its_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = launch(tmp_path)
+
+    def start(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return SimpleNamespace(done=lambda: True, end=lambda: End(state=EndState.FAILED, reason="it went on"))
+
+    monkeypatch.setattr(local, "start_stage", start)
+    run = LocalRun(one.directory, one.cluster, one.rungs, [], report=lambda line: None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(JobsFailed, match="it went on"):
+            run.run(jobs_of(one)[:1])
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("module", "outcome"), [("accelerate.commands.launch", "stopped"), ("other", None)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from ladder.config.config_files import options
 from ladder.errors import UserError
 from ladder.files.bind import Name, bind
+from ladder.files.reading import parse_yaml
 from ladder.files.writing import write_text
 
 LADDER = """\
@@ -77,6 +78,8 @@ def new_ladder(name: str) -> str:
     bind(Name, name, "python -m ladder new")
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UserError(f'python -m ladder new "{name}": letters, digits, dots, - and _ only')
+    if parse_yaml(name, "the name") != name:
+        raise UserError(f'python -m ladder new "{name}": YAML reads no text there; choose a name such as ladder-{name}')
     files = {Path("configs", group, f"{name}.yaml"): text for group, text in _TEMPLATES.items()}
     for path in files:
         if name in options(path.parent.name) or path.exists():

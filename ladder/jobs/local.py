@@ -243,7 +243,7 @@ def start_stage(words: Sequence[str], output: Path, environment: Mapping[str, st
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], None]]:
-    """Yields a function that raises KeyboardInterrupt once SIGINT, SIGTERM or SIGHUP has come.
+    """Yields a function that raises KeyboardInterrupt once SIGINT, SIGTERM or, but for nohup, SIGHUP has come.
 
     Raised by the signal itself, it could fall between the start of a job and its entry in the list of those to end.
     A second signal does raise it.
@@ -259,7 +259,10 @@ def _interruptible() -> Iterator[Callable[[], None]]:
         if received:
             raise KeyboardInterrupt
 
-    handlers = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    handlers = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield stop_if_asked
     finally:
