@@ -55,7 +55,8 @@ def _acquire(path: Path, token: str) -> bool:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; name another directory with --output") from error
     finally:
-        mine.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            mine.unlink()
 
 
 def _take_over(path: Path, mine: Path) -> bool:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from evaluate.models.checkpoint import Checkpoint
 from evaluate.models.loading import load_model
+from evaluate.results.results import WeightFiles
 from evaluate.scoring.scorer import Scorer
 
 State = dict[str, torch.Tensor]
@@ -23,12 +24,12 @@ class ResidentModel:
         self._scorer: Scorer | None = None
         self._architecture: dict[str, Any] = {}
         self._reader = ThreadPoolExecutor(max_workers=1)
-        self._next: tuple[Checkpoint, Future[State]] | None = None
+        self._next: tuple[Checkpoint, WeightFiles, Future[State]] | None = None
 
     def prefetch(self, checkpoint: Checkpoint) -> None:
         """Begins to read a checkpoint's weights in the background, if they may fit the resident model."""
         if self._next is None and checkpoint.safetensors and checkpoint.architecture() == self._architecture:
-            self._next = checkpoint, self._reader.submit(_read, checkpoint)
+            self._next = checkpoint, checkpoint.weight_stats(), self._reader.submit(_read, checkpoint)
 
     def scorer(self, checkpoint: Checkpoint) -> Scorer:
         """A scorer with the checkpoint's weights; the one returned before is no longer valid.
@@ -48,8 +49,8 @@ class ResidentModel:
     def _prefetched(self, checkpoint: Checkpoint) -> State | None:
         if self._next is None:
             return None
-        (read, future), self._next = self._next, None
-        return future.result() if read == checkpoint else None
+        (read, files, future), self._next = self._next, None
+        return future.result() if read == checkpoint and files == checkpoint.weight_stats() else None
 
     def _put(self, state: State) -> bool:
         """Whether the weights are exactly the resident model's by name and shape, tied ones once, and now are in it.

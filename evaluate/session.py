@@ -155,7 +155,8 @@ class Session:
     def _check_patience(self, seconds: float) -> None:
         if self.options.patience is not None and seconds > 3600 * self.options.patience:
             unfinished = ", ".join(run.name for run in self._followed() if not self._shown_to_end(run))
-            raise UserError(f"no new checkpoint for {self.options.patience:g} hours; not finished: {unfinished}")
+            where = f"; not finished: {unfinished}" if unfinished else f" in {self.options.path}"
+            raise UserError(f"no new checkpoint for {self.options.patience:g} hours{where}")
 
     def _shown_to_end(self, run: RunDirectory) -> bool:
         if not run.run_file.exists():

@@ -221,6 +221,8 @@ def test_selecting_tasks() -> None:
         suite.select(["aa"], [], None)
     with pytest.raises(UserError, match="unknown format"):
         suite.select([], ["cc"], None)
+    with pytest.raises(UserError, match="suite s has no task in format gold"):
+        suite.select([], ["gold"], None)
 
 
 def test_tasks_of_the_wheel_by_our_names_and_by_lm_evals() -> None:
@@ -238,7 +240,7 @@ def test_tasks_of_the_wheel_by_our_names_and_by_lm_evals() -> None:
         keys("medqa_4options")
     with pytest.raises(UserError, match="sciq is not there so; known after sciq: are 0shot, 5shot, val"):
         keys("sciq:test")
-    with pytest.raises(UserError, match="suite s has none of gsm8k in format rc"):
+    with pytest.raises(UserError, match="suite s has no gsm8k in format rc"):
         keys("gsm8k", formats=["rc"])
 
 

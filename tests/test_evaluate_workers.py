@@ -28,6 +28,7 @@ from evaluate.claims import claim
 from evaluate.models.checkpoint import Checkpoint, live_weights_sha256
 from evaluate.models.live import whole_tensors
 from evaluate.resident import ResidentModel
+from ladder.errors import UserError
 from ladder.files.writing import atomic_directory
 from ladder.runs.rundir import RunDirectory
 from predict.measured.own_runs import read_runs
@@ -202,6 +203,11 @@ def test_the_resident_model_takes_each_checkpoints_weights(tmp_path: Path) -> No
             resident.prefetch(following)
         expected = resident_model().scorer(checkpoint).model
         torch.testing.assert_close(model(tokens).logits, expected(tokens).logits, rtol=0, atol=0)
+    resident.scorer(made[0])
+    resident.prefetch(made[1])
+    tiny_model(seed=9).save_pretrained(made[1].path)  # before its turn comes
+    logits = resident.scorer(made[1]).model(tokens).logits
+    torch.testing.assert_close(logits, tiny_model(seed=9)(tokens).logits, rtol=0, atol=0)
     assert models[0] is models[1] and models[2] is models[3] and models[1] is not models[2]
 
 
@@ -216,6 +222,12 @@ def test_a_checkpoint_that_stores_both_of_two_tied_tensors_is_what_it_is_alone(t
     tokens = torch.arange(20)[None]
     logits = [one.scorer(second).model(tokens).logits for one in (resident, alone)]
     torch.testing.assert_close(*logits, rtol=0, atol=0)
+
+
+def test_a_watch_of_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluate.session.time.sleep", lambda seconds: None)
+    with pytest.raises(UserError, match=rf"^no new checkpoint for 0 hours in {tmp_path}$"):
+        main([str(tmp_path), "--watch", "--patience", "0"])
 
 
 @pytest.mark.usefixtures("private_cache")

@@ -97,8 +97,8 @@ def lm_loss(
     """
     context = len(text.start)
     length = min(sequence_length - context, len(text.tokens))
-    if length < 1:
-        raise UserError(f"lm_loss {loss.name}: begin-of-text leaves no room in {sequence_length} tokens")
+    if length < (1 if context else 2):
+        raise UserError(f"lm_loss {loss.name}: sequences of {sequence_length} tokens leave none to predict")
     count = len(text.tokens) // length
     body = torch.from_numpy(text.tokens[: count * length].reshape(count, length))
     sequences = torch.cat([torch.from_numpy(text.start).expand(count, -1), body], dim=1)

@@ -61,7 +61,7 @@ class Suite:
         ]
         losses = tuple(loss for loss in self.lm_losses if not names or loss.name in words)
         if not tasks and not losses:
-            raise UserError(f"suite {self.name} has none of {', '.join(names)} in format {', '.join(formats)}")
+            raise UserError(f"suite {self.name} has no {' or '.join(names) or 'task'} in format {', '.join(formats)}")
         keys = reported(tasks)
         groups = tuple(group for group in self.groups if group.weights.keys() <= keys)
         chosen = replace(self, tasks=tuple(tasks), lm_losses=losses, groups=groups)
