@@ -338,6 +338,17 @@ def test_the_first_process_to_fail_under_the_launcher_says_why(
     assert end.state is state and end.reason.endswith(reason)
 
 
+@pytest.mark.parametrize(("log", "before"), [(True, "an earlier start\n"), (False, "")])
+def test_what_others_said_is_no_reason(tmp_path: Path, log: bool, before: str) -> None:
+    """Of a job's tasks the first one alone writes that file."""
+    output = tmp_path / "output.txt"
+    output.write_text(before)
+    stage = Stage(["-c", "raise SystemExit(3)"], output, tmp_path, os.environ, log=log)
+    if not log:
+        output.write_text("step 10 of the first task\n")
+    assert stage.end() == End(state=EndState.FAILED, reason="it ended with exit code 3")
+
+
 def test_a_signal_in_the_middle_of_a_start_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = launch(tmp_path)
     started: list[str] = []

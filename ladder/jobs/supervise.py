@@ -39,6 +39,8 @@ class End:
 class Stage:
     """`python WORDS` as a child process, in a session of its own: Ctrl-C reaches only who started it.
 
+    What it prints is appended to `output`, or without `log` goes where this process's own goes.
+
     Raises:
         UserError: the output's directory cannot be written, or the process not started.
     """
@@ -46,7 +48,7 @@ class Stage:
     def __init__(
         self, words: Sequence[str], output: Path, directory: Path, environment: Mapping[str, str], *, log: bool = True
     ) -> None:
-        self.words, self.output = words, output
+        self.words, self.output, self._log = words, output, log
         self._sent: list[int] = []
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +83,15 @@ class Stage:
         if code == 0:
             return End(state=EndState.DONE)
         hidden = code == 1 and ACCELERATE in self.words  # it hides its workers' exit codes
-        lines = tail(self.output, self._begun)
+        lines = tail(self.output, self._begun) if self._log else []
         if ACCELERATE in self.words:
             lines, code = before_launcher(lines, code)
         if code == EXIT_PREEMPTED or (self._sent and (-code in self._sent or hidden)):
             return End(state=EndState.STOPPED, reason="it was stopped by a signal")
         if code < 0:
             return End(state=EndState.FAILED, reason=f"it was killed by {signal.Signals(-code).name}")
-        return End(state=EndState.FAILED, reason=f"{self.output} ends with: {lines[-1] if lines else ''}")
+        said = f"{self.output} ends with: {lines[-1]}" if lines else f"it ended with exit code {code}"
+        return End(state=EndState.FAILED, reason=said)
 
 
 def run_task(words: Sequence[str], output: str, directory: str, environment: Mapping[str, str]) -> str:
