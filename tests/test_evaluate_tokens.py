@@ -13,7 +13,9 @@ import pytest
 from evaluate_models import documents, tiny_tokenizer, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from evaluate.scoring.plan import cached_plan, make_plan, plan_key
 from evaluate.tasks.suite import Suite, make_suite
@@ -73,6 +75,12 @@ def test_texts_are_taken_verbatim() -> None:
 def test_an_empty_context_begins_with_end_of_text() -> None:
     ((prompt, *_),) = ENCODER.encode_pairs([("", " cat")])
     assert prompt.tolist() == [0]
+    words = Tokenizer(models.WordLevel({"<e>": 0, "cat": 1, "sat": 2}, unk_token="<e>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()  # of which some texts have no tokens
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<e>"))
+    document = Document(id="x", contexts=("\n", "\n"), choices=(" cat sat", " sat"), gold=0)
+    assert [pair.context.tolist() for pair in encoder.encode_pairs([("\n", " cat sat"), ("cat", " sat")])] == [[0], [1]]
+    assert make_plan([document], encoder, 16, True).answer_tokens.tolist() == [2, 1]
 
 
 def test_begin_of_text_of_a_tokenizer_that_names_none(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ class Encoder:
         As in lm-evaluation-harness, a pair is encoded as one text, and what follows the context's own tokens is the
         continuation; where a token would span the two, they are encoded apart, as in AI2's evaluator. Where one text
         and two give the same (always, for OLMES under OLMo 2's tokenizer), each distinct text is encoded once.
-        An empty context is replaced by begin-of-text, or end-of-text where the tokenizer has no other.
+        A context without tokens is replaced by begin-of-text, or end-of-text where the tokenizer has no other.
 
         Raises:
             UserError: a continuation without tokens, or an empty context that the tokenizer has no stand-in for.
@@ -159,10 +159,10 @@ class Encoder:
         joint = self._distinct(context + text for context, text in pairs if _boundary(context, text) in merging)
         start = np.array(self.start, dtype=np.int32)
         opened = {text: np.concatenate([start, ids]) for text, ids in contexts.items()}
-        if "" in opened and not len(start):
+        if empty := [text for text, ids in opened.items() if not len(ids)]:
             if self._stand_in is None:
                 raise UserError("a document has an empty context, and the tokenizer has no token to begin a text with")
-            opened[""] = np.array([self._stand_in], dtype=np.int32)
+            opened |= dict.fromkeys(empty, np.array([self._stand_in], dtype=np.int32))
         encoded = []
         for context, text in pairs:
             before, answer = contexts[context], continuations[text]
