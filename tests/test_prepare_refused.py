@@ -125,8 +125,17 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         writer.add([[1, 2]], ["a"])
 
 
-@pytest.mark.parametrize("content", ['{"text": "a"}\n{"text": \n', '{"other": "a"}\n'])
-def test_of_several_files_the_one_at_fault_is_named_and_nothing_is_left(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a"}\n{"text": \n', ""),
+        ('{"other": "a"}\n', ""),
+        ('{"text": "a"}\n{"text": null}\n', ": row 1 has no text but None"),
+    ],
+)
+def test_of_several_files_the_one_at_fault_is_named_and_nothing_is_left(
+    tmp_path: Path, content: str, said: str
+) -> None:
     for name in "abc":
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES))
     (tmp_path / "b.jsonl").write_text(content)
@@ -136,6 +145,6 @@ def test_of_several_files_the_one_at_fault_is_named_and_nothing_is_left(tmp_path
         f"data.directory={tmp_path / 'new' / 'out'}",
         f"data.source.dataset.data_files={tmp_path}/*.jsonl",
     ]
-    with pytest.raises(UserError, match=r"b\.jsonl"):
+    with pytest.raises(UserError, match=rf"b\.jsonl.*{said}"):
         prepare_data.main([*words, "~data.tokenizer", "+data.tokenizer={train_bpe: 300}"])
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == before

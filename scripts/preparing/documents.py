@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any, NamedTuple, cast
@@ -82,9 +83,11 @@ def _of_heldout_year(member: zipfile.ZipInfo, group: DictConfig, data: DictConfi
 
 
 def _dataset_documents(data: DictConfig) -> Iterator[Document]:
+    before: Counter[str] = Counter()  # rows of the same file
     for number, (where, row) in enumerate(rows_of(cast("dict[str, Any]", OmegaConf.to_container(data.source.dataset)))):
         if "text" not in row:
             raise UserError(f'{where}: a row has no "text" column, only {shortened(", ".join(row))}')
         if not isinstance(row["text"], str):
-            raise UserError(f"{where}: row {number} has no text but {shortened(repr(row['text']))}")
+            raise UserError(f"{where}: row {before[where]} has no text but {shortened(repr(row['text']))}")
+        before[where] += 1
         yield Document(row["text"], is_heldout(number, data))
