@@ -168,7 +168,8 @@ class Session:
         order = self._order(checkpoint)
         if metrics := self._measured(order):
             if order.files and self.processes.main:
-                order.files.remember_weights(order.weight_files)
+                with contextlib.suppress(UserError):  # results of others, which one may only read
+                    order.files.remember_weights(order.weight_files)
             self._show(order, metrics)
             return
         with _folder_of(order), self._claim(order) as mine:

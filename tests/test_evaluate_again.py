@@ -15,6 +15,7 @@ from evaluated_run import evaluate, scored, suite
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.results.results import ResultFiles
 from ladder.errors import UserError
 from ladder.runs.rundir import RunDirectory
 
@@ -55,6 +56,13 @@ def test_what_changed_is_measured_again(
     (after,) = evaluate(capsys, run.checkpoint(10))
     assert len(calls) == 6 and after["results"][0]["bpb"] != before["results"][0]["bpb"]
     os.utime(weights, ns=(1, 1))  # touched, but of the same content
+
+    def read_only(*args: object) -> None:
+        raise UserError("cannot write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFiles, "remember_weights", read_only)
+        assert evaluate(capsys, run.checkpoint(10)) == [after]
     evaluate(capsys, run.checkpoint(10))
     assert len(calls) == 6
     with monkeypatch.context() as patch:  # and that is found out once
