@@ -173,7 +173,8 @@ class Session:
             self._show(order, metrics)
             return
         with _folder_of(order), self._claim(order) as mine:
-            if not self.processes.agree(lambda: mine):
+            # Another model of that name may have got these files since they were chosen: then it is visited again.
+            if not self.processes.agree(lambda: mine and self.files(checkpoint) == order.files):
                 return
             metrics = self._measured(order)  # another worker may have finished it just now
             self.evaluator.prepare(order.job)

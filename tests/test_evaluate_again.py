@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from evaluated_run import evaluate, scored, suite
 from omegaconf import OmegaConf
 
 from evaluate.__main__ import main
+from evaluate.claims import claim
 from evaluate.results.results import ResultFiles
 from ladder.errors import UserError
 from ladder.runs.rundir import RunDirectory
@@ -196,6 +198,28 @@ def test_results_of_models_of_one_name_stand_apart(
     again = [evaluate(capsys, path, *words)[0] for path in paths]
     assert [m["results"] for m in again] == [m["results"] for m in first] and not calls
     assert len({m["results"][0]["bpb"] for m in first}) == 3
+
+
+def test_a_model_measured_meanwhile_keeps_the_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers on two models of one name: the files are chosen before they are claimed."""
+    first, second = (
+        write_checkpoint(tmp_path / name / "m" / "model", tiny_model(seed=seed)) for seed, name in enumerate("ab")
+    )
+    OmegaConf.save(OmegaConf.create(suite(tmp_path / "data")), tmp_path / "mine.yaml")
+    words = [f"suite={tmp_path / 'mine.yaml'}", "--output", tmp_path / "out", "--tasks", "names"]
+    monkeypatch.setattr("evaluate.session.time.sleep", lambda seconds: None)
+
+    def late(path: Path) -> contextlib.AbstractContextManager[bool]:
+        monkeypatch.setattr("evaluate.session.claim", claim)
+        evaluate(capsys, first, *words)
+        return claim(path)
+
+    monkeypatch.setattr("evaluate.session.claim", late)
+    evaluate(capsys, second, *words)
+    stored = [json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("m_model", "b_m_model")]
+    assert [one["model_path"] for one in stored] == [str(first), str(second)]
 
 
 def test_a_full_disk_leaves_earlier_results_as_they_were(
