@@ -18,7 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from evaluate.scoring.plan import cached_plan, make_plan, plan_key
-from evaluate.tasks.suite import Suite, make_suite
+from evaluate.tasks.suite import Suite, make_suite, reported
 from evaluate.tasks.tasks import Document, JsonlSource, RankedTask
 from evaluate.tokens.tokenizer import Encoder, load_tokenizer
 from ladder.config.suite_settings import SuiteSettings
@@ -243,6 +243,10 @@ def test_tasks_of_the_wheel_by_our_names_and_by_lm_evals() -> None:
     assert keys("commonsense_qa", "csqa") == ["csqa.rc"]  # the suite's own goes before the wheel's
     assert keys("social_iqa", "humaneval", formats=["rc", "gold"]) == ["socialiqa.rc", "codex_humaneval.gold"]
     assert keys("ai2_arc:val", formats=["mc"]) == ["arc_easy_val.mc", "arc_challenge_val.mc"]
+    both = suite.select(["mmlu", "mmlu:val"], ["rc"], None).tasks
+    categories = [{key for key in reported([task]) if key != task.key} for task in both]
+    assert categories[0] == {f"mmlu_{kind}.rc" for kind in ("humanities", "other", "social_sciences", "stem")}
+    assert categories[1] == {key.replace("mmlu_", "mmlu_val_") for key in categories[0]}  # of other questions
     assert len(keys("minerva_math")) == 7 and len(keys("mt_mbpp")) == 17 and len(keys("basic_skills")) == 12
     with pytest.raises(UserError, match=r'unknown task of suite s "medqa_4options"; did you mean "medqa_en"'):
         keys("medqa_4options")

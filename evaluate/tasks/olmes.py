@@ -57,11 +57,16 @@ def _task(name: str, entry: Entry) -> Task:
                 split=entry.split,
                 primary=entry.primary,
                 source=OlmesSource(entry=entry),
-                categories=MMLU_SUBJECTS if entry.member == MMLU else {},
+                categories=_categories(name) if entry.member == MMLU else {},
                 shots=entry.shots,
             )
         case GoldEntry():
             return GoldTask(name=name, split=entry.split, source=OlmesGoldSource(entry=entry), shots=entry.shots)
+
+
+def _categories(name: str) -> dict[str, str]:
+    """Subject of MMLU -> what its category is reported as: of a task mmlu_val apart from those of mmlu."""
+    return {subject: f"{name}{category.removeprefix('mmlu')}" for subject, category in MMLU_SUBJECTS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
