@@ -87,6 +87,15 @@ def test_a_mix_keeps_its_shares_and_reads_each_source_once_an_epoch(tmp_path: Pa
     assert sorted(map(tuple, rest)) == sorted(map(tuple, order.batch(70)))
 
 
+def test_a_share_too_small_to_be_read_is_refused(tmp_path: Path) -> None:
+    for name in ("web", "rare"):
+        write_shards(tmp_path / name, {"train": np.arange(5000) % 300}, 512)
+    mix = Mix(tuple(TokenShards(tmp_path / name, "train") for name in ("web", "rare")), (1, 0.001))
+    with pytest.raises(UserError, match=r"rare: its share of the mix, 0\.001, is less than one of the 256 sequences"):
+        BatchOrder(mix, 32, 4, seed=0)
+    assert (BatchOrder(mix, 32, 16, seed=0).starts(1)[0] <= 1).all()
+
+
 def test_another_seed_is_another_order(order: BatchOrder) -> None:
     other = BatchOrder(order.mix, 10, 7, seed=4)
     assert (order.starts(1)[1] != other.starts(1)[1]).any()

@@ -59,7 +59,7 @@ class BatchOrder:
     order, and each source is read through in epochs of its own.
 
     Raises:
-        UserError: a source is shorter than one sequence.
+        UserError: a source is shorter than one sequence, or its share too small to be read at all.
     """
 
     mix: Mix
@@ -74,6 +74,16 @@ class BatchOrder:
                     f"{shards.directory}: split {shards.split} has {shards.total:,} tokens, "
                     f"not enough text for one sequence of {self.sequence_length}"
                 )
+        size = _BLOCK_STEPS * self.batch_sequences
+        counts = _apportion(tuple(self.mix.shares), size)
+        if not all(counts):
+            never = counts.index(0)
+            place, share = self.mix.sources[never].directory, self.mix.shares[never]
+            raise UserError(
+                f"{place}: its share of the mix, {share:.2g}, is less than one of the {size:,} sequences of "
+                f"{_BLOCK_STEPS} steps, so that it would never be read; leave it out of data.mix, or give it a larger "
+                "weight"
+            )
 
     @property
     def windows(self) -> tuple[int, ...]:

@@ -367,9 +367,8 @@ class Trainer:
             return False
         now = time.perf_counter()
         slow = now - self._asked > _LONG_STEP * self._ask_every
+        # Whole numbers, of which every process gets the same sum: they have to agree on when to ask again.
         told = torch.tensor([self._stop, slow], dtype=torch.int64, device=self.accelerator.device)
-        stops, slows = self.accelerator.reduce(
-            told, "sum"
-        ).tolist()  # whole numbers: the same to the bit in all of them
+        stops, slows = self.accelerator.reduce(told, "sum").tolist()
         self._asked, self._ask_every = now, 1 if slows else _ASK_STEPS
         return stops > 0
