@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Key = tuple[str, str, str]  # (task, split, metric)
+_FINAL_SHARE = 0.1  # of a run's tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,13 @@ class Curve:
         return Curve(steps=self.steps[kept], tokens=self.tokens[kept], values=self.values[kept])
 
     def final(self, count: int) -> float:
-        return float(self.values[-count:].mean())
+        """The mean of the last `count` checkpoints, of those in the last tenth of the tokens.
+
+        AI2's five are in the last 9% of a run or less. Where a run has few checkpoints they would reach back to when it
+        was much worse.
+        """
+        late = self.tokens[-count:] >= (1 - _FINAL_SHARE) * self.tokens[-1]
+        return float(self.values[-count:][late].mean())
 
 
 @dataclass(frozen=True, kw_only=True)
