@@ -148,6 +148,7 @@ def test_a_killed_trainer_and_a_killed_follower_lose_nothing(
     assert [path.read_bytes() for path in weights(doomed)] == [path.read_bytes() for path in weights(calm)]
 
 
+@pytest.mark.slow
 def test_what_a_killed_launcher_left_is_waited_for(corpus: Path, tmp_path: Path, hold: Hold) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")

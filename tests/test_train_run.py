@@ -138,6 +138,7 @@ def test_stopped_and_restarted_it_ends_the_same(
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_three_processes_stopped_and_restarted_end_the_same(corpus: Path, tmp_path: Path) -> None:
     """Of three, unlike of two, the sum depends on the order."""
     done = run_ranks(3, "-m", "started_again", str(corpus), str(tmp_path))
