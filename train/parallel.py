@@ -54,7 +54,7 @@ class Replicated:
         DDP lays gradients out anew after its first pass, and where a gradient lies decides in which order gloo adds
         those of more than two processes.
         """
-        if isinstance(self.module, DistributedDataParallel) and tokens.device.type == "cpu":
+        if isinstance(self.module, DistributedDataParallel):
             self.module(tokens, 0.0)[0].backward()
             self.optimizer.zero_grad(set_to_none=True)
 

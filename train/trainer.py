@@ -128,8 +128,9 @@ class Trainer:
         profiled = self.settings.profile and self.accelerator.is_main_process
         saves, checkpoints, branches = set(hparams.save_steps), set(hparams.checkpoint_steps), set(self.branch_steps)
         self._wrapped.train()
-        own = self.order.batch(1, self.accelerator.process_index, self.accelerator.num_processes)
-        self._parallel.settle(torch.from_numpy(own[: self.settings.micro_batch]).to(self.accelerator.device))
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cpu":
+            own = self.order.batch(1, self.accelerator.process_index, self.accelerator.num_processes)
+            self._parallel.settle(torch.from_numpy(own[: self.settings.micro_batch]))
         with self._signals(), self._log() as log, Profile(self.run.path, profiled) as profile:
             self._clock = self._asked = time.perf_counter()
             self._clock_step = self._step
