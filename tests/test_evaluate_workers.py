@@ -93,12 +93,15 @@ def test_workers_follow_a_run_and_one_being_killed_loses_nothing(run: RunDirecto
     assert sorted(read_runs(run.path).step.unique()) == list(STEPS)
 
 
-def test_a_watch_ends_when_nothing_comes(run: RunDirectory) -> None:
+def test_a_watch_ends_when_nothing_comes(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_step(run, 10)
-    process = worker(run, "--watch", "--runs", "n1-2xC,n9-1xC", "--patience", "0.0003")
-    out, err = process.communicate(timeout=HANG_SECONDS)
-    assert [json.loads(line)["step"] for line in out.splitlines()] == [10]
-    assert err.strip().splitlines()[-1] == "error: no new checkpoint for 0.0003 hours; not finished: n1-2xC, n9-1xC"
+    monkeypatch.setenv("MODEL_LADDER_CACHE", str(run.path.parent.parent / "cache"))
+    words = [str(run.path.parent), "--json", "--watch", "--runs", "n1-2xC,n9-1xC", "--patience", "0.0003"]
+    with pytest.raises(UserError, match=r"^no new checkpoint for 0\.0003 hours; not finished: n1-2xC, n9-1xC$"):
+        main(words)
+    assert [json.loads(line)["step"] for line in capsys.readouterr().out.splitlines()] == [10]
 
 
 def test_two_processes_give_the_numbers_of_one_to_the_last_bit(

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from held import HANG_SECONDS, Hold, wait_until
 
+from ladder.__main__ import main
 from ladder.config.config import ladder_from_config, load_config
 from ladder.jobs import cancel
 from ladder.jobs.snapshot import Snapshot
@@ -49,7 +50,8 @@ def weights(run: RunDirectory) -> list[Path]:
     return sorted(run.checkpoints.rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_interrupt_ends_the_children_and_the_same_command_continues(
     command: Callable, corpus: Path, tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
@@ -78,24 +80,28 @@ def test_interrupt_ends_the_children_and_the_same_command_continues(
     assert f" {processes} processes (ddp)" in run.output_file.read_text()
 
 
-def test_cancel_ends_a_launcher_and_its_children_saved(
-    command: Callable, corpus: Path, tmp_path: Path, hold: Hold
+def test_cancel_ends_the_children_saved_and_the_same_command_continues(
+    command: Callable, corpus: Path, tmp_path: Path, hold: Hold, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By SIGTERM."""
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
-    assert "nothing runs" in command("-m", "ladder", "cancel", *words).stdout
+    assert main(["cancel", *words]) == 0 and "nothing runs" in capsys.readouterr().out
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
     hold.at(run.name, MIDDLE)
     launcher = start(hold, *words)
     hold.until_held(run.name, launcher)
-    assert command("-m", "ladder", "status", *words).returncode == 1  # under way
+    assert main(["status", *words]) == 1  # under way
     cancelled = command("-m", "ladder", "cancel", *words)
     assert cancelled.returncode == 0, cancelled.stderr
     assert launcher.wait(HANG_SECONDS) == 130
     assert not processes_with(f"runs_dir={tmp_path}")
     assert [path.name for path in run.resume.iterdir()] == [f"step-{MIDDLE:07d}"]
-    status = command("-m", "ladder", "status", *words)
-    assert status.returncode == 3 and "stopped" in status.stdout
+    assert main(["status", *words]) == 3 and "stopped" in capsys.readouterr().out
+    kept = written_at(weights(run))
+    done = command("-m", "ladder", "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert run.checkpoint_steps() == run.measured_steps() == list(run.record().checkpoint_steps) == [80, 160, 239]
+    assert written_at(list(kept)) == kept
 
 
 def test_a_trainer_that_ends_while_it_is_cancelled_is_no_error(
@@ -167,6 +173,7 @@ def test_what_a_killed_launcher_left_is_waited_for(corpus: Path, tmp_path: Path,
     assert run.measured_steps() == list(run.record().checkpoint_steps)
 
 
+@pytest.mark.slow
 def test_a_run_that_vanishes_is_not_called_done(corpus: Path, tmp_path: Path, hold: Hold) -> None:
     words = [*LADDER, f"data.directory={corpus}", f"runs_dir={tmp_path}", "rung=n0-1xC"]
     run = RunDirectory(tmp_path / "nano" / "n0-1xC")
