@@ -17,6 +17,7 @@ import prepare_data
 from prepare_data import prepare
 from preparing import tokens
 from preparing.documents import is_heldout
+from preparing.tokenizer import END_OF_TEXT, train_bpe
 
 from ladder.config.data import Mix
 from ladder.errors import UserError
@@ -90,6 +91,44 @@ def test_stopped_and_started_again_it_writes_the_same(tmp_path: Path, monkeypatc
     assert names == {path.name for path in (tmp_path / "stopped").iterdir()}
     assert len([name for name in names if name.endswith(".bin")]) > 3
     for name in names - {"tokenizer", ".verified.json"}:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_other_text_in_the_place_of_what_was_read_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a tokenizer out of a file nothing else would tell."""
+    made = tmp_path / "tokenizer.json"
+    train_bpe(SENTENCES, 300).save(str(made))
+    words = {"file": str(made), "eos": END_OF_TEXT, "pad": END_OF_TEXT}
+    documents = [{"text": f"{sentence} {number}"} for number, sentence in enumerate(SENTENCES * 20)]
+    others = [{"text": "Another beginning."}, *documents[1:]]
+    monkeypatch.setattr(tokens, "BATCH_DOCUMENTS", 50)
+    monkeypatch.setattr(tokens, "SAVE_TOKENS", 500)
+    encode, calls = tokens.encode, []
+
+    def failing(tokenizer: object, texts: list[str]) -> list[list[int]]:
+        calls.append(texts[0])
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return encode(tokenizer, texts)
+
+    def write(rows: list[dict[str, str]], name: str) -> None:
+        data = local_data(tmp_path, rows)
+        data.tokenizer = words
+        prepare(data, tmp_path / name)
+
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    write(others, "whole")
+    monkeypatch.setattr(tokens, "encode", failing)
+    with pytest.raises(KeyboardInterrupt):
+        write(documents, "stopped")
+    assert not capsys.readouterr().err
+    write(others, "stopped")
+    assert "the text has changed since this was stopped: it begins again" in capsys.readouterr().err
+    assert calls[4] == "Another beginning."
+    for name in ("manifest.json", "train-00000.bin", "val-00000.bin"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 

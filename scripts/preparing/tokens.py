@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,14 @@ SPLITS = ("train", "val")
 @lenient
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a preparation can go on: `key` is a hash of its settings and tokenizer, `documents` were read."""
+    """Where a preparation can go on: `key` is a hash of its settings and tokenizer, `documents` were read.
+
+    `texts` is a hash of those: other text at their place is not gone on with.
+    """
 
     key: str
     documents: Whole
+    texts: str
     splits: dict[str, Written]
 
 
@@ -49,16 +54,22 @@ def write_shards(
     key = json_sha256({"data": OmegaConf.to_container(data), "tokenizer": tokenizer.backend_tokenizer.to_str()})
     progress = directory / PROGRESS
     saved = _saved_progress(progress, key, names)
+    stream, texts = iter(documents or read_documents(data)), hashlib.sha256()
+    _add(texts, itertools.islice(stream, saved.documents))
+    if saved.documents and texts.hexdigest() != saved.texts:
+        print("the text has changed since this was stopped: it begins again", file=sys.stderr, flush=True)
+        saved = _start(names)
+        stream, texts = iter(documents or read_documents(data)), hashlib.sha256()
     for split, writer in writers.items():
         writer.restore(saved.splits[split])
     done, tokens = saved.documents, 0
-    stream = itertools.islice(documents or read_documents(data), done, None)
     bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
     while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
         ids = encode(tokenizer, [document.text for document in batch])
         for split, writer in writers.items():
             chosen = [i for i, document in enumerate(batch) if split in splits_of(document, data)]
             writer.add([ids[i] for i in chosen], [batch[i].text for i in chosen])
+        _add(texts, batch)
         done += len(batch)
         count = sum(map(len, ids))
         bar.update(count)
@@ -66,7 +77,8 @@ def write_shards(
         if tokens >= SAVE_TOKENS:
             tokens = 0
             states = {split: writer.state() for split, writer in writers.items()}
-            write_json(progress, asdict(Progress(key=key, documents=done, splits=states)))
+            reached = Progress(key=key, documents=done, texts=texts.hexdigest(), splits=states)
+            write_json(progress, asdict(reached))
     bar.close()
     splits = {split: writer.manifest() for split, writer in writers.items()}
     for split in names:
@@ -83,7 +95,17 @@ def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
         saved = None
     if saved is not None and saved.key == key and all(split in saved.splits for split in splits):
         return saved
-    return Progress(key=key, documents=0, splits=dict.fromkeys(splits, Written()))
+    return _start(splits)
+
+
+def _start(splits: Sequence[str]) -> Progress:
+    return Progress(key="", documents=0, texts="", splits=dict.fromkeys(splits, Written()))
+
+
+def _add(texts: hashlib._Hash, documents: Iterable[Document]) -> None:
+    for document in documents:
+        content = document.text.encode("utf-8", "surrogatepass")
+        texts.update(len(content).to_bytes(8, "little") + content)
 
 
 def heldout_splits(data: DictConfig) -> dict[str, str]:
