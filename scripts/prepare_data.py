@@ -2,8 +2,8 @@
 
 Reads the documents that the `data` config names, splits off the held-out part, trains or takes the tokenizer, and
 writes what `ladder/records/shards.py` describes. Stopped and started again, it goes on where it last saved, at most 17
-million tokens back. For a corpus that names a suite, ranking tasks are made from its held-out part. Token files that
-exist already (`source.raw`) are not copied.
+million tokens back; where the text was changed meanwhile, it begins again. For a corpus that names a suite, ranking
+tasks are made from its held-out part. Token files that exist already (`source.raw`) are not copied.
 """
 
 from __future__ import annotations

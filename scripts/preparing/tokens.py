@@ -55,14 +55,15 @@ def write_shards(
     progress = directory / PROGRESS
     saved = _saved_progress(progress, key, names)
     stream, texts = iter(documents or read_documents(data)), hashlib.sha256()
-    _add(texts, itertools.islice(stream, saved.documents))
-    if saved.documents and texts.hexdigest() != saved.texts:
+    _add(texts, itertools.islice(stream, saved.documents if saved else 0))
+    if saved and texts.hexdigest() != saved.texts:
         print("the text has changed since this was stopped: it begins again", file=sys.stderr, flush=True)
-        saved = _start(names)
-        stream, texts = iter(documents or read_documents(data)), hashlib.sha256()
+        saved, stream, texts = None, iter(documents or read_documents(data)), hashlib.sha256()
+    if not saved:
+        progress.unlink(missing_ok=True)  # before what it describes: it may be of text that comes back
     for split, writer in writers.items():
-        writer.restore(saved.splits[split])
-    done, tokens = saved.documents, 0
+        writer.restore(saved.splits[split] if saved else Written())
+    done, tokens = saved.documents if saved else 0, 0
     bar = tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not sys.stderr.isatty())
     while batch := list(itertools.islice(stream, BATCH_DOCUMENTS)):
         ids = encode(tokenizer, [document.text for document in batch])
@@ -87,19 +88,13 @@ def write_shards(
     return splits
 
 
-def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress:
-    """Where a preparation of the same configuration was stopped; else, or where that is damaged, its start."""
+def _saved_progress(path: Path, key: str, splits: Sequence[str]) -> Progress | None:
+    """Where a preparation of the same configuration was stopped; None where there is none, or that is damaged."""
     try:
         saved = read(Progress, path)
     except UserError:
-        saved = None
-    if saved is not None and saved.key == key and all(split in saved.splits for split in splits):
-        return saved
-    return _start(splits)
-
-
-def _start(splits: Sequence[str]) -> Progress:
-    return Progress(key="", documents=0, texts="", splits=dict.fromkeys(splits, Written()))
+        return None
+    return saved if saved.key == key and all(split in saved.splits for split in splits) else None
 
 
 def _add(texts: hashlib._Hash, documents: Iterable[Document]) -> None:
